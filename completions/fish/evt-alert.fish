@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_alert_global_optspecs
-    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= since= h/help V/version
+    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= strict report= max-record= max-decompression-ratio= kafka-config= q/quiet stats= now= pipeline= check config= prometheus= log-format= color= since= h/help V/version
 end
 
 function __fish_evt_alert_needs_command
@@ -52,13 +52,13 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l partitions -d 'List
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -74,8 +74,8 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l no-header -d 'Read 
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l overwrite -d 'Replace output files that exist'
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -s V -l version -d 'Print version'

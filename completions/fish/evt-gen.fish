@@ -30,12 +30,8 @@ complete -c evt-gen -l dedup -d 'Treat an event_id seen within this much stream 
 complete -c evt-gen -l truth-as -d 'Expect the records to arrive as a file, or over HTTP (evt-ingest http://...), where server_timestamp is the arrival and --time must be client_timestamp' -r -f -a "file\t'As lines of a file or a pipe'
 http\t'As requests over HTTP'"
 complete -c evt-gen -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt-gen -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-gen -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt-gen -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt-gen -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt-gen -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt-gen -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-gen -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-gen -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-gen -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -47,7 +43,6 @@ never\t'Never'"
 complete -c evt-gen -l validated -d 'Expect evt-validate to reject --invalid records'
 complete -c evt-gen -l sharded -d 'Expect `shard` to be mapped to the partition'
 complete -c evt-gen -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt-gen -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-gen -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-gen -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-gen -s V -l version -d 'Print version'

@@ -32,13 +32,13 @@ complete -c evt-reconcile -l max-future -d 'Reject events timestamped more than 
 complete -c evt-reconcile -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt-reconcile -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-reconcile -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
-complete -c evt-reconcile -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-reconcile -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt-reconcile -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt-reconcile -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt-reconcile -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt-reconcile -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt-reconcile -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-reconcile -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-reconcile -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-reconcile -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt-reconcile -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-reconcile -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-reconcile -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -52,8 +52,8 @@ complete -c evt-reconcile -l no-header -d 'Read the first line of CSV as a recor
 complete -c evt-reconcile -l ids -d 'Write each event that is missing, extra, double or different; this also compares contents'
 complete -c evt-reconcile -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-reconcile -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
-complete -c evt-reconcile -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-reconcile -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-reconcile -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-reconcile -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-reconcile -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-reconcile -s V -l version -d 'Print version'

@@ -23,13 +23,13 @@ complete -c evt-replay -l partitions -d 'List every partition in advance, if --f
 complete -c evt-replay -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt-replay -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt-replay -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt-replay -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-replay -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt-replay -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt-replay -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt-replay -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt-replay -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt-replay -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-replay -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-replay -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-replay -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt-replay -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-replay -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-replay -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -45,8 +45,8 @@ complete -c evt-replay -l no-header -d 'Read the first line of CSV as a record; 
 complete -c evt-replay -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-replay -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-replay -l overwrite -d 'Replace output files that exist'
-complete -c evt-replay -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-replay -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-replay -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-replay -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-replay -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-replay -s V -l version -d 'Print version'

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_schema_global_optspecs
-    string join \n q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
+    string join \n q/quiet stats= now= pipeline= check config= prometheus= log-format= color= h/help V/version
 end
 
 function __fish_evt_schema_needs_command
@@ -25,12 +25,8 @@ function __fish_evt_schema_using_subcommand
 end
 
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt-schema -n "__fish_evt_schema_needs_command" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt-schema -n "__fish_evt_schema_needs_command" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt-schema -n "__fish_evt_schema_needs_command" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt-schema -n "__fish_evt_schema_needs_command" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -40,7 +36,6 @@ complete -c evt-schema -n "__fish_evt_schema_needs_command" -l color -d 'Use col
 always\t'Always'
 never\t'Never'"
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt-schema -n "__fish_evt_schema_needs_command" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -s V -l version -d 'Print version'
@@ -54,12 +49,8 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l subject 
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l schemas -d 'Find the subject in this directory or registry of schemas' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l level -d 'Check at this compatibility level: NONE, BACKWARD, FORWARD, FULL, or one of the last three with _TRANSITIVE [default: the level of the subject, else BACKWARD]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -69,18 +60,13 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l color -d
 always\t'Always'
 never\t'Never'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l subject -d 'Register under this subject: the event type, unless evt-validate --subject names another field' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l schemas -d 'Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -90,17 +76,12 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l color
 always\t'Always'
 never\t'Never'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l schemas -d 'Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -110,18 +91,13 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l color -d 
 always\t'Always'
 never\t'Never'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l number -d 'Print this version [default: the latest]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l schemas -d 'Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -131,7 +107,6 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l color -d 
 always\t'Always'
 never\t'Never'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand help; and not __fish_seen_subcommand_from check register list show help" -f -a "check" -d 'Check whether a schema is compatible with earlier ones; exit with status 1 if not'

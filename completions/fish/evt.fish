@@ -84,13 +84,13 @@ complete -c evt -n "__fish_evt_using_subcommand ingest" -l partitions -d 'List e
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt -n "__fish_evt_using_subcommand ingest" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand ingest" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand ingest" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand ingest" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand ingest" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand ingest" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -109,8 +109,8 @@ complete -c evt -n "__fish_evt_using_subcommand ingest" -l no-header -d 'Read th
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l overwrite -d 'Replace output files that exist'
-complete -c evt -n "__fish_evt_using_subcommand ingest" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand ingest" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -s V -l version -d 'Print version'
@@ -143,13 +143,13 @@ complete -c evt -n "__fish_evt_using_subcommand validate" -l partitions -d 'List
 complete -c evt -n "__fish_evt_using_subcommand validate" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt -n "__fish_evt_using_subcommand validate" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand validate" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand validate" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand validate" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand validate" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand validate" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -164,8 +164,8 @@ complete -c evt -n "__fish_evt_using_subcommand validate" -l no-header -d 'Read 
 complete -c evt -n "__fish_evt_using_subcommand validate" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand validate" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt -n "__fish_evt_using_subcommand validate" -l overwrite -d 'Replace output files that exist'
-complete -c evt -n "__fish_evt_using_subcommand validate" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand validate" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand validate" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand validate" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand validate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand validate" -s V -l version -d 'Print version'
@@ -219,13 +219,13 @@ complete -c evt -n "__fish_evt_using_subcommand window" -l partitions -d 'List e
 complete -c evt -n "__fish_evt_using_subcommand window" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt -n "__fish_evt_using_subcommand window" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand window" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand window" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -242,8 +242,8 @@ complete -c evt -n "__fish_evt_using_subcommand window" -l no-header -d 'Read th
 complete -c evt -n "__fish_evt_using_subcommand window" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand window" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt -n "__fish_evt_using_subcommand window" -l overwrite -d 'Replace output files that exist'
-complete -c evt -n "__fish_evt_using_subcommand window" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand window" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand window" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand window" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand window" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand window" -s V -l version -d 'Print version'
@@ -272,13 +272,13 @@ complete -c evt -n "__fish_evt_using_subcommand sink" -l partitions -d 'List eve
 complete -c evt -n "__fish_evt_using_subcommand sink" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt -n "__fish_evt_using_subcommand sink" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand sink" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand sink" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand sink" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand sink" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand sink" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -293,8 +293,8 @@ complete -c evt -n "__fish_evt_using_subcommand sink" -l no-header -d 'Read the 
 complete -c evt -n "__fish_evt_using_subcommand sink" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand sink" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt -n "__fish_evt_using_subcommand sink" -l overwrite -d 'Replace output files that exist'
-complete -c evt -n "__fish_evt_using_subcommand sink" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand sink" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand sink" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand sink" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand sink" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand sink" -s V -l version -d 'Print version'
@@ -326,13 +326,13 @@ complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subco
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -348,8 +348,8 @@ complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subco
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l overwrite -d 'Replace output files that exist'
-complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -s V -l version -d 'Print version'
@@ -403,13 +403,13 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l partitions -d 'List
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -429,8 +429,8 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l no-header -d 'Read 
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l overwrite -d 'Replace output files that exist'
-complete -c evt -n "__fish_evt_using_subcommand backfill" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand backfill" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand backfill" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand backfill" -s V -l version -d 'Print version'
@@ -459,13 +459,13 @@ complete -c evt -n "__fish_evt_using_subcommand replay" -l partitions -d 'List e
 complete -c evt -n "__fish_evt_using_subcommand replay" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt -n "__fish_evt_using_subcommand replay" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand replay" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand replay" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -481,8 +481,8 @@ complete -c evt -n "__fish_evt_using_subcommand replay" -l no-header -d 'Read th
 complete -c evt -n "__fish_evt_using_subcommand replay" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand replay" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt -n "__fish_evt_using_subcommand replay" -l overwrite -d 'Replace output files that exist'
-complete -c evt -n "__fish_evt_using_subcommand replay" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand replay" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand replay" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand replay" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand replay" -s V -l version -d 'Print version'
@@ -515,13 +515,13 @@ complete -c evt -n "__fish_evt_using_subcommand view" -l partitions -d 'List eve
 complete -c evt -n "__fish_evt_using_subcommand view" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt -n "__fish_evt_using_subcommand view" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand view" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand view" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand view" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand view" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand view" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -539,19 +539,15 @@ complete -c evt -n "__fish_evt_using_subcommand view" -l no-header -d 'Read the 
 complete -c evt -n "__fish_evt_using_subcommand view" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand view" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt -n "__fish_evt_using_subcommand view" -l overwrite -d 'Replace output files that exist'
-complete -c evt -n "__fish_evt_using_subcommand view" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand view" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand view" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand view" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand view" -l control -d 'Show control messages; read control lines in JSONL'
 complete -c evt -n "__fish_evt_using_subcommand view" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand view" -s V -l version -d 'Print version'
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -561,7 +557,6 @@ complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subc
 always\t'Always'
 never\t'Never'"
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand schema; and not __fish_seen_subcommand_from check register list show help" -s V -l version -d 'Print version'
@@ -575,12 +570,8 @@ complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcomma
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l schemas -d 'Find the subject in this directory or registry of schemas' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l level -d 'Check at this compatibility level: NONE, BACKWARD, FORWARD, FULL, or one of the last three with _TRANSITIVE [default: the level of the subject, else BACKWARD]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -590,18 +581,13 @@ complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcomma
 always\t'Always'
 never\t'Never'"
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l subject -d 'Register under this subject: the event type, unless evt-validate --subject names another field' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l schemas -d 'Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -611,17 +597,12 @@ complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcomma
 always\t'Always'
 never\t'Never'"
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from register" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l schemas -d 'Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -631,18 +612,13 @@ complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcomma
 always\t'Always'
 never\t'Never'"
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l number -d 'Print this version [default: the latest]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l schemas -d 'Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -652,7 +628,6 @@ complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcomma
 always\t'Always'
 never\t'Never'"
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand schema; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check whether a schema is compatible with earlier ones; exit with status 1 if not'
@@ -694,13 +669,13 @@ complete -c evt -n "__fish_evt_using_subcommand reconcile" -l max-future -d 'Rej
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
-complete -c evt -n "__fish_evt_using_subcommand reconcile" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt -n "__fish_evt_using_subcommand reconcile" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt -n "__fish_evt_using_subcommand reconcile" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand reconcile" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand reconcile" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand reconcile" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -714,8 +689,8 @@ complete -c evt -n "__fish_evt_using_subcommand reconcile" -l no-header -d 'Read
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l ids -d 'Write each event that is missing, extra, double or different; this also compares contents'
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
-complete -c evt -n "__fish_evt_using_subcommand reconcile" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand reconcile" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -s V -l version -d 'Print version'
@@ -751,12 +726,8 @@ complete -c evt -n "__fish_evt_using_subcommand gen" -l dedup -d 'Treat an event
 complete -c evt -n "__fish_evt_using_subcommand gen" -l truth-as -d 'Expect the records to arrive as a file, or over HTTP (evt-ingest http://...), where server_timestamp is the arrival and --time must be client_timestamp' -r -f -a "file\t'As lines of a file or a pipe'
 http\t'As requests over HTTP'"
 complete -c evt -n "__fish_evt_using_subcommand gen" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt -n "__fish_evt_using_subcommand gen" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand gen" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt -n "__fish_evt_using_subcommand gen" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt -n "__fish_evt_using_subcommand gen" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt -n "__fish_evt_using_subcommand gen" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt -n "__fish_evt_using_subcommand gen" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand gen" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt -n "__fish_evt_using_subcommand gen" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt -n "__fish_evt_using_subcommand gen" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
@@ -768,7 +739,6 @@ never\t'Never'"
 complete -c evt -n "__fish_evt_using_subcommand gen" -l validated -d 'Expect evt-validate to reject --invalid records'
 complete -c evt -n "__fish_evt_using_subcommand gen" -l sharded -d 'Expect `shard` to be mapped to the partition'
 complete -c evt -n "__fish_evt_using_subcommand gen" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
-complete -c evt -n "__fish_evt_using_subcommand gen" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt -n "__fish_evt_using_subcommand gen" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand gen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand gen" -s V -l version -d 'Print version'

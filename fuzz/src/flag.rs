@@ -1,7 +1,7 @@
 //! What stands on a command line: URIs with options, durations, instants, sizes, shares, names.
 
 use chrono::{DateTime, Datelike, NaiveDate};
-use evt::cli::args;
+use evt::cli::values;
 use evt::uri::Uri;
 use evt_core::time::calendar::{CivilDate, civil_from_days, days_from_civil};
 use evt_core::time::{Parser, format_duration, format_instant, parse_duration, parse_instant};
@@ -14,9 +14,9 @@ pub fn run(input: &[u8]) {
         assert!(!uri.origin().is_empty());
     }
     let _ = (
-        args::parse_share(text),
+        values::parse_share(text),
         evt_core::parse::size::parse_buffer(text),
-        args::parse_count::<u64>(text),
+        values::parse_count::<u64>(text),
         parse_names(text),
     );
     let _ = evt_core::time::parse_flag_instant(text, 1_700_000_000_000_000, None);

@@ -1,12 +1,14 @@
 //! Flags that tools share, one group each, and the values they take.
 
 use super::prometheus::MetricsTarget;
+use super::values::{parse_count, parse_positive};
 use crate::source::{PartitionNames, SourceOptions};
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
 use chrono_tz::Tz;
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use encoding_rs::Encoding;
+use evt_core::decompression::RATIO_MAX;
 use evt_core::error::{Error, Result};
 use evt_core::format::elements::ElementPath;
 use evt_core::format::{self, CsvHeader, Format, TextOptions, pattern};
@@ -69,27 +71,12 @@ pub struct CommonArgs {
     /// Write the summary to FILE as JSON
     #[arg(long, value_name = "FILE")]
     pub stats: Option<String>,
-    /// Exit with status 1 if any record became a dead letter
-    #[arg(long)]
-    pub strict: bool,
-    /// Report the first N faulty records on stderr, or all [default: 10, then a count per minute]
-    #[arg(long, value_name = "N|all", value_parser = parse_report)]
-    pub report: Option<Report>,
     /// Use INSTANT as the current time, for repeatable output
     #[arg(long, value_name = "INSTANT")]
     pub now: Option<String>,
     /// Set the name of the pipeline in control messages, logs and metrics
     #[arg(long, value_name = "NAME", default_value = "evt")]
     pub pipeline: String,
-    /// Limit the size of a record; a longer one becomes a dead letter
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size::parse_buffer)]
-    pub max_record: usize,
-    /// Fail if an input of more than 100 MiB decompressed is more than N times its compressed size
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = parse_count::<u64>)]
-    pub max_decompression_ratio: u64,
-    /// Read librdkafka settings for all topics from FILE, one NAME=VALUE per line
-    #[arg(long, value_name = "FILE")]
-    pub kafka_config: Option<String>,
     /// Verify that all inputs and outputs are reachable, then exit; no data is read or written
     #[arg(long)]
     pub check: bool,
@@ -105,6 +92,44 @@ pub struct CommonArgs {
     /// Use colour on a terminal (auto), always or never
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorArg,
+}
+
+/// Flags of the tools that read records or rows.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Run")]
+pub struct RecordArgs {
+    /// Exit with status 1 if any record became a dead letter
+    #[arg(long)]
+    pub strict: bool,
+    /// Report the first N faulty records on stderr, or all [default: 10, then a count per minute]
+    #[arg(long, value_name = "N|all", value_parser = parse_report)]
+    pub report: Option<Report>,
+    /// Limit the size of a record; a longer one becomes a dead letter
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size::parse_buffer)]
+    pub max_record: usize,
+    /// Fail if an input of more than 100 MiB decompressed is more than N times its compressed size
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = parse_count::<u64>)]
+    pub max_decompression_ratio: u64,
+    /// Read librdkafka settings for all topics from FILE, one NAME=VALUE per line
+    #[arg(long, value_name = "FILE")]
+    pub kafka_config: Option<String>,
+}
+
+impl Default for RecordArgs {
+    fn default() -> Self {
+        let (max_record, max_decompression_ratio) = (Run::RECORD_MAX, RATIO_MAX);
+        Self { strict: false, report: None, max_record, max_decompression_ratio, kafka_config: None }
+    }
+}
+
+impl RecordArgs {
+    /// Returns the flags of a command line; the defaults for a tool that does not have them.
+    pub fn of(found: &ArgMatches) -> Result<Self, clap::Error> {
+        match found.try_contains_id("max_record") {
+            Ok(_) => Self::from_arg_matches(found),
+            Err(_) => Ok(Self::default()),
+        }
+    }
 }
 
 impl CommonArgs {
@@ -407,6 +432,9 @@ pub struct StageArgs {
     /// The flags of the outputs.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The limits and reports of records.
+    #[command(flatten)]
+    pub records: RecordArgs,
     /// The run.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -419,7 +447,7 @@ impl StageArgs {
             InputArgs { inputs: vec![], input_format: None, kind: None, control: false, text: TextArgs::default() };
         let output =
             OutputArgs { to: vec!["-".into()], output_format: Some("raw".into()), overwrite: false, dlq: None };
-        Self { input, map: MapArgs::default(), output, common }
+        Self { input, map: MapArgs::default(), output, records: RecordArgs::default(), common }
     }
 
     /// Returns the options of the source.
@@ -545,47 +573,4 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 
 fn parse_unit(text: &str) -> Result<TimeUnit, String> {
     TimeUnit::from_name(text).ok_or_else(|| "expected one of s ms us ns d".to_owned())
-}
-
-/// Parses a count that fits the type of a flag: `10`, `5k`, `1M`.
-pub fn parse_count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let scale = match unit {
-        "" => 1,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        _ => return Err("expected a count like 500, 10k, 5M or 1G".to_owned()),
-    };
-    let count = number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale));
-    let count = count.ok_or_else(|| "expected a count like 10k".to_owned())?;
-    T::try_from(count).map_err(|_| "expected a smaller count".to_owned())
-}
-
-/// Parses a count of at least 1.
-pub fn parse_positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    match parse_count::<u64>(text)? {
-        0 => Err("expected a count of at least 1".to_owned()),
-        _ => parse_count(text),
-    }
-}
-
-/// Parses a share: `0.01` or `1%`, between 0 and 1.
-pub fn parse_share(text: &str) -> Result<f64, String> {
-    let (number, scale) = match text.strip_suffix('%') {
-        Some(number) => (number, 100.0),
-        None => (text, 1.0),
-    };
-    let share = number.parse::<f64>().map_err(|_| "expected a share like 0.01 or 1%".to_owned())? / scale;
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share between 0 and 1".to_owned()) }
-}
-
-/// How far an event may be behind its partition's stream time (µs); any distance with `None`.
-#[derive(Clone, Copy, Debug)]
-pub struct OutOfOrderness(pub Option<i64>);
-
-/// Parses the value of `--out-of-orderness`.
-pub fn disorder(text: &str) -> Result<OutOfOrderness> {
-    let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
-    Ok(OutOfOrderness(bound))
 }

@@ -1,8 +1,9 @@
-//! Flags of the HTTP server.
+//! Flags of the HTTP server, and of when a request is acknowledged and where it is stored until then.
 
-use super::args::{MapArgs, parse_count};
+use super::args::MapArgs;
 use super::check::CheckReport;
-use clap::Args;
+use super::values::parse_count;
+use clap::{Args, ValueEnum};
 use evt_core::error::{Error, Result};
 use evt_core::kind::event::column;
 use evt_core::mapping::{self, KeepRaw, Projection};
@@ -20,6 +21,7 @@ use evt_run::client::Caller;
 use evt_run::input::spool::ORIGIN;
 use evt_run::registry::place;
 use evt_run::run::Run;
+use evt_run::spool::ack::{Ack, AckFlags};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -212,4 +214,42 @@ fn timeout(text: &str) -> Result<Duration, String> {
     let micros = parse_duration(text).map_err(|error| error.to_string())?;
     let time = u64::try_from(micros).ok().map(Duration::from_micros);
     time.filter(|time| !time.is_zero()).ok_or_else(|| "expected a duration longer than 0".to_owned())
+}
+
+/// `--ack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AckArg {
+    /// When the outputs have stored it
+    Output,
+    /// When it is in memory; a crash loses it
+    Memory,
+}
+
+/// The flags that set where requests are stored until the outputs have their events, and when they are acknowledged.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Acknowledgement")]
+pub struct AckArgs {
+    /// Store requests in DIR and acknowledge them once they are on disk
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+    /// Limit the size of the spool [default: 4GiB]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    spool_max: Option<u64>,
+    /// Treat an event whose event_id arrives again within this time as a duplicate
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    dedup: Option<i64>,
+    /// Choose when to acknowledge events without a spool [default: output]
+    #[arg(long, value_name = "WHEN")]
+    ack: Option<AckArg>,
+}
+
+impl AckArgs {
+    /// Returns the flags for the source.
+    pub fn flags(&self) -> AckFlags {
+        let ack = self.ack.map(|ack| match ack {
+            AckArg::Output => Ack::Output,
+            AckArg::Memory => Ack::Memory,
+        });
+        AckFlags { spool: self.spool.clone(), spool_max: self.spool_max, dedup: self.dedup, ack }
+    }
 }

@@ -14,12 +14,12 @@
 //! creates no output, either.
 //!
 //! - `tool.rs`: the trait, and a row of the table of tools.
-//! - `args.rs`, `http.rs`, `ack.rs`: shared flags; `config.rs`: flags in a file; `usage.rs`: clap's messages.
+//! - `args.rs`, `http.rs`: shared flags; `values.rs`: their values; `config.rs`: flags in a file; `usage.rs`: messages
+//!   of clap.
 //! - `resolve.rs`: resolves inputs and outputs; `check.rs`: `--check`; `open.rs`: opens a stage.
 //! - `exactly_once.rs`: whether a stage can commit its records and the offsets of its input in one transaction.
 //! - `prometheus.rs`: metrics over HTTP or in a file.
 
-pub mod ack;
 pub mod args;
 pub mod check;
 pub mod config;
@@ -30,8 +30,9 @@ pub mod prometheus;
 pub mod resolve;
 mod tool;
 mod usage;
+pub mod values;
 
-use args::{CommonArgs, LogFormat};
+use args::{CommonArgs, LogFormat, RecordArgs};
 use check::CheckReport;
 use clap::FromArgMatches;
 use config::Config;
@@ -96,8 +97,11 @@ pub fn main<T: Tool>(Invocation { args, version, tools }: Invocation) -> ExitCod
         };
     let mut shown = command.clone();
     let parsed = command.try_get_matches_from(args);
-    let parsed = parsed.and_then(|found| Ok((T::from_arg_matches(&found)?, CommonArgs::from_arg_matches(&found)?)));
-    let (tool, common) = match parsed {
+    let parsed = parsed.and_then(|found| {
+        let (common, records) = (CommonArgs::from_arg_matches(&found)?, RecordArgs::of(&found)?);
+        Ok((T::from_arg_matches(&found)?, common, records))
+    });
+    let (tool, common, records) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             shown.build();
@@ -111,7 +115,7 @@ pub fn main<T: Tool>(Invocation { args, version, tools }: Invocation) -> ExitCod
     }
     let letters = std::env::var_os(variable("dlq"));
     let letters = letters.or_else(|| config.text("dlq").map(OsString::from));
-    let (run, exporter) = match start(&console, &common, letters, tool.shows_metrics()) {
+    let (run, exporter) = match start(&console, &common, &records, letters, tool.shows_metrics()) {
         Ok((run, exporter)) => (Rc::new(run), exporter),
         Err(error) => return fail(&console, &error),
     };
@@ -165,6 +169,7 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
 fn start(
     early: &Console,
     common: &CommonArgs,
+    records: &RecordArgs,
     letters: Option<OsString>,
     shows_metrics: bool,
 ) -> Result<(Run, Exporter)> {
@@ -197,13 +202,13 @@ fn start(
         io: Io::Process,
         stop: Stop::on_signals(&clock)?,
         clock,
-        report: common.report.unwrap_or(Report::First(10)),
+        report: records.report.unwrap_or(Report::First(10)),
         pipeline: common.pipeline.clone(),
         id,
-        record_max: common.max_record,
-        ratio_max: common.max_decompression_ratio,
+        record_max: records.max_record,
+        ratio_max: records.max_decompression_ratio,
         ahead_max: Run::AHEAD_MAX,
-        kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), |path| kafka_settings(path, &early.secrets))?,
+        kafka: records.kafka_config.as_deref().map_or(Ok(vec![]), |path| kafka_settings(path, &early.secrets))?,
         outages: Default::default(),
         metrics,
         service: Service::of_environment(),

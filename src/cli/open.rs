@@ -96,7 +96,8 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
 
 fn stage_options(spec: StageSpec<'_>, needs_rows: bool, span: Span) -> StageOptions {
     let start_at = if needs_rows { StartAt::Rows } else { StartAt::Schema };
-    let CommonArgs { quiet, strict, ref stats, .. } = spec.args.common;
+    let CommonArgs { quiet, ref stats, .. } = spec.args.common;
+    let strict = spec.args.records.strict;
     let (stats, branch) = (stats.clone(), spec.branch.map(str::to_owned));
     StageOptions { quiet, strict, stats, start_at, span, branch, ..StageOptions::default() }
 }

@@ -2,10 +2,11 @@
 //! Rust.)
 
 use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, StageArgs, parse_count, parse_share};
+use crate::cli::args::{CommonArgs, StageArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
+use crate::cli::values::{parse_count, parse_share};
 use crate::output::identity::{Identities, Identity};
 use crate::source::SourceOptions;
 use crate::stage::Stage;

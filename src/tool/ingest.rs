@@ -1,8 +1,8 @@
 //! evt-ingest: raw records in, stamped events out.
 
-use crate::cli::ack::AckArgs;
 use crate::cli::args::{CheckpointArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
+use crate::cli::http::AckArgs;
 use crate::cli::http::{HttpArgs, over_http};
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;

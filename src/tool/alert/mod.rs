@@ -42,9 +42,10 @@ use self::positions::{KeptTopics, TopicNames, UnmarkedInput, is_substitution};
 use self::setup::{AlertSetup, RunOptions, Services};
 use self::state::StateFile;
 use self::writer::WriterPlan;
-use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
+use crate::cli::args::{StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::resolve::{LINES, Resolved, StageSpec, resolve};
+use crate::cli::values::parse_count;
 use crate::cli::{Tool, Unit};
 use crate::output::dead_letters::DeadLetters;
 use crate::source::{self, SourceOptions, StoreOrder};
@@ -306,7 +307,7 @@ impl Args {
             Report::First(count) => count,
             Report::All => u64::MAX,
         };
-        let (is_quiet, strict, stats) = (common.quiet, common.strict, common.stats.clone());
+        let (is_quiet, strict, stats) = (common.quiet, self.stage.records.strict, common.stats.clone());
         let max_future = self.stage.map.max_future.unwrap_or(MAX_FUTURE);
         let options = RunOptions { is_quiet, faults_shown, channels: names, max_future, range };
         let (mut alerts, mut sources) = (AlertSetup::new(options, engine, services, run)?, vec![]);

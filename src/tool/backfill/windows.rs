@@ -4,10 +4,11 @@
 use super::late_input::LateInput;
 use super::operator::Correct;
 use super::setup::{InputOrder, InputRows, Setup, StoreRows, Work};
-use crate::cli::args::{OutOfOrderness, StageArgs, disorder, instant_of, parse_positive};
+use crate::cli::args::{StageArgs, instant_of};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, TABLE};
+use crate::cli::values::{OutOfOrderness, disorder, parse_positive};
 use crate::output::open_options;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};

@@ -1,7 +1,8 @@
 //! The flags of evt-reconcile, and how they read inputs.
 
 use super::read;
-use crate::cli::args::{CommonArgs, MapArgs, TextArgs, instant_of, parse_share};
+use crate::cli::args::{CommonArgs, MapArgs, RecordArgs, TextArgs, instant_of};
+use crate::cli::values::parse_share;
 use crate::output::identity::{Identities, Identity};
 use crate::source::SourceOptions;
 use crate::uri::Uri;
@@ -42,6 +43,9 @@ pub struct Args {
     /// The flags that map records of A to events.
     #[command(flatten)]
     pub map: MapArgs,
+    /// The limits and reports of records.
+    #[command(flatten)]
+    pub records: RecordArgs,
     /// The run.
     #[command(flatten)]
     pub common: CommonArgs,

@@ -10,10 +10,11 @@ mod letters;
 mod target;
 
 use crate::cli::Tool;
-use crate::cli::args::{StageArgs, TextArgs, parse_positive};
+use crate::cli::args::{StageArgs, TextArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{LINES, StageSpec, resolve};
+use crate::cli::values::parse_positive;
 use crate::source::{PartitionNames, SourceOptions};
 use crate::stage::{OperatorSetup, SourceInfo};
 use crate::tool::pace::Pace;

@@ -7,10 +7,11 @@ mod tables;
 
 use self::chosen::{Choice, Chosen};
 use crate::cli::Tool;
-use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
+use crate::cli::args::{StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, TABLE};
+use crate::cli::values::parse_count;
 use crate::output::OutputPlan;
 use crate::source::{self, SourceOptions, ToolNeeds};
 use crate::stage::feeds::FeedInput;

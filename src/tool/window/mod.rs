@@ -23,12 +23,11 @@ use self::results::Results;
 use self::stall::StallMonitor;
 use self::top::Top;
 use self::wide::Wide;
-use crate::cli::args::{
-    BranchArgs, CheckpointArgs, OutOfOrderness, StageArgs, TimeRangeArgs, disorder, parse_positive,
-};
+use crate::cli::args::{BranchArgs, CheckpointArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
+use crate::cli::values::{OutOfOrderness, disorder, parse_positive};
 use crate::cli::{Tool, Unit};
 use crate::output::OutputPlan;
 use crate::source::SourceOptions;
@@ -511,7 +510,7 @@ impl Args {
             seen: 0,
             at_end,
             is_checkpointed,
-            strict: self.stage.common.strict,
+            strict: self.stage.records.strict,
             quiet: self.stage.common.quiet,
             has_told_stop: false,
         };

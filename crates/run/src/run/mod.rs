@@ -84,6 +84,9 @@ impl Run {
     pub const LINGER: Duration = Duration::from_millis(100);
     /// How long a stage waits for input before it checks what is due by time.
     pub const TICK: Duration = Duration::from_millis(200);
+    /// Default maximum of the bytes of a record (`--max-record`).
+    pub const RECORD_MAX: usize = 1 << 20;
+
     /// Bytes of rows that a stage reads ahead while an output commits the epoch before (1 GiB).
     pub const AHEAD_MAX: u64 = 1 << 30;
 
@@ -104,7 +107,7 @@ impl Run {
             report: Report::First(0),
             pipeline: "evt".into(),
             id: "unwatched".into(),
-            record_max: 1 << 20,
+            record_max: Self::RECORD_MAX,
             kafka: vec![],
             outages: Outages::default(),
             metrics: Metrics::default(),

@@ -1,0 +1,47 @@
+//! Values of flags: counts, shares, the out-of-orderness.
+
+use evt_core::error::Result;
+use evt_core::time::parse_duration;
+
+/// Parses a count that fits the type of a flag: `10`, `5k`, `1M`.
+pub fn parse_count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let scale = match unit {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        _ => return Err("expected a count like 500, 10k, 5M or 1G".to_owned()),
+    };
+    let count = number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale));
+    let count = count.ok_or_else(|| "expected a count like 10k".to_owned())?;
+    T::try_from(count).map_err(|_| "expected a smaller count".to_owned())
+}
+
+/// Parses a count of at least 1.
+pub fn parse_positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    match parse_count::<u64>(text)? {
+        0 => Err("expected a count of at least 1".to_owned()),
+        _ => parse_count(text),
+    }
+}
+
+/// Parses a share: `0.01` or `1%`, between 0 and 1.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.strip_suffix('%') {
+        Some(number) => (number, 100.0),
+        None => (text, 1.0),
+    };
+    let share = number.parse::<f64>().map_err(|_| "expected a share like 0.01 or 1%".to_owned())? / scale;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share between 0 and 1".to_owned()) }
+}
+
+/// How far an event may be behind its partition's stream time (µs); any distance with `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct OutOfOrderness(pub Option<i64>);
+
+/// Parses the value of `--out-of-orderness`.
+pub fn disorder(text: &str) -> Result<OutOfOrderness> {
+    let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
+    Ok(OutOfOrderness(bound))
+}
