@@ -125,9 +125,10 @@ impl Default for RecordArgs {
 impl RecordArgs {
     /// Returns the flags of a command line; the defaults for a tool that does not have them.
     pub fn of(found: &ArgMatches) -> Result<Self, clap::Error> {
-        match found.try_contains_id("max_record") {
-            Ok(_) => Self::from_arg_matches(found),
-            Err(_) => Ok(Self::default()),
+        // It has a default, so it is there in every tool that has the flags.
+        match found.ids().any(|id| id == "max_record") {
+            true => Self::from_arg_matches(found),
+            false => Ok(Self::default()),
         }
     }
 }
