@@ -70,11 +70,10 @@ const ADVICE: [(&str, &str, &str); 21] = [
 const HERE: &str = "costly_advice";
 
 /// Words of messages that advise another command line or name, which loses nothing.
-const HARMLESS: [&str; 7] = [
+const HARMLESS: [&str; 6] = [
     ": expected a complete epoch that is kept",
     "rename it to",
     "remove it for rows of",
-    "remove the other inputs",
     "?mode=append|replace ?shrink=ok",
     "shrink=ok requires mode=replace",
     "`shrink=ok` skips the comparison",
