@@ -64,7 +64,7 @@ fn overview() -> String {
     let line = |tool: &ToolRow| format!("  {:<10}  {}\n", tool.name.trim_start_matches(PREFIX), about(tool));
     let lines: String = ALL.iter().map(line).collect();
     format!(
-        "evt TOOL … is evt-TOOL …, which reads events on stdin or from files and URIs:\n\n{lines}\n\
+        "evt TOOL … is evt-TOOL …:\n\n{lines}\n\
          evt help TOOL shows the flags of a tool; man evt-TOOL has examples, man 7 evt explains how tools form a pipeline.\n"
     )
 }

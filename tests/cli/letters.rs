@@ -146,3 +146,21 @@ fn a_quiet_replay_says_why_it_does_not_end_with_0() {
     let run = dir.shell("evt-replay -q dead.jsonl --ledger sqlite:l.db --to r.jsonl --dlq null:").ends_with(1);
     assert!(run.stderr().trim_end().ends_with("exit status 1, because 2 letters are still faulty"), "{run}");
 }
+
+#[test]
+fn letters_of_several_files_are_replayed_once() {
+    let dir = Dir::new("replay-several");
+    for name in ["a", "b"] {
+        let good = r#"{"source":"s","server_timestamp":"2026-01-01T00:00:00Z"}"#;
+        let bad = format!(r#"{{"event_type":"{name}","source":"s","server_timestamp":"yesterday"}}"#);
+        dir.write(&format!("{name}.jsonl"), format!("{good}\n{bad}\n"));
+        dir.shell(&format!("evt-ingest -q {name}.jsonl --dlq {name}.dead.jsonl --to null:")).succeeds();
+    }
+    let line = "evt-replay -q a.dead.jsonl b.dead.jsonl --patch \"set server_timestamp = '2026-01-01T00:00:00Z'\"";
+    dir.shell(&format!("{line} --dry-run")).ends_with(1);
+    for _ in 0..2 {
+        dir.shell(&format!("{line} --ledger sqlite:l.db --to out.jsonl")).succeeds();
+        let replayed = dir.rows("out.jsonl");
+        assert_eq!(replayed.iter().map(|row| &row["event_type"]).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}

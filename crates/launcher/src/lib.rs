@@ -18,7 +18,7 @@ const NOT_WHOLE: u8 = 78;
 
 /// Executes evt as `tool`. Returns only if that fails.
 pub fn main(tool: &str, version: &str) -> ExitCode {
-    // An executable that is found without /proc is found by the name that evt has in PATH.
+    // Without /proc the path of this executable is unknown, and evt is searched in PATH.
     let evt = std::env::current_exe().map_or_else(|_| PathBuf::from("evt"), |own| own.with_file_name("evt"));
     let mut args = std::env::args_os();
     let error = Command::new(&evt).arg0(name(tool, args.next())).args(args).env(LAUNCHER, version).exec();

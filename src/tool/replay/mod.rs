@@ -67,7 +67,7 @@ impl Tool for Args {
     const NEGATIVE: &'static str = "The verdict is negative: letters are still faulty, were skipped or were not replayed, or --dry-run shows that any would change.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
-            "Show what would become of each letter; exit status 1 while some are faulty.",
+            "Show what would become of each letter; exit status 1 while any is not replayed.",
             "evt-replay dead.jsonl --patch \"set latency_ms = try_cast(latency_ms as double)\" --schemas schemas --dry-run -o table",
         ),
         (
