@@ -19,6 +19,23 @@ fn main() {
     for object in c.compile_intermediates() {
         println!("cargo:rustc-link-arg-bins={}", object.display());
     }
+    if has_packed_relocations() {
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Whether the loader here reads packed relocations, as that of glibc 2.36 does. They save 2 MB that it would read at every
+/// start of a tool, a tenth of the time of a start. Such executables need that glibc, wherever they run.
+fn has_packed_relocations() -> bool {
+    let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
+    let is_native = std::env::var("HOST") == std::env::var("TARGET");
+    if !is_native || target("OS") != "linux" || target("ENV") != "gnu" {
+        return false;
+    }
+    let version = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok();
+    let version = version.and_then(|run| String::from_utf8(run.stdout).ok()).unwrap_or_default();
+    let minor = version.trim().strip_prefix("glibc 2.").and_then(|minor| minor.split('.').next()?.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor >= 36)
 }
 
 /// The abbreviated hash of the commit, with `+` if the sources differ from it, and its date; `None` without git or

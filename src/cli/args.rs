@@ -5,7 +5,6 @@ use super::values::{parse_count, parse_positive};
 use crate::source::{PartitionNames, SourceOptions};
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
-use chrono_tz::Tz;
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use encoding_rs::Encoding;
 use evt_core::decompression::RATIO_MAX;
@@ -16,7 +15,7 @@ use evt_core::kind::Kind;
 use evt_core::kind::span::Span;
 use evt_core::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use evt_core::parse::size;
-use evt_core::time::{parse_duration, parse_flag_instant};
+use evt_core::time::{Zone, parse_duration, parse_flag_instant};
 use evt_run::checkpoint::header::CheckpointOptions;
 use evt_run::emit::RecordOptions;
 use evt_run::input::unopened::FileOptions;
@@ -171,7 +170,7 @@ impl TimeRangeArgs {
 /// Returns the instant of a flag, if it is given; `now` and `zone` are those of [`parse_flag_instant`].
 ///
 /// Errors: exit status 2, with the name of the flag, if it is not an instant.
-pub fn instant_of(flag: &str, text: Option<&str>, now: i64, zone: Option<Tz>) -> Result<Option<i64>> {
+pub fn instant_of(flag: &str, text: Option<&str>, now: i64, zone: Option<Zone>) -> Result<Option<i64>> {
     text.map(|text| parse_flag_instant(text, now, zone).map_err(|error| error.at(flag))).transpose()
 }
 
@@ -478,7 +477,7 @@ impl MapArgs {
     /// Returns the zone of times without an offset, if a flag names one.
     ///
     /// Errors: exit status 2 if there is none of that name.
-    pub fn zone(&self) -> Result<Option<Tz>> {
+    pub fn zone(&self) -> Result<Option<Zone>> {
         self.time_zone.as_deref().map(When::zone).transpose()
     }
 

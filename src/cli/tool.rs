@@ -3,6 +3,7 @@
 use super::check::CheckReport;
 use clap::{Arg, ArgAction, Command, Parser};
 use evt_core::error::Result;
+use evt_core::time::ZONES_VERSION;
 use evt_run::run::Run;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,6 +21,10 @@ pub trait Tool: Parser {
     const EXAMPLES: &'static [(&'static str, &'static str)];
     /// Its systemd unit, if it runs as a service.
     const UNIT: Option<Unit> = None;
+
+    /// Whether it keeps nothing of the rows of a topic that it passes on: it copies their headers, can commit them and
+    /// the offsets of its group in one transaction (`exactly_once=true`), and several processes can share the group.
+    const PASSES_ROWS_ON: bool = false;
 
     /// The flags that its actions (subcommands) take too; all of them if `None`.
     const ACTION_FLAGS: Option<&'static [&'static str]> = None;
@@ -76,6 +81,8 @@ pub struct ToolRow {
     pub examples: &'static [(&'static str, &'static str)],
     /// Its systemd unit, if it runs as a service.
     pub unit: Option<Unit>,
+    /// Whether it passes rows of topics on, and keeps nothing ([`Tool::PASSES_ROWS_ON`]).
+    pub passes_rows_on: bool,
     /// Makes its command.
     pub command: fn() -> Command,
     /// Runs its process.
@@ -91,6 +98,7 @@ impl ToolRow {
             negative: T::NEGATIVE,
             examples: T::EXAMPLES,
             unit: T::UNIT,
+            passes_rows_on: T::PASSES_ROWS_ON,
             command: command::<T>,
             main,
         }
@@ -139,7 +147,7 @@ fn repeatable(arg: Arg) -> Arg {
 
 /// Sets what `--version` shows: the version, and that of the data that results depend on.
 pub(super) fn versioned(command: Command, version: &'static str) -> Command {
-    command.version(version).long_version(format!("{version}\ntime zone database {}", chrono_tz::IANA_TZDB_VERSION))
+    command.version(version).long_version(format!("{version}\ntime zone database {}", ZONES_VERSION))
 }
 
 /// Returns the environment variable of a flag.

@@ -85,6 +85,8 @@ impl Tool for Args {
         ("Keep the records that fail.", "evt-ingest events.jsonl --dlq dead.jsonl --to events.parquet"),
     ];
 
+    const PASSES_ROWS_ON: bool = true;
+
     const UNIT: Option<Unit> = Some(Unit {
         after: "",
         args: "'kafka://localhost:9092/raw?group=evt-ingest' --to 'kafka://localhost:9092/events?format=frames'",

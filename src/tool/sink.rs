@@ -55,6 +55,8 @@ impl Tool for Args {
         ("Write one Parquet file.", "evt-ingest events.jsonl | evt-sink --to events.parquet"),
     ];
 
+    const PASSES_ROWS_ON: bool = true;
+
     const UNIT: Option<Unit> = Some(Unit {
         after: "evt-window.service redis.service postgresql.service",
         args: "'kafka://localhost:9092/metrics?format=frames&group=evt-sink'",

@@ -83,6 +83,8 @@ impl Tool for Args {
         ),
     ];
 
+    const PASSES_ROWS_ON: bool = true;
+
     const UNIT: Option<Unit> = Some(Unit {
         after: "evt-ingest.service",
         args: "'kafka://localhost:9092/events?format=frames&group=evt-validate' --to 'kafka://localhost:9092/valid?format=frames'",

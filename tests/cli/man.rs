@@ -304,7 +304,7 @@ fn the_version_names_the_commit_and_the_time_zone_database() {
         let version = format!("{}{}", tool.name, named.trim_end().trim_start_matches("evt"));
         assert_eq!(dir.run(tool.name, &["-V"]).succeeds().text().trim_end(), version);
         let long = dir.run(tool.name, &["--version"]).succeeds().text();
-        let zones = format!("time zone database {}", chrono_tz::IANA_TZDB_VERSION);
+        let zones = format!("time zone database {}", evt_core::time::ZONES_VERSION);
         assert_eq!(long.lines().collect::<Vec<_>>(), [version, zones]);
     }
 }
@@ -333,6 +333,23 @@ fn every_tool_is_in_the_lists_that_are_written_by_hand() {
         }
     }
     assert!(missing.is_empty(), "these entries are missing:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn sentences_about_tools_that_pass_rows_on_name_all_of_them() {
+    let names: Vec<_> = tool::ALL.iter().filter(|tool| tool.passes_rows_on).map(|tool| tool.name).collect();
+    let (last, others) = names.split_last().expect("such tools");
+    let others = others.join(", ");
+    let (any, all) = (format!("{others} or {last}"), format!("{others}, {last}"));
+    let (words, runbook) = (plain("man/evt.7"), plain("man/evt-runbook.7"));
+    for (page, text, sentence) in [
+        ("man/evt.7", &words, format!("If {any} reads a topic in json or avro and writes another one")),
+        ("man/evt.7", &words, format!("in one of its outputs, {any} writes each record of a topic")),
+        ("man/evt-runbook.7", &runbook, format!("Only a stage without state ({all}) can share a group.")),
+    ] {
+        assert!(text.contains(&sentence), "{page} does not say: {sentence}");
+    }
+    assert!(evt::output::NO_TRANSACTIONS.starts_with(&format!("expected {any}, found ")), "src/output/plan.rs: {any}");
 }
 
 #[test]

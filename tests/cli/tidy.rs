@@ -436,18 +436,6 @@ fn every_executable_is_one_line_and_every_tool_has_its_launcher() {
         }
     }
     faults.extend(found.keys().map(|name| format!("{name} is not a tool of src/tool/mod.rs")));
-    let manifest: toml::Table = toml::from_str(include_str!("../../Cargo.toml")).expect("TOML");
-    let is_bare = |row: &&toml::Value| row.get("test").and_then(toml::Value::as_bool) == Some(false);
-    let bare: BTreeSet<&str> = manifest["bin"]
-        .as_array()
-        .expect("rows")
-        .iter()
-        .filter(is_bare)
-        .filter_map(|row| row["name"].as_str())
-        .collect();
-    for (name, _) in tools().filter(|(name, _)| !bare.contains(name)) {
-        faults.push(format!("Cargo.toml: without these lines cargo test links an empty program:\n[[bin]]\nname = \"{name}\"\ntest = false"));
-    }
     assert_none(&faults);
 }
 

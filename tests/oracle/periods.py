@@ -14,6 +14,8 @@ import zoneinfo
 import duckdb
 
 UTC = datetime.timezone.utc
+# The database of scripts/python, of the version that evt contains; that of the machine may be older.
+zoneinfo.reset_tzpath(to=[])
 DUCK = {"1d": "day", "1w": "week", "1mo": "month", "1q": "quarter", "1y": "year"}
 
 
@@ -88,8 +90,9 @@ def main(events, rows, size, name):
     if name in ("America/St_Johns", "Asia/Gaza"):
         print(sum(naive.values()))
         return
-    starts = {key[0]: count for key, count in got.items()}
-    duck = by_duckdb(events, size, name)
+    # The database in DuckDB lacks corrections of older years, such as of Sao Paulo in 1966.
+    starts = {key[0]: count for key, count in got.items() if key[0] >= 0}
+    duck = {start: count for start, count in by_duckdb(events, size, name).items() if start >= 0}
     if starts != duck:
         sys.exit(f"DuckDB: {sorted(set(starts.items()) ^ set(duck.items()))[:6]}")
     print(sum(naive.values()), sum(duck.values()))

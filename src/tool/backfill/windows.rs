@@ -15,7 +15,6 @@ use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::tool::pace::Pace;
 use crate::tool::validation::{Validate, ValidationArgs};
 use crate::uri::Uri;
-use chrono_tz::Tz;
 use evt_core::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use evt_core::error::{Error, Result};
 use evt_core::kind::Kind;
@@ -27,7 +26,7 @@ use evt_core::op::window::metric::{Emit, Metric, Shape};
 use evt_core::op::window::spec::{self, Spec};
 use evt_core::op::window::{self, MemoryBound, Window, watermark};
 use evt_core::parse::size::parse_memory;
-use evt_core::time::{LATEST, format_instant, parse_duration};
+use evt_core::time::{LATEST, Zone, format_instant, parse_duration};
 use evt_kafka::address::TopicFormat;
 use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::state_files::memory_bound;
@@ -185,7 +184,7 @@ impl WindowsArgs {
 
     /// Returns the scope of the correction: the metrics of `--only`, or all; the range; the bound of `--closed-before`.
     /// Errors: exit status 2 for an unknown metric or an invalid range.
-    fn scope(&self, spec: &Spec, now: i64, zone: Option<Tz>) -> Result<Scope> {
+    fn scope(&self, spec: &Spec, now: i64, zone: Option<Zone>) -> Result<Scope> {
         let names: Vec<&str> = spec.metrics.iter().map(|metric| metric.name.as_str()).collect();
         if let Some(unknown) = self.only.iter().find(|name| !names.contains(&name.as_str())) {
             let names = names.join(", ");

@@ -6,8 +6,8 @@ use super::options::Options;
 use super::partitions::{PartitionIndex, PartitionTable};
 use crate::counts::counted;
 use crate::error::Result;
+use crate::time::Zone;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use chrono_tz::Tz;
 
 /// The partition of an input.
 #[derive(Debug, Default)]
@@ -121,7 +121,7 @@ impl Facts {
                  early; write times with an offset to avoid this"
             ));
         }
-        if let Some(zone) = options.window_zone.filter(|zone| *zone != Tz::UTC && self.is_local == Some(true)) {
+        if let Some(zone) = options.window_zone.filter(|zone| *zone != Zone::UTC && self.is_local == Some(true)) {
             warnings.push(format!(
                 "windows are those of {zone}, but times without an offset were read in UTC; --time-zone {zone} reads them as local times"
             ));

@@ -3,7 +3,7 @@
 use super::when::When;
 use crate::error::{Error, Result};
 use crate::kind::event::{COLUMNS, column};
-use chrono_tz::Tz;
+use crate::time::Zone;
 
 /// Maximum rows in a batch. Half as many cost 5 to 10 % more of a whole run, because each batch allocates its own
 /// columns and needs its own frame.
@@ -111,7 +111,7 @@ pub struct Options {
     /// (HTTP).
     pub stamped_at_arrival: bool,
     /// The zone of the windows that events are counted in, if they have one.
-    pub window_zone: Option<Tz>,
+    pub window_zone: Option<Zone>,
     /// Whether a second input is read with the same flags, and only one of the two may have stamps (evt-reconcile).
     pub is_compared: bool,
     /// Whether `ingested_at` is the time at which a broker appended the record, if it is known (evt-reconcile).

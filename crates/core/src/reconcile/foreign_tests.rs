@@ -194,7 +194,7 @@ fn what_the_mapping_may_treat_in_another_way_is_refused() {
     is_refused(&[ids(1), time.clone()], &mapping::Options { sets, ..usual.clone() });
     let local: Named = ("server_timestamp", Arc::new(TimestampMicrosecondArray::from(vec![START])));
     is_read(&[ids(1), local.clone()], TimeFrom::Default);
-    let when = crate::mapping::When { zone: Some(chrono_tz::Europe::Zurich), ..Default::default() };
+    let when = crate::mapping::When { zone: Some("Europe/Zurich".parse().unwrap()), ..Default::default() };
     is_refused(&[ids(1), local], &mapping::Options { when, ..usual });
 }
 

@@ -3,7 +3,7 @@
 use super::calendar::{CivilDate, DAY, HOUR, MINUTE, SECOND, civil_from_days, is_in_calendar};
 use super::digits::{days_of, fraction_of};
 use super::iso::{offset, read_iso};
-use chrono_tz::Tz;
+use super::zone::Zone;
 
 /// Reads RFC 3339 instants; caches the last date, because a stream's dates repeat (saves 3 % of a whole parse).
 #[derive(Clone, Debug, Default)]
@@ -11,12 +11,12 @@ pub struct Parser {
     /// The last date, and its days since 1970.
     last: Option<([u8; 10], i64)>,
     /// The zone of times without an offset; UTC without one.
-    zone: Option<Tz>,
+    zone: Option<Zone>,
 }
 
 impl Parser {
     /// Makes a parser that reads times without an offset in `zone`, or in UTC.
-    pub fn in_zone(zone: Option<Tz>) -> Self {
+    pub fn in_zone(zone: Option<Zone>) -> Self {
         Self { last: None, zone }
     }
 

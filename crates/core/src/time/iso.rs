@@ -2,8 +2,7 @@
 
 use super::calendar::{DAY, HOUR, MINUTE, SECOND, is_in_calendar};
 use super::digits::{days_of, fraction_of, two};
-use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeZone};
-use chrono_tz::Tz;
+use super::zone::{LocalOffset, Zone};
 
 /// Why a text is not an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub enum TimeFault {
     /// It has the form, but this part does not exist, such as the day of `2026-02-30`.
     Missing(&'static str),
     /// The clocks of this zone skip it.
-    Skipped(Tz),
+    Skipped(Zone),
     /// Its year has fewer than four digits, which `%Y` of a format does not read.
     ShortYear,
     /// It is outside the years 1 to 9999 UTC.
@@ -39,7 +38,7 @@ impl TimeFault {
 /// of its day.
 ///
 /// Errors: why the text is not an instant.
-pub fn read_iso(text: &str, zone: Option<Tz>) -> Result<i64, TimeFault> {
+pub fn read_iso(text: &str, zone: Option<Zone>) -> Result<i64, TimeFault> {
     let bytes = text.as_bytes();
     if let Some(unsigned) = text.strip_prefix(['+', '-']) {
         // The form in which evt writes a year outside 0000–9999.
@@ -72,49 +71,41 @@ pub fn read_iso(text: &str, zone: Option<Tz>) -> Result<i64, TimeFault> {
 /// Returns the instant (µs) of a local time (µs since 1970 as its clock shows it); the earlier one if the clock shows
 /// it twice.
 ///
-/// Errors: the clocks of the zone skip it, or it is outside the calendar.
-pub fn in_zone(local: i64, zone: Tz) -> Result<i64, TimeFault> {
-    let naive = naive(local).ok_or(TimeFault::Beyond)?;
-    let instant = zone.from_local_datetime(&naive).earliest().ok_or(TimeFault::Skipped(zone))?;
-    Ok(instant.timestamp_micros())
+/// Errors: the clocks of the zone skip it.
+pub fn in_zone(local: i64, zone: Zone) -> Result<i64, TimeFault> {
+    match zone.local_offset(local) {
+        LocalOffset::One(offset) | LocalOffset::Two { first: offset, .. } => Ok(local.saturating_sub(offset)),
+        LocalOffset::Skipped => Err(TimeFault::Skipped(zone)),
+    }
 }
 
 /// Whether the clocks of a zone show the local time of `instant` (µs) again later.
-pub fn shows_twice(instant: i64, zone: Tz) -> bool {
-    let local = naive(local_of(instant, zone)).map(|local| zone.from_local_datetime(&local));
-    local.is_some_and(|local| matches!(local, LocalResult::Ambiguous(first, _) if first.timestamp_micros() == instant))
+pub fn shows_twice(instant: i64, zone: Zone) -> bool {
+    let offset = zone.offset(instant);
+    matches!(zone.local_offset(local_of(instant, zone)), LocalOffset::Two { first, .. } if first == offset)
 }
 
 /// Returns the first instant (µs) of a day of a zone; `midnight` is the local time at which it begins. `None` if the
 /// zone skips the day.
-pub fn start_of_day(midnight: i64, zone: Tz) -> Option<i64> {
+pub fn start_of_day(midnight: i64, zone: Zone) -> Option<i64> {
     if let Ok(instant) = in_zone(midnight, zone) {
         return Some(instant);
     }
     // The clocks skip midnight, so the day begins when its offset changes.
-    let offset_at = |seconds: i64| {
-        let instant = DateTime::from_timestamp(seconds, 0)?;
-        Some(i64::from(zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()))
-    };
     let start = midnight.div_euclid(SECOND);
     let (mut before, mut after) = (start - 86_400, start + 86_400);
-    let old = offset_at(before)?;
+    let old = zone.offset(before * SECOND);
     while after - before > 1 {
         let middle = before.midpoint(after);
-        if offset_at(middle)? == old { before = middle } else { after = middle }
+        if zone.offset(middle * SECOND) == old { before = middle } else { after = middle }
     }
-    let local = after + offset_at(after)?;
-    (local.div_euclid(86_400) == start.div_euclid(86_400)).then_some(after * SECOND)
+    let start = after * SECOND;
+    (local_of(start, zone).div_euclid(DAY) == midnight.div_euclid(DAY)).then_some(start)
 }
 
 /// Returns the local time (µs since 1970 as its clock shows it) of an instant.
-pub fn local_of(instant: i64, zone: Tz) -> i64 {
-    let offset = naive(instant).map_or(0, |utc| zone.offset_from_utc_datetime(&utc).fix().local_minus_utc());
-    instant + i64::from(offset) * SECOND
-}
-
-fn naive(micros: i64) -> Option<NaiveDateTime> {
-    DateTime::from_timestamp_micros(micros).map(|instant| instant.naive_utc())
+pub fn local_of(instant: i64, zone: Zone) -> i64 {
+    instant.saturating_add(zone.offset(instant))
 }
 
 /// Reads `10:00`, `10:00:00` or `10:00:00.5`; returns the bytes after it. The time since midnight (µs) is `None` if it
@@ -157,7 +148,9 @@ mod tests {
     use super::*;
     use crate::time::parse_instant;
 
-    const ZURICH: Option<Tz> = Some(Tz::Europe__Zurich);
+    fn zone(name: &str) -> Zone {
+        name.parse().unwrap()
+    }
 
     fn utc(text: &str) -> Result<i64, TimeFault> {
         read_iso(text, None)
@@ -235,21 +228,21 @@ mod tests {
 
     #[test]
     fn a_time_without_an_offset_is_in_the_zone() {
-        let zurich = |text| read_iso(text, ZURICH);
+        let zurich = |text| read_iso(text, Some(zone("Europe/Zurich")));
         assert_eq!(zurich("2026-07-01 12:00").ok(), parse_instant("2026-07-01T10:00:00Z"));
         assert_eq!(zurich("2026-07-01 12:00Z").ok(), parse_instant("2026-07-01T12:00:00Z"));
         assert_eq!(zurich("2026-07-01").ok(), parse_instant("2026-06-30T22:00:00Z"));
         // Clocks go from 02:00 to 03:00, and from 03:00 to 02:00.
-        assert_eq!(zurich("2026-03-29 02:30"), Err(TimeFault::Skipped(Tz::Europe__Zurich)));
+        assert_eq!(zurich("2026-03-29 02:30"), Err(TimeFault::Skipped(zone("Europe/Zurich"))));
         assert_eq!(zurich("2026-10-25 02:30").ok(), parse_instant("2026-10-25T00:30:00Z"));
     }
 
     #[test]
     fn a_day_without_midnight_begins_with_its_first_instant() {
-        let first = |day, zone| read_iso(day, Some(zone)).ok();
-        assert_eq!(first("2018-11-04", Tz::America__Sao_Paulo), parse_instant("2018-11-04T03:00:00Z"));
+        let first = |day, name| read_iso(day, Some(zone(name))).ok();
+        assert_eq!(first("2018-11-04", "America/Sao_Paulo"), parse_instant("2018-11-04T03:00:00Z"));
         // 1919-03-30 23:30 was followed by 00:30.
-        assert_eq!(first("1919-03-31", Tz::America__Toronto), parse_instant("1919-03-31T04:30:00Z"));
-        assert_eq!(read_iso("2011-12-30", Some(Tz::Pacific__Apia)), Err(TimeFault::Missing("day")));
+        assert_eq!(first("1919-03-31", "America/Toronto"), parse_instant("1919-03-31T04:30:00Z"));
+        assert_eq!(read_iso("2011-12-30", Some(zone("Pacific/Apia"))), Err(TimeFault::Missing("day")));
     }
 }

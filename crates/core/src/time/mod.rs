@@ -11,7 +11,7 @@
 //! Users may write other forms of ISO 8601 (`2024-01-15 10:00`), which `iso.rs` reads; flags also accept `now-2h` and
 //! `yesterday` (`relative.rs`). `calendar.rs` has units and dates, `instant.rs` and `duration.rs` parse and format,
 //! `stamp.rs` formats whole columns fast. `period.rs` has the days, weeks, months, quarters and years of a time zone,
-//! and `zone.rs` the names of zones.
+//! and `zone.rs` the zones.
 
 pub mod calendar;
 mod digits;
@@ -32,4 +32,4 @@ pub use instant::{Parser, format_instant, parse_date, parse_instant, write_insta
 pub use iso::{TimeFault, in_zone, read_iso, shows_twice, start_of_day};
 pub use period::{Calendar, CalendarUnit};
 pub use relative::parse_flag_instant;
-pub use zone::parse_zone;
+pub use zone::{ZONES_VERSION, Zone};

@@ -3,14 +3,14 @@
 use super::calendar::{DAY, is_in_calendar};
 use super::duration::parse_duration;
 use super::iso::{TimeFault, local_of, read_iso, start_of_day};
+use super::zone::Zone;
 use crate::error::{Error, Result};
-use chrono_tz::Tz;
 
 /// Parses the instant (µs) of a flag: ISO 8601, `now`, `now-2h`, `today` or `yesterday`. A date is its first instant.
 /// An instant without an offset is in `zone`, or in UTC.
 ///
 /// Errors: exit status 2 if it is none of these.
-pub fn parse_flag_instant(text: &str, now: i64, zone: Option<Tz>) -> Result<i64> {
+pub fn parse_flag_instant(text: &str, now: i64, zone: Option<Zone>) -> Result<i64> {
     let wrong = |cause: Option<String>| {
         let cause = cause.map_or_else(String::new, |cause| format!("; {cause}"));
         let forms = "2024-01-15, 2024-01-15T10:00:00Z, now-2h or yesterday";
@@ -51,7 +51,7 @@ mod tests {
         ] {
             assert_eq!(utc(text).unwrap(), instant, "{text}");
         }
-        let zurich = parse_flag_instant("yesterday", now, Some(Tz::Europe__Zurich)).map(format_instant);
+        let zurich = parse_flag_instant("yesterday", now, Some("Europe/Zurich".parse().unwrap())).map(format_instant);
         assert_eq!(zurich.unwrap(), "2026-06-30T22:00:00.000000Z");
         assert!(utc("2026-02-30").unwrap_err().to_string().ends_with("this day does not exist"));
         for text in ["", "noon", "now2h", "now-", "2026"] {

@@ -2,23 +2,21 @@
 
 use super::When;
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, Parser, SECOND, format_instant, in_zone};
-use chrono::{DateTime, Datelike, Offset, TimeZone};
-use chrono_tz::{TZ_VARIANTS, Tz};
+use crate::time::{DAY, Parser, SECOND, Zone, format_instant, in_zone};
+use chrono::{DateTime, Datelike};
 
 /// Formats without a time of day.
 const FORMATS: [&str; 5] = ["%F", "%x", "%Y%j", "%G-W%V-%u", "%A, %e %B %Y"];
 
 /// The local time (µs since 1970) that the clocks of a zone show at an instant.
-fn shown(instant: i64, zone: Tz) -> i64 {
-    let utc = DateTime::from_timestamp_micros(instant).expect("an instant").naive_utc();
-    instant + i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()) * SECOND
+fn shown(instant: i64, zone: Zone) -> i64 {
+    instant + zone.offset(instant)
 }
 
 /// Asserts that `start` is the first instant of the day that begins at the local time `midnight`, or that the zone has
 /// no such day.
 #[track_caller]
-fn assert_first(start: Option<i64>, midnight: i64, zone: Tz) {
+fn assert_first(start: Option<i64>, midnight: i64, zone: Zone) {
     let is_in_day = |instant: i64| shown(instant, zone).div_euclid(DAY) == midnight.div_euclid(DAY);
     let from = midnight - 26 * 3600 * SECOND;
     let until = start.unwrap_or(midnight + 26 * 3600 * SECOND);
@@ -36,7 +34,7 @@ const BLOCK: i64 = 3;
 #[test]
 fn a_date_of_any_format_is_the_first_instant_of_its_day_in_every_zone() {
     let (mut skipped, mut gone) = (0, 0);
-    for zone in TZ_VARIANTS {
+    for zone in Zone::all() {
         let offset = |day: i64| shown(day * DAY, zone) - day * DAY;
         let mut offsets = [-BLOCK, 0, BLOCK, 2 * BLOCK].map(offset);
         for first in (0..47_482).step_by(BLOCK as usize) {
@@ -62,7 +60,7 @@ fn a_date_of_any_format_is_the_first_instant_of_its_day_in_every_zone() {
 }
 
 /// Checks the day that begins at a local time, in all formats; returns its first instant.
-fn check(midnight: i64, zone: Tz) -> Option<i64> {
+fn check(midnight: i64, zone: Zone) -> Option<i64> {
     let date = DateTime::from_timestamp_micros(midnight).expect("an instant").date_naive();
     let read = |format: Option<&str>, text: &str| {
         let when = When { format: format.map(Into::into), zone: Some(zone), unit: None };
@@ -81,7 +79,11 @@ fn check(midnight: i64, zone: Tz) -> Option<i64> {
 
 #[test]
 fn a_time_of_day_that_clocks_skip_does_not_exist() {
-    let when = |format: &str| When { format: Some(format.into()), zone: Some(Tz::America__Sao_Paulo), unit: None };
+    let when = |format: &str| When {
+        format: Some(format.into()),
+        zone: Some("America/Sao_Paulo".parse().unwrap()),
+        unit: None,
+    };
     let read = |format, text| when(format).read(Value::Plain(text), &mut Parser::default());
     for (format, text) in
         [("%F %H", "2018-11-04 00"), ("%d/%m/%Y %R", "04/11/2018 00:30"), ("%c", "Sun Nov  4 00:00:00 2018")]
@@ -90,7 +92,7 @@ fn a_time_of_day_that_clocks_skip_does_not_exist() {
     }
     assert_eq!(read("%s", "1541300400"), Some(1_541_300_400 * SECOND));
     assert_eq!(read("%Y-%m", "2018-11"), read("%F", "2018-11-01"));
-    let apia = When { format: Some("%d.%m.%Y".into()), zone: Some(Tz::Pacific__Apia), unit: None };
+    let apia = When { format: Some("%d.%m.%Y".into()), zone: Some("Pacific/Apia".parse().unwrap()), unit: None };
     let message = super::unreadable(&apia, "t", Value::Plain("30.12.2011")).message;
     assert!(message.contains("this day does not exist"), "{message}");
 }

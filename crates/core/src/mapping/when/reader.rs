@@ -3,10 +3,9 @@
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, Parser, TimeFault, in_zone, is_in_calendar, parse_zone, read_iso, shows_twice, start_of_day};
+use crate::time::{DAY, Parser, TimeFault, Zone, in_zone, is_in_calendar, read_iso, shows_twice, start_of_day};
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono::{FixedOffset, NaiveDate};
-use chrono_tz::Tz;
 use std::fmt::Write;
 use std::num::IntErrorKind;
 
@@ -105,6 +104,9 @@ fn decimal(number: &str, scale: i128, divisor: i128) -> Option<i128> {
     Some(scaled.map_or(sign * i128::MAX, |scaled| scaled.div_euclid(10i128.pow(PLACES as u32) * divisor)))
 }
 
+/// A zone whose clocks never show the time of UTC.
+const FAR: &str = "Pacific/Kiritimati";
+
 /// The flags `--time-unit`, `--time-format` and `--time-zone`.
 #[derive(Clone, Debug, Default)]
 pub struct When {
@@ -113,15 +115,15 @@ pub struct When {
     /// The format (strftime) of text that is not RFC 3339; without it text is ISO 8601.
     pub format: Option<String>,
     /// The zone of text without one; UTC by default.
-    pub zone: Option<Tz>,
+    pub zone: Option<Zone>,
 }
 
 impl When {
     /// Looks up a zone of the IANA database.
     ///
     /// Errors: exit status 2 if there is none of that name.
-    pub fn zone(name: &str) -> Result<Tz> {
-        parse_zone(name).map_err(|fault| Error::usage(format!("--time-zone: {fault}")))
+    pub fn zone(name: &str) -> Result<Zone> {
+        name.parse().map_err(|fault| Error::usage(format!("--time-zone: {fault}")))
     }
 
     /// Checks the format.
@@ -175,8 +177,8 @@ impl When {
     pub(in crate::mapping) fn is_local(&self, value: Value<'_>, instant: i64) -> bool {
         let (Value::Plain(text) | Value::Escaped(text)) = value else { return false };
         // A text with an offset is the same instant in every zone.
-        let far = if self.zone == Some(Tz::Pacific__Kiritimati) { Tz::UTC } else { Tz::Pacific__Kiritimati };
-        let elsewhere = Self { zone: Some(far), ..self.clone() };
+        let far = FAR.parse().ok().filter(|far| self.zone != Some(*far));
+        let elsewhere = Self { zone: far, ..self.clone() };
         elsewhere.read(Value::Plain(&unescape(text)), &mut Parser::default()) != Some(instant)
     }
 

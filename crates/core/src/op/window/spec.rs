@@ -6,8 +6,7 @@ use crate::expr::{Expr, Leaves, ValueKind, Want};
 use crate::kind::Kind;
 use crate::op::aggregate;
 use crate::parse::nearest;
-use crate::time::{Calendar, CalendarUnit, DAY, format_duration, parse_duration, parse_zone};
-use chrono_tz::Tz;
+use crate::time::{Calendar, CalendarUnit, DAY, Zone, format_duration, parse_duration};
 use serde::Deserialize;
 use std::ops::Range;
 use toml::Spanned;
@@ -257,7 +256,7 @@ const WEEK: i64 = 7 * DAY;
 
 impl Spec {
     /// Returns the zone of the first windows that have one.
-    pub fn zone(&self) -> Option<Tz> {
+    pub fn zone(&self) -> Option<Zone> {
         self.metrics.iter().find_map(|metric| match metric.shape {
             Shape::Calendar(calendar) => Some(calendar.zone),
             _ => None,
@@ -316,7 +315,7 @@ fn calendar(spec: &MetricSpec) -> std::result::Result<Option<Calendar>, String> 
     let size = spec.size.as_deref();
     let zone = match spec.zone.as_deref() {
         None => None,
-        Some(name) => Some(parse_zone(name).map_err(|fault| format!("zone (--window-zone): {fault}"))?),
+        Some(name) => Some(name.parse::<Zone>().map_err(|fault| format!("zone (--window-zone): {fault}"))?),
     };
     let Some(unit) = unit_of(size, zone.is_some()) else {
         return match (zone, size, &spec.gap) {
@@ -331,7 +330,7 @@ fn calendar(spec: &MetricSpec) -> std::result::Result<Option<Calendar>, String> 
         let size = size.unwrap_or_default();
         return Err(format!("size = {size} is a unit of the calendar; it cannot be used with slide, gap or align"));
     }
-    Ok(Some(Calendar { unit, zone: zone.unwrap_or(Tz::UTC) }))
+    Ok(Some(Calendar { unit, zone: zone.unwrap_or(Zone::UTC) }))
 }
 
 fn shape(spec: &MetricSpec) -> Result<Shape> {
@@ -423,8 +422,8 @@ mod tests {
         let shapes: Vec<Shape> = spec.metrics.iter().map(|metric| metric.shape).collect();
         let expected = [
             Shape::Sliding { size: DAY / 24, slide: DAY / 24, align: 5_000_000 },
-            calendar(CalendarUnit::Day, Tz::Europe__Zurich),
-            calendar(CalendarUnit::Month, Tz::UTC),
+            calendar(CalendarUnit::Day, "Europe/Zurich".parse().unwrap()),
+            calendar(CalendarUnit::Month, Zone::UTC),
             Shape::Session { gap: DAY },
         ];
         assert_eq!(shapes, expected);

@@ -17,9 +17,8 @@ use crate::op::window::key::Keys;
 use crate::op::window::metric::{Layout, Metric, WindowSpan};
 use crate::op::window::slots::Slots;
 use crate::op::window::tree::{KeySlot, Leaves, Tree};
-use crate::time::{Calendar, format_instant};
+use crate::time::{Calendar, ZONES_VERSION, format_instant};
 use ahash::AHashMap;
-use chrono_tz::IANA_TZDB_VERSION;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -209,7 +208,7 @@ fn changed(calendar: Calendar, instant: i64) -> Error {
     let (at, units) = (format_instant(instant), unit.plural());
     Error::config(format!(
         "snapshot: expected {units} of {zone} to begin at {at}, as when it was saved; time zone database \
-         {IANA_TZDB_VERSION} has another boundary"
+         {ZONES_VERSION} has another boundary"
     ))
 }
 
