@@ -8,12 +8,13 @@
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 //!
 //! `open.rs` opens inputs by `options.rs`; `polled.rs` is the result of a poll.
-//! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `ahead.rs` reads stores on
+//! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `bounded.rs` knows which end; `ahead.rs` reads stores on
 //! several threads, and `sort.rs` sorts their rows.
 
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use bounded::KnownEnd;
 use evt_core::counts::{Counts, DoneRecords};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::frame::{Control, End, EndReason, WATERMARK_KEY};
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod ahead;
+mod bounded;
 mod open;
 mod options;
 mod origin;
@@ -84,6 +86,8 @@ pub struct Source {
     positions: Option<Positions>,
     /// Whether the schema of the rows is in the checkpoint.
     is_continued: bool,
+    /// What is known of the end of the inputs; nothing if the next run continues them.
+    known_end: KnownEnd,
     /// Whether all rows are of one stream, whose schema says what they have in common.
     is_one_stream: bool,
     /// The error of an input, returned after the items before it.
@@ -98,6 +102,7 @@ impl Source {
         let named_kind = options.records.kind;
         let inputs = &options.prepare(inputs)?;
         let SourceOptions { records, inputs: opening, needs, positions, opened, generated } = options;
+        let known_end = KnownEnd::of(inputs, opening.files.follow || positions.is_some(), &run);
         let shadows = Shadows::new(records.rules.as_ref().map_or(0, RowRules::columns));
         let has_control = records.control;
         let mut emitter = RecordEmitter::new(run.clone(), records)?;
@@ -120,12 +125,13 @@ impl Source {
             shadows,
             positions,
             is_continued,
+            known_end,
             is_one_stream: matches!(&inputs[..], [input] if !matches!(input, Uri::Kafka(_))),
             failure: None,
             end: InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 },
         };
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
-        source.announce(inputs)?;
+        source.opener.announce(inputs, &mut source.emitter)?;
         source.running.extend(generated.map(|input| NumberedInput { number: 0, input }));
         // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready
         // when it listens.
@@ -148,34 +154,6 @@ impl Source {
         source.running.push_back(NumberedInput { number: 0, input });
         source.turn_to_first();
         Ok(source)
-    }
-
-    /// Announces the partitions that are known at the start: one for each file, those of topics, and those of
-    /// `--partitions`.
-    fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
-        for (number, input) in (0..).zip(inputs) {
-            self.emitter.turn_to(number, ByteProgress::default(), PendingInputs { pending: true, complete: false });
-            match input {
-                Uri::Kafka(address) => {
-                    self.opener.announce_topics(address, &mut self.emitter)?;
-                    continue;
-                }
-                // The HTTP server has one partition, announced when it is opened.
-                Uri::Http(_) => continue,
-                _ => {}
-            }
-            let origin = self.opener.options.names.origin_of(input);
-            match &self.opener.options.names.partitions {
-                Some(names) => names.iter().for_each(|name| {
-                    self.emitter.stamp_mut().announce(&origin, name);
-                }),
-                None if !self.emitter.maps_partition() => {
-                    self.emitter.stamp_mut().announce(&origin, "0");
-                }
-                None => {}
-            }
-        }
-        Ok(())
     }
 
     /// Returns whether inputs wait to be opened, and whether all partitions are known already. The partitions in the
@@ -225,6 +203,11 @@ impl Source {
     /// Returns the kind of the rows. It is final once the schema is.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.schema()).unwrap_or(Kind::Event)
+    }
+
+    /// Whether every input ends by itself. It is final once the schema is.
+    pub fn is_bounded(&self) -> bool {
+        self.known_end.is_bounded(&self.emitter.schema())
     }
 
     /// Whether watermarks come only from control lines or control frames.

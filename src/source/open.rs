@@ -20,7 +20,7 @@ use evt_kafka::input::KafkaInput;
 use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::epoch::Batches;
 use evt_run::client::Location;
-use evt_run::emit::RecordEmitter;
+use evt_run::emit::{ByteProgress, PendingInputs, RecordEmitter};
 use evt_run::input::bytes::Bytes;
 use evt_run::input::container::{RowInput, take_schema};
 use evt_run::input::follow::watch::Watch;
@@ -65,9 +65,37 @@ impl Opener {
         Ok(Self { run, options, topics: VecDeque::new(), watches, joined, position: opened.map(InputPosition::Opened) })
     }
 
+    /// Announces the partitions that are known at the start: one for each file, those of topics, and those of
+    /// `--partitions`.
+    pub(super) fn announce(&mut self, inputs: &[Uri], emitter: &mut RecordEmitter) -> Result<()> {
+        for (number, input) in (0..).zip(inputs) {
+            emitter.turn_to(number, ByteProgress::default(), PendingInputs { pending: true, complete: false });
+            match input {
+                Uri::Kafka(address) => {
+                    self.announce_topics(address, emitter)?;
+                    continue;
+                }
+                // The HTTP server has one partition, announced when it is opened.
+                Uri::Http(_) => continue,
+                _ => {}
+            }
+            let origin = self.options.names.origin_of(input);
+            match &self.options.names.partitions {
+                Some(names) => names.iter().for_each(|name| {
+                    emitter.stamp_mut().announce(&origin, name);
+                }),
+                None if !emitter.maps_partition() => {
+                    emitter.stamp_mut().announce(&origin, "0");
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the
     /// partition.
-    pub(super) fn announce_topics(&mut self, address: &Address, emitter: &mut RecordEmitter) -> Result<()> {
+    fn announce_topics(&mut self, address: &Address, emitter: &mut RecordEmitter) -> Result<()> {
         let Self { options, run, .. } = self;
         let keeps = match options.topics.read_mode {
             ReadMode::Checkpoint => true,

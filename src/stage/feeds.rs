@@ -71,6 +71,11 @@ impl Feeds {
         self.source(0)
     }
 
+    /// Whether every input of every feed ends by itself.
+    pub(super) fn are_bounded(&self) -> bool {
+        self.feeds.iter().all(|feed| feed.source.is_bounded())
+    }
+
     /// Whether nothing is left to read.
     pub(super) fn have_ended(&self) -> bool {
         self.order.iter().all(|feed| self.feeds[*feed].source.has_ended())

@@ -251,8 +251,8 @@ impl Stage {
                 "an operator with state reads topics as ReadMode::Stateful: a restart would lose its state",
             ));
         }
-        let side = side.map(|schema| stamped(&schema, &self.run));
-        self.outputs.open(stamped(&schema, &self.run), side, self.feeds.counts().taken)?;
+        let of_stage = |schema| stamped(&schema, self.epochs.is_none() && self.feeds.are_bounded(), &self.run);
+        self.outputs.open(of_stage(schema), side.map(of_stage), self.feeds.counts().taken)?;
         if let Some(epochs) = &mut self.epochs {
             operator = epochs.restore(operator, self.feeds.only().continued_inputs())?;
             epochs.recover(operator.as_ref(), &mut self.outputs)?;

@@ -79,7 +79,7 @@ fn write_days(dir: &Dir, name: &str, days: &[std::path::PathBuf]) {
 #[test]
 fn retail_files_cut_at_any_day_and_backfilled_across_the_seam_equal_one_run_over_the_whole() {
     let Some(archive) = data("events/online-retail-2010-12_2011-06.tar.gz") else { return };
-    let dir = Dir::new("seam");
+    let dir = Dir::live("seam");
     dir.shell(&format!("tar -xzf {}", archive.display())).succeeds();
     dir.write("metrics.toml", RETAIL);
     let days = std::fs::read_dir(dir.path("by-day")).expect("it was unpacked");
@@ -157,14 +157,14 @@ slide = "1m"
 /// Generates twenty minutes of events, one in a hundred late.
 fn generate(dir: &Dir) {
     let flags = "--events 12k --seed 11 --rate 10 --late 0.01 --start 2026-01-01T00:00:00Z -q";
-    dir.shell(&format!("evt-gen {flags} > events.jsonl")).succeeds();
+    dir.shell(&format!("env -u EVT_OUT_OF_ORDERNESS evt-gen {flags} > events.jsonl")).succeeds();
     dir.write("metrics.toml", METRICS);
     dir.write("wrong.toml", WRONG);
 }
 
 #[test]
 fn a_wrong_metric_is_corrected_in_its_range_only_and_revisions_say_so() {
-    let dir = Dir::new("wrong");
+    let dir = Dir::live("wrong");
     generate(&dir);
     run_live(&dir, "events.jsonl", "metrics.toml", "sqlite:right.db");
     let right = cells(&dir, "sqlite:right.db");
@@ -198,7 +198,7 @@ fn a_wrong_metric_is_corrected_in_its_range_only_and_revisions_say_so() {
 
 #[test]
 fn one_metric_is_corrected_alone() {
-    let dir = Dir::new("only");
+    let dir = Dir::live("only");
     generate(&dir);
     run_live(&dir, "events.jsonl", "metrics.toml", "sqlite:right.db");
     run_live(&dir, "events.jsonl", "wrong.toml", "sqlite:m.db");
@@ -219,7 +219,7 @@ fn one_metric_is_corrected_alone() {
 /// Adds the events of each minute to a pipe of the live run; waits until the store has its windows.
 #[test]
 fn a_correction_beside_a_live_run_equals_the_right_run_over_everything() {
-    let dir = Dir::new("beside");
+    let dir = Dir::live("beside");
     generate(&dir);
     run_live(&dir, "events.jsonl --origin in", "metrics.toml", "sqlite:right.db");
     let right = cells(&dir, "sqlite:right.db");
@@ -261,7 +261,7 @@ fn a_correction_beside_a_live_run_equals_the_right_run_over_everything() {
 fn late_events_are_counted_once_in_the_windows_that_they_were_late_for() {
     let Some(python) = python() else { return };
     for target in 0..stores("x").len() {
-        let dir = Dir::new("late");
+        let dir = Dir::live("late");
         generate(&dir);
         let store = stores("late").swap_remove(target);
         let live = format!(
@@ -312,7 +312,7 @@ fn stored_valid(dir: &Dir, store: &str) -> String {
 
 #[test]
 fn a_late_event_that_the_input_does_not_hold_stays_pending_until_it_does() {
-    let dir = Dir::new("pending");
+    let dir = Dir::live("pending");
     generate(&dir);
     let live = "evt-ingest -q events.jsonl --to events.frames; evt-window -q -m metrics.toml --late late.jsonl events.frames \
                 | evt-sink -q --to sqlite:m.db";
@@ -333,9 +333,9 @@ fn a_late_event_that_the_input_does_not_hold_stays_pending_until_it_does() {
 
 #[test]
 fn raw_records_with_the_flags_of_live_equal_the_whole_pipe() {
-    let dir = Dir::new("raw");
+    let dir = Dir::live("raw");
     let flags = "--events 12k --seed 5 --rate 10 --late 0.01 --duplicates 0.02 --malformed 0.01 --invalid 0.01 -q";
-    dir.shell(&format!("evt-gen {flags} > events.jsonl")).succeeds();
+    dir.shell(&format!("env -u EVT_OUT_OF_ORDERNESS evt-gen {flags} > events.jsonl")).succeeds();
     dir.write("metrics.toml", METRICS);
     let schemas = format!("{ROOT}/examples/schemas");
     let live = format!(
@@ -356,7 +356,7 @@ fn raw_records_with_the_flags_of_live_equal_the_whole_pipe() {
 
 #[test]
 fn only_windows_that_the_input_of_a_store_closes_are_corrected() {
-    let dir = Dir::new("closed");
+    let dir = Dir::live("closed");
     generate(&dir);
     run_live(&dir, "events.jsonl", "metrics.toml", "sqlite:right.db");
     let right = cells(&dir, "sqlite:right.db");
@@ -390,7 +390,7 @@ pub fn reads_all(run: &Child) {
 
 #[test]
 fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_resumed() {
-    let dir = Dir::new("flight");
+    let dir = Dir::live("flight");
     generate(&dir);
     for store in stores("flight") {
         run_live(&dir, "events.jsonl", "wrong.toml", &store);
@@ -440,7 +440,7 @@ pub fn kill_within(dir: &Dir, args: &[&str], millis: u64, kills: usize, draws: &
 
 #[test]
 fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
-    let dir = Dir::new("killed");
+    let dir = Dir::live("killed");
     generate(&dir);
     run_live(&dir, "events.jsonl", "metrics.toml", "sqlite:right.db");
     let right = cells(&dir, "sqlite:right.db");
@@ -460,7 +460,7 @@ fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
 #[test]
 fn a_hot_store_is_left_alone_until_evt_sink_writes_the_corrected_rows_to_it() {
     let Some((redis, ..)) = servers::redis() else { return };
-    let dir = Dir::new("hot");
+    let dir = Dir::live("hot");
     generate(&dir);
     let other = METRICS.replace("sum(latency_ms)", "max(latency_ms)");
     dir.write("other.toml", &other);
@@ -500,7 +500,7 @@ fn windows_that_a_topic_closes_equal_those_of_live_and_records_that_are_gone_are
 
 #[test]
 fn flags_that_exclude_each_other_are_refused() {
-    let dir = Dir::new("flags");
+    let dir = Dir::live("flags");
     dir.write("metrics.toml", METRICS);
     dir.write("events.jsonl", "");
     let cases = [

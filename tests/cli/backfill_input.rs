@@ -62,7 +62,7 @@ fn sql(dir: &Dir, statement: &str) {
 
 #[test]
 fn results_of_days_that_a_lake_no_longer_holds_stay_and_the_others_are_corrected() {
-    let dir = Dir::new("old_days");
+    let dir = Dir::live("old_days");
     write_events(&dir);
     dir.shell(&format!(
         "evt-ingest -q events.jsonl --to parquet:raw; evt-window -q events.jsonl {ALL} --to sqlite:m.db"
@@ -125,7 +125,7 @@ fn run_with_late_events(dir: &Dir) {
         METRICS.replace("gap = \"3h\"", "").replace("h\"", "m\"").replace("amount", "latency_ms"),
     );
     let flags = "--events 12k --seed 11 --rate 10 --late 0.02 -q";
-    dir.shell(&format!("evt-gen {flags} > events.jsonl")).succeeds();
+    dir.shell(&format!("env -u EVT_OUT_OF_ORDERNESS evt-gen {flags} > events.jsonl")).succeeds();
     let live = "evt-ingest -q events.jsonl --to parquet:raw --to events.frames; \
                 evt-window -q -m metrics.toml --late late.jsonl --late-partial events.frames | evt-sink -q --to sqlite:live.db";
     dir.shell(live).succeeds();
@@ -134,7 +134,7 @@ fn run_with_late_events(dir: &Dir) {
 
 #[test]
 fn late_events_that_a_run_does_not_correct_are_corrected_by_the_next_one() {
-    let dir = Dir::new("late_scope");
+    let dir = Dir::live("late_scope");
     run_with_late_events(&dir);
     let line = "evt-backfill parquet:raw --all-closed -m metrics.toml --late-events late.jsonl";
     dir.shell(&format!("cp live.db right.db; {line} -q --to sqlite:right.db")).succeeds();
@@ -153,7 +153,7 @@ fn late_events_that_a_run_does_not_correct_are_corrected_by_the_next_one() {
 
 #[test]
 fn a_killed_correction_of_late_events_is_resumed_when_more_late_events_have_come() {
-    let dir = Dir::new("late_grown");
+    let dir = Dir::live("late_grown");
     run_with_late_events(&dir);
     let all = dir.rows("late.jsonl").len();
     dir.shell(&format!("head -{} late.jsonl > some.jsonl", all / 2)).succeeds();
@@ -201,7 +201,7 @@ fn a_resumed_correction_retracts_what_a_killed_one_has_found() {
         ("sqlite:m.db", "state = 'running'", "progress IS NOT NULL"),
         ("parquet:lake", "running", "progress\": *-*[0-9]"),
     ] {
-        let dir = Dir::new("resumed");
+        let dir = Dir::live("resumed");
         dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\nby = [\"source\"]\n");
         dir.write("wrong.jsonl", event(1, "b") + &right.concat());
         dir.shell(&format!("evt-window -q -m m.toml --late null: wrong.jsonl --to {store}")).succeeds();
@@ -232,7 +232,7 @@ fn a_resumed_correction_retracts_what_a_killed_one_has_found() {
 
 #[test]
 fn rows_that_are_no_events_are_refused_with_their_kind() {
-    let dir = Dir::new("other_kind");
+    let dir = Dir::live("other_kind");
     write_events(&dir);
     dir.shell(&format!("evt-window -q events.jsonl {ALL} --to sqlite:m.db")).succeeds();
     let line = format!("evt-backfill 'sqlite:m.db?table=aggregated_metrics' {ALL} --to sqlite:n.db --dry-run");
@@ -242,7 +242,7 @@ fn rows_that_are_no_events_are_refused_with_their_kind() {
 
 #[test]
 fn days_that_are_read_at_the_same_time_give_the_same_rows() {
-    let dir = Dir::new("jobs");
+    let dir = Dir::live("jobs");
     write_events(&dir);
     dir.shell("evt-ingest -q events.jsonl --to parquet:raw --to sqlite:raw.db").succeeds();
     let without_sessions = METRICS.split("[[metric]]\nname = \"visits\"").next().expect("a metric");
@@ -269,7 +269,7 @@ fn days_that_are_read_at_the_same_time_give_the_same_rows() {
 
 #[test]
 fn a_lake_of_file_records_begins_with_the_first_line() {
-    let dir = Dir::new("backfill-first-line");
+    let dir = Dir::live("backfill-first-line");
     let event = |second: usize, kind: &str| {
         format!(
             "{{\"source\":\"a\",\"event_type\":\"{kind}\",\"server_timestamp\":\"2026-01-01T00:00:{second:02}Z\"}}\n"
@@ -289,7 +289,7 @@ fn a_lake_of_file_records_begins_with_the_first_line() {
 
 #[test]
 fn late_events_that_were_removed_can_be_counted_again_and_kept_cells_still_count_them() {
-    let dir = Dir::new("backfill-without-late");
+    let dir = Dir::live("backfill-without-late");
     let event = |second: usize| {
         format!("{{\"source\":\"a\",\"server_timestamp\":\"2026-01-01T00:{:02}:{:02}Z\"}}\n", second / 60, second % 60)
     };
@@ -331,7 +331,7 @@ fn late_events_that_were_removed_can_be_counted_again_and_kept_cells_still_count
 /// still empty.
 #[test]
 fn an_input_without_the_events_of_other_days_does_not_retract_their_results() {
-    let dir = Dir::new("part_of_days");
+    let dir = Dir::live("part_of_days");
     write_events(&dir);
     dir.shell(&format!("evt-window -q events.jsonl {ALL} --to sqlite:m.db")).succeeds();
     let right = stored(&dir, "sqlite:m.db");

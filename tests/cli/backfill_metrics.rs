@@ -49,7 +49,7 @@ fn first_windows(dir: &Dir, store: &str) -> String {
 #[test]
 fn late_events_of_a_metric_that_one_run_lacks_are_counted_by_the_run_that_has_it() {
     for (number, store) in stores("late-split").into_iter().enumerate() {
-        let dir = Dir::new(&format!("late_split{number}"));
+        let dir = Dir::live(&format!("late_split{number}"));
         write_events(&dir);
         live(&dir, "m.toml", &store);
         assert_eq!(first_windows(&dir, &store), "n=1.0 z=1.0 ", "{store}");
@@ -75,7 +75,7 @@ fn late_events_of_a_metric_that_one_run_lacks_are_counted_by_the_run_that_has_it
 
 #[test]
 fn late_events_of_a_metric_under_another_name_are_told_and_counted_once_the_name_is_right() {
-    let dir = Dir::new("late_renamed");
+    let dir = Dir::live("late_renamed");
     write_events(&dir);
     live(&dir, "m.toml", "sqlite:m.db");
     dir.write("renamed.toml", metric("count", "1m", "") + &metric("z", "2m", ""));
@@ -94,7 +94,7 @@ fn late_events_of_a_metric_under_another_name_are_told_and_counted_once_the_name
 /// The store gets only one of the metrics, for good.
 #[test]
 fn a_store_that_shares_its_late_events_with_another_store_reads_each_of_them_once() {
-    let dir = Dir::new("late_shared");
+    let dir = Dir::live("late_shared");
     write_events(&dir);
     live(&dir, "n.toml", "sqlite:n.db");
     dir.shell("mv late.jsonl n.jsonl").succeeds();
@@ -111,7 +111,7 @@ fn a_store_that_shares_its_late_events_with_another_store_reads_each_of_them_onc
 
 #[test]
 fn late_events_that_where_rejects_are_told_and_a_run_over_their_range_counts_them() {
-    let dir = Dir::new("late_where");
+    let dir = Dir::live("late_where");
     write_events(&dir);
     live(&dir, "m.toml", "sqlite:m.db");
     dir.write("wrong.toml", metric("n", "1m", "where = \"size > 9\"") + &metric("z", "2m", ""));
@@ -129,7 +129,7 @@ fn late_events_that_where_rejects_are_told_and_a_run_over_their_range_counts_the
 /// Retention has removed the events that were corrected; the run reads the late events for the new metric only.
 #[test]
 fn a_new_metric_does_not_make_corrected_late_events_pending() {
-    let dir = Dir::new("late_new_metric");
+    let dir = Dir::live("late_new_metric");
     write_events(&dir);
     live(&dir, "n.toml", "sqlite:m.db");
     backfill(&dir, "n.toml", "sqlite:m.db").succeeds();
@@ -141,7 +141,7 @@ fn a_new_metric_does_not_make_corrected_late_events_pending() {
 
 #[test]
 fn a_pipe_of_late_events_is_read_once_although_its_metrics_have_several_positions() {
-    let dir = Dir::new("late_pipe");
+    let dir = Dir::live("late_pipe");
     write_events(&dir);
     live(&dir, "m.toml", "sqlite:m.db");
     dir.shell("mv late.jsonl all.jsonl; mkfifo late.jsonl").succeeds();

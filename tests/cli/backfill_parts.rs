@@ -9,7 +9,7 @@ const METRICS: &str =
 
 /// Writes one file for each of five days, with an event at 10:00, 11:00 and 12:00, and the metrics.
 fn write_days(name: &str) -> Dir {
-    let dir = Dir::new(name);
+    let dir = Dir::live(name);
     for day in 1..=5 {
         let event = |hour: u32| format!("{{\"t\":\"2026-01-0{day}T{hour}:00:00Z\",\"k\":\"k{}\"}}\n", hour % 2);
         dir.write(&format!("d{day}.jsonl"), [10, 11, 12].map(event).concat());
@@ -104,7 +104,7 @@ fn results_of_days_that_retention_removed_from_a_lake_or_a_table_stay() {
 /// row was right, so it says which rows it lowered, also with -q.
 #[test]
 fn rows_that_lose_late_events_without_the_flag_of_live_are_named() {
-    let dir = Dir::new("forgotten-in-part");
+    let dir = Dir::live("forgotten-in-part");
     // Every third event is five minutes behind the one before it.
     let event = |n: u32| {
         let minute = if n % 3 == 2 { n - 5 } else { n };
@@ -201,7 +201,7 @@ fn a_lake_of_daily_files_names_all_closed_if_a_stored_row_differs_and_is_not_cor
 
 #[test]
 fn stored_sessions_that_a_longer_right_one_takes_the_place_of_are_retracted() {
-    let dir = Dir::new("longer_session");
+    let dir = Dir::live("longer_session");
     let times = ["01T00", "01T20", "02T16", "03T12", "04T08"];
     dir.write("e.jsonl", times.map(|time| format!("{{\"t\":\"2026-01-{time}:00:00Z\",\"k\":\"a\"}}\n")).concat());
     let metric = |gap: &str| format!("[[metric]]\nname = \"visits\"\nby = [\"k\"]\ngap = \"{gap}\"\n");
@@ -217,7 +217,7 @@ fn stored_sessions_that_a_longer_right_one_takes_the_place_of_are_retracted() {
 
 #[test]
 fn results_before_the_first_event_so_far_are_judged_when_all_events_are_read() {
-    let dir = Dir::new("earlier_events");
+    let dir = Dir::live("earlier_events");
     dir.write("m.toml", "[[metric]]\nname = \"hour\"\nsize = \"1h\"\n[[metric]]\nname = \"day\"\nsize = \"1d\"\n");
     let day = |day: u32| {
         let event =
@@ -265,7 +265,7 @@ fn a_store_without_rows_that_holds_all_records_retracts_what_is_stored() {
 /// counts more events than are late, so it cannot consist of them.
 #[test]
 fn a_stored_row_of_more_events_than_are_late_is_retracted() {
-    let dir = Dir::new("late_and_wrong");
+    let dir = Dir::live("late_and_wrong");
     let event = |time: &str, v: u32| format!("{{\"event_time\":\"2024-01-01T00:{time}Z\",\"v\":{v}}}\n");
     let wrong = [event("00:01", 1), event("00:02", 1), event("00:03", 2)].concat();
     for shape in ["size = \"10s\"", "size = \"10s\"\nslide = \"5s\"", "gap = \"5s\"", "size = \"1d\""] {

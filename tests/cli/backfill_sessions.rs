@@ -85,7 +85,7 @@ fn whole_runs(dir: &Dir, late: usize) -> (Cells, Cells) {
 #[test]
 fn sessions_across_a_seam_count_the_late_events_and_equal_one_run_over_the_whole() {
     let Some(archive) = data("events/online-retail-2010-12_2011-06.tar.gz") else { return };
-    let dir = Dir::new("session-seam");
+    let dir = Dir::live("session-seam");
     let late = split(&dir, &archive);
     let (_, right) = whole_runs(&dir, late);
     for store in stores("seam") {
@@ -103,7 +103,7 @@ fn sessions_across_a_seam_count_the_late_events_and_equal_one_run_over_the_whole
 #[test]
 fn late_events_correct_only_their_sessions_and_every_later_run_agrees_until_they_are_removed() {
     let Some(archive) = data("events/online-retail-2010-12_2011-06.tar.gz") else { return };
-    let dir = Dir::new("session-late");
+    let dir = Dir::live("session-late");
     let late = split(&dir, &archive);
     let (live, right) = whole_runs(&dir, late);
     dir.shell("evt-view -q whole.frames -o frames | evt-sink -q --to parquet:raw").succeeds();
@@ -139,7 +139,7 @@ fn late_events_correct_only_their_sessions_and_every_later_run_agrees_until_they
 #[test]
 fn a_correction_of_sessions_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
     let Some(archive) = data("events/online-retail-2010-12_2011-06.tar.gz") else { return };
-    let dir = Dir::new("session-killed");
+    let dir = Dir::live("session-killed");
     let late = split(&dir, &archive);
     let (live, right) = whole_runs(&dir, late);
     let mut draws = Draws::new();
@@ -204,7 +204,7 @@ fn visits(dir: &Dir, store: &str) -> Vec<(String, String, String)> {
 
 #[test]
 fn a_late_event_that_connects_two_sessions_retracts_them() {
-    let dir = Dir::new("session-bridge");
+    let dir = Dir::live("session-bridge");
     small(&dir);
     for store in stores("bridge") {
         dir.shell(&format!(
@@ -227,7 +227,7 @@ fn a_late_event_that_connects_two_sessions_retracts_them() {
 
 #[test]
 fn a_session_of_a_late_event_that_may_extend_beyond_what_was_read_is_left_alone_and_tried_again() {
-    let dir = Dir::new("session-edge");
+    let dir = Dir::live("session-edge");
     small(&dir);
     dir.shell("grep '\"a\"' late.jsonl > one.jsonl").succeeds();
     let before = cells(&dir, "sqlite:live.db");
@@ -249,7 +249,7 @@ fn a_session_of_a_late_event_that_may_extend_beyond_what_was_read_is_left_alone_
 
 #[test]
 fn late_events_that_one_run_left_out_are_corrected_by_the_next() {
-    let dir = Dir::new("late-left-out");
+    let dir = Dir::live("late-left-out");
     small(&dir);
     let line = "evt-backfill events.frames -m metrics.toml --late-events late.jsonl --to sqlite:live.db";
     let only = dir.shell(&format!("{line} --only visit")).succeeds();
@@ -264,7 +264,7 @@ fn late_events_that_one_run_left_out_are_corrected_by_the_next() {
 
 #[test]
 fn an_event_that_was_late_because_its_partition_was_idle_corrects_its_windows_and_its_session() {
-    let dir = Dir::new("late-idle");
+    let dir = Dir::live("late-idle");
     let row =
         |n: u32, p: &str, second: u32| format!("{n},{p},k,2026-01-01T00:{:02}:{:02}Z\n", second / 60, second % 60);
     let one: String = (0..10).map(|minute| row(minute, "p0", minute * 60)).collect();
@@ -294,12 +294,15 @@ fn an_event_that_was_late_because_its_partition_was_idle_corrects_its_windows_an
 
 #[test]
 fn windows_that_wait_for_late_events_go_to_files_beyond_the_bound_of_memory_and_give_the_same_cells() {
-    let dir = Dir::new("session-memory");
+    let dir = Dir::live("session-memory");
     let metric = |name: &str, shape: &str| {
         format!("[[metric]]\nname = \"{name}\"\naggregate = \"count(*)\"\nby = [\"event_id\"]\n{shape}\n")
     };
     dir.write("metrics.toml", metric("visits", "gap = \"1m\"") + &metric("events", "size = \"1m\""));
-    dir.shell("evt-gen --events 60k --seed 9 --late 2% | evt-ingest -q -o frames > raw.frames").succeeds();
+    dir.shell(
+        "env -u EVT_OUT_OF_ORDERNESS evt-gen --events 60k --seed 9 --late 2% | evt-ingest -q -o frames > raw.frames",
+    )
+    .succeeds();
     dir.shell("evt-view -q raw.frames -o frames | evt-sink -q --to parquet:raw").succeeds();
     let live = "evt-window -q -m metrics.toml raw.frames --late late.jsonl | evt-sink -q --to sqlite:live.db";
     dir.shell(live).succeeds();

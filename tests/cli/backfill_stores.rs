@@ -40,7 +40,7 @@ fn write_events(dir: &Dir, count: u32, filler: usize) {
 
 #[test]
 fn a_long_range_of_a_store_is_corrected_in_bounded_memory_with_sessions_and_without_and_equals_live() {
-    let dir = Dir::new("bounded");
+    let dir = Dir::live("bounded");
     write_events(&dir, 10_000, 12_000);
     dir.shell("evt-ingest -q events.jsonl --to parquet:raw --to sqlite:raw.db").succeeds();
     for (metrics, disorder, input) in [
@@ -62,7 +62,7 @@ fn a_long_range_of_a_store_is_corrected_in_bounded_memory_with_sessions_and_with
 
 #[test]
 fn several_stores_are_corrected_in_bounded_memory_with_sessions_and_without_and_equal_live() {
-    let dir = Dir::new("bounded_several");
+    let dir = Dir::live("bounded_several");
     write_events(&dir, 10_000, 12_000);
     // Each user is in one of the files.
     dir.shell("awk 'NR % 2' events.jsonl > a.jsonl && awk 'NR % 2 == 0' events.jsonl > b.jsonl").succeeds();
@@ -81,7 +81,7 @@ fn several_stores_are_corrected_in_bounded_memory_with_sessions_and_without_and_
 
 #[test]
 fn a_part_of_the_range_with_sessions_equals_live_in_that_part() {
-    let dir = Dir::new("bounded_part");
+    let dir = Dir::live("bounded_part");
     write_events(&dir, 40_000, 0);
     dir.shell("evt-ingest -q events.jsonl --to parquet:raw; evt-window -q -m metrics.toml events.jsonl --late null: --to sqlite:m.db")
         .succeeds();
@@ -97,7 +97,7 @@ fn a_part_of_the_range_with_sessions_equals_live_in_that_part() {
 
 #[test]
 fn progress_with_an_eta_is_shown_for_stores_of_any_order_and_for_dead_letters() {
-    let dir = Dir::new("eta");
+    let dir = Dir::live("eta");
     write_events(&dir, 20_000, 0);
     dir.shell("evt-ingest -q events.jsonl --to parquet:raw --to sqlite:raw.db").succeeds();
     dir.write("broken.jsonl", "{\"event_time\":\n".repeat(60));
@@ -117,7 +117,7 @@ fn progress_with_an_eta_is_shown_for_stores_of_any_order_and_for_dead_letters() 
 
 #[test]
 fn a_metric_over_all_time_that_only_leaves_out_does_not_refuse_the_file() {
-    let dir = Dir::new("only_all");
+    let dir = Dir::live("only_all");
     write_events(&dir, 500, 0);
     dir.write("metrics.toml", format!("{MINUTES}[[metric]]\nname = 'total'\nsize = 'all'\n"));
     let live = "evt-window -q -m metrics.toml events.jsonl --late null: --to sqlite:m.db";
@@ -132,7 +132,7 @@ fn a_metric_over_all_time_that_only_leaves_out_does_not_refuse_the_file() {
 
 #[test]
 fn the_file_of_metrics_is_read_once_and_may_be_a_pipe() {
-    let dir = Dir::new("metrics_pipe");
+    let dir = Dir::live("metrics_pipe");
     write_events(&dir, 500, 0);
     let line = "cat metrics.toml | evt-backfill events.jsonl -q -m /dev/stdin --to sqlite:m.db";
     dir.shell(line).succeeds();
@@ -142,7 +142,7 @@ fn the_file_of_metrics_is_read_once_and_may_be_a_pipe() {
 
 #[test]
 fn rows_that_live_sends_later_for_corrected_cells_are_counted_as_stale_and_named_once() {
-    let dir = Dir::new("stale");
+    let dir = Dir::live("stale");
     write_events(&dir, 2000, 0);
     dir.write("wrong.toml", MINUTES.replace("sum(amount)", "sum(amount * 2)"));
     let wrong = "evt-ingest -q events.jsonl | evt-window -q -m wrong.toml --late null: | evt-sink";

@@ -166,7 +166,7 @@ fn local_days_and_months_go_on_in_a_checkpoint_and_in_files() {
 
 #[test]
 fn corrected_days_and_months_equal_those_of_one_run() {
-    let dir = Dir::new("calendar-backfill");
+    let dir = Dir::live("calendar-backfill");
     let lines = spring(&mut Draws::of(2));
     dir.write("m.toml", METRICS);
     dir.write("all.jsonl", lines.concat());

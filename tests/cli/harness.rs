@@ -41,6 +41,8 @@ pub fn row_tools() -> impl Iterator<Item = &'static str> {
 /// A directory of one test; removed unless the test fails.
 pub struct Dir {
     path: PathBuf,
+    /// Whether its files stand for the input of a run that goes on.
+    is_live: bool,
 }
 
 impl Dir {
@@ -50,7 +52,14 @@ impl Dir {
         let name = format!("{name}-{}-{number}", std::process::id());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).expect("the target directory is writable");
-        Self { path }
+        Self { path, is_live: false }
+    }
+
+    /// A new directory in which windows fire while files are read, as those of a topic do: `EVT_OUT_OF_ORDERNESS=30s`.
+    pub fn live(name: &str) -> Self {
+        let mut dir = Self::new(name);
+        dir.is_live = true;
+        dir
     }
 
     /// The path of `name` in here.
@@ -86,6 +95,9 @@ impl Dir {
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(bin_dir()).chain(std::env::split_paths(&path)));
+        if self.is_live {
+            command.env("EVT_OUT_OF_ORDERNESS", "30s");
+        }
         command.env("PATH", path.expect("PATH had no colon in a name")).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8");
         command
     }

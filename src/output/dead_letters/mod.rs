@@ -163,7 +163,7 @@ impl DeadLetters {
     pub fn open(&mut self) -> Result<()> {
         self.outlet = match std::mem::replace(&mut self.outlet, LetterOutput::Nowhere) {
             LetterOutput::Unopened(plan) => {
-                let schema = stamped(&Kind::Dead.schema(), &self.run);
+                let schema = stamped(&Kind::Dead.schema(), false, &self.run);
                 let opened = plan.open_in(self.transactions.as_deref(), &schema, &self.run);
                 LetterOutput::Open(Box::new(opened.map_err(alone)?))
             }

@@ -93,7 +93,7 @@ impl Correct {
         }
         // Events that are late may follow for windows that have fired, except in the order of days.
         let is_complete = is_store && !matches!(order, InputOrder::Stores { rows: StoreRows::Streams, .. });
-        let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_complete);
+        let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_complete, setup.knows_bound);
         Self {
             window,
             validate,
@@ -256,7 +256,9 @@ impl Correct {
             false => Coverage::Other,
         };
         let (missing, first) = (&self.gaps.missing, self.orphans.first_so_far());
-        let comparison = Comparison { missing, retracts: &|key, rows| self.orphans.retracts(key, rows), first };
+        let is_undecided = |key: &CellKey| self.orphans.is_undecided(key);
+        let retracts = |key: &CellKey, rows| self.orphans.retracts(key, rows);
+        let comparison = Comparison { missing, retracts: &retracts, may_count_more: &is_undecided, first };
         let (progress, orphans_wait) = (self.orphans.progress(watermark), !self.orphans.is_complete);
         let late = kept;
         let step =
@@ -281,7 +283,12 @@ impl Correct {
                 parts: parts_of(right.keys()),
                 covers: &|key| if scope.covers(key) { Coverage::Compared } else { Coverage::Other },
                 right: std::mem::take(right),
-                comparison: Comparison { missing: &gaps.missing, retracts: &|_, _| false, first: None },
+                comparison: Comparison {
+                    missing: &gaps.missing,
+                    retracts: &|_, _| false,
+                    may_count_more: &|_| false,
+                    first: None,
+                },
                 late: vec![],
                 without_late: vec![],
                 progress: closed,
@@ -318,7 +325,12 @@ impl Correct {
                 parts: parts_of(gone.iter()),
                 covers: &covers,
                 right: BTreeMap::new(),
-                comparison: Comparison { missing: &self.gaps.missing, retracts: &|_, _| true, first: None },
+                comparison: Comparison {
+                    missing: &self.gaps.missing,
+                    retracts: &|_, _| true,
+                    may_count_more: &|_| false,
+                    first: None,
+                },
                 late: vec![],
                 without_late: vec![],
                 progress: self.orphans.progress(self.done),
@@ -332,9 +344,8 @@ impl Correct {
 
     fn count(&mut self, difference: &Difference, out: &mut dyn Collector) -> Result<()> {
         self.counts.add(difference);
-        if self.notes.first_kept.is_none() {
-            self.notes.first_kept = difference.kept.first().cloned();
-        }
+        let first_kept = self.orphans.take_kept(&difference.kept);
+        self.notes.first_kept = self.notes.first_kept.take().or(first_kept);
         match self.setup.dry_run && !difference.changes.is_empty() {
             true => out.rows(&Changes::batch(&difference.changes, out.schema())?),
             false => Ok(()),
@@ -437,7 +448,7 @@ impl Correct {
         out.warn(format!(
             "{} events that the input does not hold; not corrected, first {metric} {dimensions} from {}; \
              the input begins at {first} (if it holds all records that the live run read, use --all-records)",
-            counted(self.counts.kept, ["stored window counts", "stored windows count"]),
+            counted(self.counts.kept - self.orphans.undecided(), ["stored window counts", "stored windows count"]),
             format_instant(*start)
         ));
         if self.setup.late_input.is_some() {

@@ -14,6 +14,8 @@ pub(super) struct Orphans {
     pub times: InputTimes,
     /// Whether no event of a compared window can follow: the input has ended, or stores return its rows day by day.
     pub is_complete: bool,
+    /// Whether the run that wrote the cells had the out-of-orderness of this one.
+    knows_bound: bool,
     /// Rows of a stream that wait for its end, because late events of their windows may follow. Each has the number of
     /// its events. By window end.
     waiting: BTreeMap<CellKey, i64>,
@@ -27,6 +29,9 @@ pub(super) struct Orphans {
     late: LeftCells,
     /// Corrected cells that counted more events before, of which some are late.
     lowered: LeftCells,
+    /// Cells that count more events than the right ones, of which some are late in this run and may not have been in
+    /// the run that wrote them.
+    undecided: LeftCells,
     /// Other ones that counted more events, of which some may turn out to be late in the rest of a stream.
     may_be_late: Vec<CellKey>,
 }
@@ -56,9 +61,10 @@ impl LeftCells {
 }
 
 impl Orphans {
-    /// Begins without cells; `is_complete` for rows that stores return day by day.
-    pub fn new(times: InputTimes, is_complete: bool) -> Self {
-        Self { times, is_complete, ..Self::default() }
+    /// Begins without cells; `is_complete` for rows that stores return day by day, `knows_bound` if the run that wrote
+    /// the cells had the out-of-orderness of this one.
+    pub fn new(times: InputTimes, is_complete: bool, knows_bound: bool) -> Self {
+        Self { times, is_complete, knows_bound, ..Self::default() }
     }
 
     /// Notes the corrected cells of a step that counted more events than they do now.
@@ -159,6 +165,24 @@ impl Orphans {
         }
     }
 
+    /// Whether a cell that counts more events than the right one stays, because nothing says that those of its events
+    /// that are late in this run were late in the run that wrote it.
+    pub fn is_undecided(&self, key: &CellKey) -> bool {
+        !self.knows_bound && self.times.has_late(key)
+    }
+
+    /// Takes the cells of a step that stay although they count more events; returns the first one that is decided.
+    pub fn take_kept(&mut self, kept: &BTreeSet<CellKey>) -> Option<CellKey> {
+        let (undecided, decided): (Vec<_>, Vec<_>) = kept.iter().partition(|key| self.is_undecided(key));
+        undecided.into_iter().for_each(|key| self.undecided.add(key));
+        decided.first().copied().cloned()
+    }
+
+    /// Returns the number of cells that are not decided.
+    pub fn undecided(&self) -> u64 {
+        self.undecided.count
+    }
+
     /// Returns the number of cells that stay as they are.
     pub fn left(&self) -> u64 {
         self.beyond[0] + self.beyond[1] + self.without_events.count + self.late.count
@@ -200,8 +224,17 @@ impl Orphans {
                  --out-of-orderness of the run that wrote them, or --without-late, which retracts them"
             ));
         }
+        let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
+        if let Some((rows, first)) = self.undecided.shown() {
+            out.warn(format!(
+                "{rows} not lowered, {first}: some of their events are late with --out-of-orderness {bound}, and nothing says \
+                 what the run that wrote them had; give its --out-of-orderness (all if its inputs ended)"
+            ));
+        }
+        if !self.knows_bound && (self.undecided.count > 0 || self.late.count > 0) {
+            out.set_verdict(1);
+        }
         if let Some((rows, first)) = self.lowered().shown() {
-            let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
             out.warn(format!(
                 "{rows} corrected to fewer events, because some are late in this run (--out-of-orderness {bound}), {first}; if \
                  the run that wrote them had another --out-of-orderness or lateness, repeat with it"

@@ -8,7 +8,7 @@ use crate::cli::args::{StageArgs, instant_of};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, TABLE};
-use crate::cli::values::{OutOfOrderness, disorder, parse_positive};
+use crate::cli::values::{LIVE_OUT_OF_ORDERNESS, OutOfOrderness, disorder, parse_positive};
 use crate::output::open_options;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
@@ -59,9 +59,10 @@ pub(super) struct WindowsArgs {
     /// Treat all windows of a store as closed, even if one of its partitions ended before them
     #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
-    /// The out-of-orderness of the run that wrote the windows (evt-window(1))
-    #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
-    out_of_orderness: OutOfOrderness,
+    /// The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: 30s, and no stored row is
+    /// lowered for events that are late with it]
+    #[arg(long, value_name = "DURATION|all", value_parser = disorder)]
+    out_of_orderness: Option<OutOfOrderness>,
     /// Count the late events of URI in the windows that they were late for
     #[arg(long, value_name = "URI")]
     late_events: Option<OsString>,
@@ -147,7 +148,8 @@ impl MetricsFile<'_> {
 /// The metrics of the windows, and how they are computed.
 struct WindowSetup {
     spec: Spec,
-    out_of_orderness: OutOfOrderness,
+    /// The out-of-orderness (µs); `None` for all.
+    out_of_orderness: Option<i64>,
     /// The bound of their state (`--memory`).
     memory: Option<MemoryBound>,
 }
@@ -182,6 +184,11 @@ impl WindowsArgs {
         self.only.is_empty() || self.only.contains(&metric.name)
     }
 
+    /// Returns the out-of-orderness of this run (µs); `None` for all.
+    fn bound(&self) -> Option<i64> {
+        self.out_of_orderness.map_or(Some(LIVE_OUT_OF_ORDERNESS), |flag| flag.0)
+    }
+
     /// Returns the scope of the correction: the metrics of `--only`, or all; the range; the bound of `--closed-before`.
     /// Errors: exit status 2 for an unknown metric or an invalid range.
     fn scope(&self, spec: &Spec, now: i64, zone: Option<Zone>) -> Result<Scope> {
@@ -211,7 +218,8 @@ impl WindowsArgs {
     fn digest(&self, spec: &Spec, flow: &FlowArgs) -> String {
         let mut digest = Xxh3::new();
         let ReadingArgs { before, all_records, .. } = self.reading;
-        let Self { closed_before, all_closed, out_of_orderness, late_events, without_late, .. } = self;
+        let Self { closed_before, all_closed, late_events, without_late, .. } = self;
+        let out_of_orderness = OutOfOrderness(self.bound());
         for metric in &spec.metrics {
             digest.update(format!("{}\0", metric.text).as_bytes());
         }
@@ -319,7 +327,7 @@ fn order(
     let held_by = least.map(|least| format!("partition {} of {} ends there", least.partition, least.origin));
     let all_records = args.reading.all_records;
     let closed = match least {
-        Some(least) if !args.all_closed => Some(least.last_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0))),
+        Some(least) if !args.all_closed => Some(least.last_time.saturating_sub(args.bound().unwrap_or(0))),
         // Of stores without rows that hold all records, no window is open.
         least => (least.is_some() || all_records).then_some(LATEST),
     };
@@ -329,7 +337,7 @@ fn order(
         extents.clear();
     }
     let has_days = inputs.len() == 1 && (span.since.is_some() && span.until.is_some() || inputs.iter().all(knows_span));
-    let rows = match has_sessions && args.out_of_orderness.0.is_some() {
+    let rows = match has_sessions && args.bound().is_some() {
         true => StoreRows::Streams,
         false => StoreRows::Days,
     };
@@ -340,7 +348,7 @@ fn order(
 /// Returns the columns by which the rows of stores are sorted: for sessions the order of events in a partition matters,
 /// and `has_days` tells whether the only store returns the days of event time in order.
 fn sort_columns(args: &WindowsArgs, has_sessions: bool, has_days: bool) -> Option<SortColumns> {
-    match args.out_of_orderness.0 {
+    match args.bound() {
         Some(_) if has_sessions => Some(&["stream_time", "origin", "partition", "offset"]),
         // No event is late, so that no order changes a session.
         None if has_sessions => Some(&["event_time", "origin", "partition", "offset"]),
@@ -360,7 +368,7 @@ fn stage(args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> 
     let inputs = checked_inputs(&flow, run)?;
     let digest = args.digest(&spec, &flow);
     let mut scope = args.scope(&spec, run.clock.now(), flow.stage.map.zone()?)?;
-    let mut late = LateCells::new(file.parse()?, args.out_of_orderness.0.unwrap_or(i64::MAX));
+    let mut late = LateCells::new(file.parse()?, args.bound().unwrap_or(i64::MAX));
     // Another run corrects the windows that this one does not.
     let corrects_all = scope.range == Span::default() && scope.closed_before.is_none();
     let late_input = args.late_events.as_deref().map(|uri| LateInput::new(uri, corrects_all, &run.caller()));
@@ -404,6 +412,7 @@ fn stage(args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> 
         only_late,
         late_input,
         removes_late: args.without_late,
+        knows_bound: args.out_of_orderness.is_some(),
         without_late: if args.without_late { stored } else { vec![] },
         progress: None,
         dry_run: flow.dry_run,
@@ -411,7 +420,7 @@ fn stage(args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> 
         run: run.clone(),
     };
     let memory = args.reading.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
-    let windows = WindowSetup { spec, out_of_orderness: args.out_of_orderness, memory };
+    let windows = WindowSetup { spec, out_of_orderness: args.bound(), memory };
     let quiet = flow.stage.common.quiet;
     let start = move |info: SourceInfo<'_>| {
         if !setup.dry_run {
@@ -513,7 +522,7 @@ fn start(
     let SourceInfo { source, .. } = info;
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
-    let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
+    let watermark = watermark::Options { out_of_orderness, explicit, new_partitions: false };
     let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final, memory };
     let is_report = !setup.dry_run;
     let operator = Correct::new(Window::new(options), validate, setup, watermark);

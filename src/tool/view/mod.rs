@@ -162,7 +162,7 @@ impl Tool for Args {
         ),
         (
             "Show results and control messages of a pipeline.",
-            "evt-ingest events.jsonl | evt-window -m metrics.toml --late null: | evt-view --control -o jsonl",
+            "evt-ingest events.jsonl | evt-window -m metrics.toml | evt-view --control -o jsonl",
         ),
     ];
 

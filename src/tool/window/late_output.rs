@@ -23,12 +23,22 @@ struct LateCounts {
     needed: i64,
 }
 
+/// What reports of late rows say beside their number.
+#[derive(Clone, Copy, Debug)]
+pub struct LateAdvice {
+    /// Why a row is late although its own bound would have kept it.
+    pub why: &'static str,
+    /// Whether watermarks come from the input, so that no flag would have kept a row.
+    pub is_explicit: bool,
+    /// Whether windows could wait for the end of the input.
+    pub can_wait: bool,
+}
+
 /// Writes the late rows of batches to the side output, and counts them for the reports.
 pub struct Late {
     /// `--late-partial`.
     partial: bool,
-    /// Why a row is late although its own bound would have kept it.
-    why: &'static str,
+    advice: LateAdvice,
     /// Makes the columns of late rows that the stage does not read; `None` if it has all.
     completer: Option<RowCompleter>,
     counts: LateCounts,
@@ -38,10 +48,9 @@ pub struct Late {
 }
 
 impl Late {
-    /// Writes half-late rows too if `partial`; `why` explains why a row is late although its own bound would have kept
-    /// it.
-    pub fn new(partial: bool, why: &'static str, completer: Option<RowCompleter>) -> Self {
-        Self { partial, why, completer, counts: LateCounts::default(), reported: LateCounts::default(), due: None }
+    /// Writes half-late rows too if `partial`.
+    pub fn new(partial: bool, advice: LateAdvice, completer: Option<RowCompleter>) -> Self {
+        Self { partial, advice, completer, counts: LateCounts::default(), reported: LateCounts::default(), due: None }
     }
 
     /// Writes the late rows of a batch to the side output; `names` are those of the metrics.
@@ -81,13 +90,13 @@ impl Late {
     }
 
     /// Returns a report of lost rows a minute after the first one, then once a minute while their number grows.
-    pub fn due(&mut self, now: i64, explicit: bool) -> Option<String> {
+    pub fn due(&mut self, now: i64) -> Option<String> {
         if self.counts == self.reported || now < *self.due.get_or_insert(now.saturating_add(MINUTE)) {
             return None;
         }
         self.due = Some(now.saturating_add(MINUTE));
         self.reported = self.counts;
-        Some(self.line(explicit, false))
+        Some(self.line(false))
     }
 
     /// Whether rows were late.
@@ -95,13 +104,13 @@ impl Late {
         self.counts != LateCounts::default()
     }
 
-    /// Returns how many rows were late and the out-of-orderness that would have kept them, unless already reported;
-    /// `explicit` if the watermarks come from the input, so that no flag would have.
-    pub fn rest(&self, explicit: bool, is_kept: bool) -> Option<String> {
-        (self.counts != self.reported).then(|| self.line(explicit, is_kept))
+    /// Returns how many rows were late and the out-of-orderness that would have kept them, unless already reported.
+    pub fn rest(&self, is_kept: bool) -> Option<String> {
+        (self.counts != self.reported).then(|| self.line(is_kept))
     }
 
-    fn line(&self, explicit: bool, is_kept: bool) -> String {
+    fn line(&self, is_kept: bool) -> String {
+        let LateAdvice { why, is_explicit, can_wait } = self.advice;
         let LateCounts { whole, half, idle, needed } = self.counts;
         let parts = [
             (whole, ["event was late", "events were late"]),
@@ -111,11 +120,12 @@ impl Late {
             parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, words)| counted(n, words)).collect();
         let mut advice = vec![];
         if idle > 0 {
-            advice.push(format!("{idle} {}", self.why));
+            advice.push(format!("{idle} {why}"));
         }
-        if whole + half > idle && !explicit {
+        if whole + half > idle && !is_explicit {
             let others = if idle > 0 { " of the others" } else { "" };
-            advice.push(format!("--out-of-orderness {} would have counted all{others}", format_duration(needed)));
+            let all = if can_wait { "all counts every event of an input that ends, and " } else { "" };
+            advice.push(format!("--out-of-orderness {all}{} would have counted all{others}", format_duration(needed)));
         }
         if !is_kept {
             advice.push(format!("--late FILE{} keeps them", if half > 0 { " --late-partial" } else { "" }));

@@ -17,7 +17,7 @@ mod stall;
 mod top;
 mod wide;
 
-use self::late_output::Late;
+use self::late_output::{Late, LateAdvice};
 use self::operator::{AtEnd, Windows};
 use self::results::Results;
 use self::stall::StallMonitor;
@@ -27,7 +27,7 @@ use crate::cli::args::{BranchArgs, CheckpointArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
-use crate::cli::values::{OutOfOrderness, disorder, parse_positive};
+use crate::cli::values::{LIVE_OUT_OF_ORDERNESS, OutOfOrderness, disorder, parse_positive};
 use crate::cli::{Tool, Unit};
 use crate::output::OutputPlan;
 use crate::source::SourceOptions;
@@ -162,9 +162,9 @@ impl RowArgs {
 #[command(next_help_heading = "Time")]
 struct WatermarkArgs {
     /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the
-    /// input
-    #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
-    out_of_orderness: OutOfOrderness,
+    /// input [default: all if every input ends and no run continues it, else 30s]
+    #[arg(long, value_name = "DURATION|all", value_parser = disorder)]
+    out_of_orderness: Option<OutOfOrderness>,
     /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs
     /// are CSV, TSV or tables, else panes]
     #[arg(long, value_name = "WHEN")]
@@ -191,6 +191,21 @@ enum EmitArg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum NewPartitions {
     Late,
+}
+
+impl WatermarkArgs {
+    /// Whether the flag says that windows wait for the end of the input.
+    fn waits_for_end(&self) -> bool {
+        matches!(self.out_of_orderness, Some(OutOfOrderness(None)))
+    }
+
+    /// Returns the out-of-orderness of a run (µs), `None` for all. `is_bounded`: all inputs end, and no run continues
+    /// them; watermarks of the input, idle and new partitions need a bound nevertheless.
+    fn bound(&self, is_bounded: bool, is_explicit: bool) -> Option<i64> {
+        let ends = is_bounded && !is_explicit && self.idle_after.is_none() && self.new_partitions.is_none();
+        let default = if ends { None } else { Some(LIVE_OUT_OF_ORDERNESS) };
+        self.out_of_orderness.map_or(default, |flag| flag.0)
+    }
 }
 
 impl Args {
@@ -275,21 +290,25 @@ impl Args {
         }
     }
 
+    /// Returns an input that never ends.
+    fn endless_topic(&self, run: &Run) -> Result<Option<Uri>> {
+        let endless = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
+        Ok(self.stage.input.uris(run)?.into_iter().find(endless))
+    }
+
     /// Checks that the input has an end if windows wait for it, and that nothing else makes a watermark if all of them
     /// do.
     fn check_end(&self, spec: &Spec, run: &Run) -> Result<()> {
         let has_total = spec.metrics.iter().any(|metric| metric.shape == Shape::ALL);
-        let why = match self.watermark.out_of_orderness.0 {
-            None => "--out-of-orderness all waits for the end of the input",
-            Some(_) if has_total => "a window over all time (size all) waits for the end of the input",
-            Some(_) => return Ok(()),
+        let why = match self.watermark.waits_for_end() {
+            true => "--out-of-orderness all waits for the end of the input",
+            false if has_total => "a window over all time (size all) waits for the end of the input",
+            false => return Ok(()),
         };
-        let inputs = self.stage.input.uris(run)?;
-        let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
-        if let Some(topic) = inputs.iter().find(endless) {
+        if let Some(topic) = self.endless_topic(run)? {
             return Err(Error::usage(format!("{why}; set end= for {topic}: latest, an instant or offsets")));
         }
-        if self.watermark.out_of_orderness.0.is_some() {
+        if !self.watermark.waits_for_end() {
             return Ok(());
         }
         if self.checkpoint.checkpoint.is_some() {
@@ -301,7 +320,7 @@ impl Args {
         if self.stage.input.control {
             return Err(Error::usage(format!("{why}; it cannot be used with --control")));
         }
-        let waits = inputs.iter().any(|uri| matches!(uri, Uri::Standard))
+        let waits = self.stage.input.uris(run)?.iter().any(|uri| matches!(uri, Uri::Standard))
             && !run.io.stdin_metadata().is_some_and(|found| found.is_file());
         if waits && !self.stage.common.quiet && !self.stage.common.check {
             run.console.say(format!("{why}; no window fires before"));
@@ -347,12 +366,12 @@ impl Tool for Args {
         row of the same revision from another run, or the input had a negative verdict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
-            "Count events per minute by type, with no late events.",
-            "evt-ingest events.jsonl | evt-window --size 1m --by event_type --out-of-orderness all | evt-view",
+            "Count events per minute by type.",
+            "evt-ingest events.jsonl | evt-window --size 1m --by event_type | evt-view",
         ),
         (
             "Count requests per hour and class of status: 2, 3, 4, 5.",
-            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by class='floor(status / 100)' --late null: | evt-view",
+            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by class='floor(status / 100)' | evt-view",
         ),
         (
             "Write the ten paths with the most bytes of the whole file, and their requests.",
@@ -360,11 +379,11 @@ impl Tool for Args {
         ),
         (
             "Write requests and their bytes per status side by side, as CSV.",
-            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by status --agg 'n=count(*)' --agg 'sum(bytes)' --wide --late null: > requests.csv",
+            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by status --agg 'n=count(*)' --agg 'sum(bytes)' --wide > requests.csv",
         ),
         (
             "Compute the 99th percentile of a property over five minutes, every thirty seconds.",
-            "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' --late null: -o csv",
+            "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' -o csv",
         ),
         (
             "Compute the metrics of a file; keep late events.",
@@ -469,30 +488,33 @@ impl Args {
         let SourceInfo { source, outputs, .. } = info;
         source.set_named(spec.leaves.columns());
         let side = Some(Kind::Late.schema_with(has_raw(&source.schema())));
-        let WatermarkArgs { out_of_orderness, at_end, idle_after, new_partitions, .. } = self.watermark;
+        let WatermarkArgs { at_end, idle_after, new_partitions, .. } = self.watermark;
         let explicit = source.is_explicit();
-        if explicit && out_of_orderness.0.is_none() {
+        if explicit && self.watermark.waits_for_end() {
             return Err(Error::usage("--out-of-orderness all cannot be used with an input that has watermarks"));
         }
         let is_piped = source.schema().metadata().contains_key(CHECKPOINT_KEY);
-        if is_piped && out_of_orderness.0.is_none() {
+        if is_piped && self.watermark.waits_for_end() {
             return Err(all_with_checkpoint("the --checkpoint of the pipe"));
         }
         let is_checkpointed = self.checkpoint.checkpoint.is_some() || is_piped;
         // A run that continues a checkpoint takes partitions that were added before it, so every run takes those that
         // are added during it: where a run is stopped then decides nothing.
         let new = new_partitions.is_some() || is_checkpointed;
-        let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: new };
+        let out_of_orderness = self.watermark.bound(source.is_bounded() && !is_checkpointed, explicit);
+        let watermark = watermark::Options { out_of_orderness, explicit, new_partitions: new };
         // Why a row is late although its own bound would have kept it.
         let why = match idle_after.is_some() || new_partitions.is_some() {
             true => "because a partition was idle or new",
             false if is_checkpointed => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
+        let is_live = self.watermark.idle_after.is_some() || new_partitions.is_some();
+        let can_wait = !is_checkpointed && !is_live && self.endless_topic(run)?.is_none();
         let wide = self.rows.side_by_side(&spec)?;
         let emit = self.emit_to(outputs)?;
         // If all windows wait for the end, none fires twice.
-        let refires = emit == Emit::Panes && out_of_orderness.0.is_some();
+        let refires = emit == Emit::Panes && out_of_orderness.is_some();
         let refiring = if refires { spec.with_lateness() } else { vec![] };
         let metrics = || {
             let metrics = with_metrics(&schema_of_metrics(&spec.dimensions()), SESSIONS_KEY, &spec.sessions());
@@ -505,10 +527,11 @@ impl Args {
         let operator = Windows {
             window: Window::new(options),
             stall: StallMonitor::new(idle_after, run.clock.monotonic()),
-            late: Late::new(self.late_partial, why, completer),
+            late: Late::new(self.late_partial, LateAdvice { why, is_explicit: explicit, can_wait }, completer),
             results,
             seen: 0,
             at_end,
+            bound: out_of_orderness,
             is_checkpointed,
             strict: self.stage.records.strict,
             quiet: self.stage.common.quiet,

@@ -15,7 +15,7 @@ use evt_core::kind::dead::{ErrorType, Fault};
 use evt_core::op::state_storage::StateStorage;
 use evt_core::op::window::watermark::{ContinuedInput, LastPartition};
 use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
-use evt_core::time::{SECOND, format_instant};
+use evt_core::time::{SECOND, format_duration, format_instant};
 use evt_run::input::UnreadPartition;
 use evt_run::metrics;
 
@@ -34,6 +34,8 @@ pub(super) struct Windows {
     /// Rows that were not dead.
     pub(super) seen: u64,
     pub(super) at_end: Option<AtEnd>,
+    /// The out-of-orderness (µs); `None` for all.
+    pub(super) bound: Option<i64>,
     /// Whether windows that are held are kept in a checkpoint.
     pub(super) is_checkpointed: bool,
     pub(super) strict: bool,
@@ -113,10 +115,14 @@ impl Operator for Windows {
         if held > 0 && self.is_checkpointed {
             out.note(self.held_message(held));
         } else if held > 0 {
-            out.warn(format!(
-                "{} held, not emitted (--at-end fire emits them)",
-                counted(held, ["open window", "open windows"])
-            ));
+            let windows = counted(held, ["open window", "open windows"]);
+            out.warn(match self.window.watermark().waits_for_end() {
+                true => format!(
+                    "nothing has fired, {windows} held: --out-of-orderness all, the default for inputs that end, waits for the \
+                     end; --out-of-orderness 30s fires windows before it, --at-end fire also at a signal"
+                ),
+                false => format!("{windows} held, not emitted (--at-end fire emits them)"),
+            });
             out.set_verdict(1);
         }
         for metric in self.window.ended_metrics() {
@@ -125,6 +131,8 @@ impl Operator for Windows {
         }
         self.check_metrics(out)?;
         self.report(out);
+        let bound = self.bound.map_or_else(|| "all".to_owned(), format_duration);
+        out.detail("out_of_orderness", bound.into());
         out.detail("held", held.into());
         out.detail("state_written", self.window.size().written.into());
         out.detail("late_rows", out.side_rows().into());
@@ -163,11 +171,10 @@ impl Operator for Windows {
 impl Windows {
     /// Does the time-driven work: prints reports, fires windows, sets metrics.
     fn work(&mut self, out: &mut dyn Collector) -> Result<()> {
-        let explicit = self.window.watermark().is_explicit();
         if let Some(line) = self.stall.stalled(self.window.watermark(), out.elapsed()) {
             out.report(Note::Info(line));
         }
-        if let Some(line) = if out.has_side() { None } else { self.late.due(out.now(), explicit) } {
+        if let Some(line) = if out.has_side() { None } else { self.late.due(out.now()) } {
             out.report(Note::Warning(line));
         }
         if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.quiet {
@@ -250,8 +257,7 @@ impl Windows {
         for (metric, path) in self.window.rounded() {
             out.warn(format!("{metric}: {}", rounded_integers(&path)));
         }
-        let explicit = self.window.watermark().is_explicit();
-        match self.late.rest(explicit, out.has_side()) {
+        match self.late.rest(out.has_side()) {
             Some(line) if !out.has_side() => out.warn(line),
             Some(line) => out.inform(line),
             None => {}

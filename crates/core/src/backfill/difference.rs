@@ -50,6 +50,8 @@ pub struct Comparison<'a> {
     /// Whether a stored cell without a right one that counts so many events is retracted, unless a right session takes
     /// its place.
     pub retracts: &'a dyn Fn(&CellKey, i64) -> bool,
+    /// Whether a stored cell stays, as one with missing events does, if it counts more events than the right one.
+    pub may_count_more: &'a dyn Fn(&CellKey) -> bool,
     /// The first event so far (µs), if earlier ones may follow. Stored cells that end before it are left as cells
     /// without a right one until the first event is known.
     pub first: Option<i64>,
@@ -59,7 +61,7 @@ impl Comparison<'_> {
     /// Compares the right cells with the stored ones.
     pub fn compare(&self, right: &BTreeMap<CellKey, CellContent>, found: &StoredCells) -> Difference {
         let StoredCells { cells: stored, before, after } = found;
-        let kept = self.missing.kept(right, stored);
+        let kept = self.missing.kept(right, stored, self.may_count_more);
         let mut difference = Difference { before: *before, after: *after, ..Difference::default() };
         for (key, new) in right.iter().filter(|(key, _)| !kept.hides(key)) {
             let old = stored.get(key).copied();
@@ -109,7 +111,7 @@ mod tests {
         missing: &MissingEvents,
     ) -> Difference {
         let stored = StoredCells { cells: stored.clone(), ..StoredCells::default() };
-        Comparison { missing, retracts: &|_, _| true, first: None }.compare(right, &stored)
+        Comparison { missing, retracts: &|_, _| true, may_count_more: &|_| false, first: None }.compare(right, &stored)
     }
 
     #[test]
@@ -208,7 +210,8 @@ mod tests {
         };
         let stored = of_cells(&[cell("w", 0, 10), cell("s", 0, 10), cell("s", 20, 30)]);
         let right = BTreeMap::from([(cell("w", 10, 20), content(1)), (cell("s", 10, 15), content(1))]);
-        let found = Comparison { missing: &missing, retracts: &|_, _| false, first: None }.compare(&right, &stored);
+        let rules = Comparison { missing: &missing, retracts: &|_, _| false, may_count_more: &|_| false, first: None };
+        let found = rules.compare(&right, &stored);
         assert_eq!(changed(&found), [("retracted", 0), ("inserted", 10), ("inserted", 10)]);
         assert_eq!(found.orphans, BTreeMap::from([(cell("w", 0, 10), 1), (cell("s", 20, 30), 1)]));
         assert_eq!((found.before, found.after), (2, 1));

@@ -65,15 +65,17 @@ impl MissingEvents {
         self.until.is_some_and(|until| key.start <= until)
     }
 
-    /// Returns the stored cells that stay.
-    pub fn kept(&self, right: &BTreeMap<CellKey, CellContent>, stored: &BTreeMap<CellKey, StoredCell>) -> KeptCells {
+    /// Returns the stored cells that stay; besides those that may count missing events, `others` may be among them.
+    pub fn kept(
+        &self,
+        right: &BTreeMap<CellKey, CellContent>,
+        stored: &BTreeMap<CellKey, StoredCell>,
+        others: &dyn Fn(&CellKey) -> bool,
+    ) -> KeptCells {
         let mut kept = KeptCells::default();
-        if self.until.is_none() {
-            return kept;
-        }
         let mut right_sessions = SessionCells::default();
         right.keys().filter(|key| self.sessions.contains(&key.metric)).for_each(|key| right_sessions.add(key));
-        for (key, old) in stored.iter().filter(|(key, _)| self.touches(key)) {
+        for (key, old) in stored.iter().filter(|(key, _)| self.touches(key) || others(key)) {
             let is_whole = |new: &CellKey| right.get(new).is_some_and(|new| new.rows >= old.content.rows);
             let is_session = self.sessions.contains(&key.metric);
             // A right session with as many events contains those of the stored one.

@@ -17,6 +17,9 @@ pub const PIPELINE_KEY: &str = "evt.pipeline";
 /// Schema metadata key: `explicit` if watermarks come from control frames alone.
 pub const WATERMARK_KEY: &str = "evt.watermarks";
 
+/// Schema metadata key: `true` if every input of the stages so far ends by itself. It means nothing outside of a pipe.
+pub const BOUNDED_KEY: &str = "evt.bounded";
+
 /// Maximum bytes of a message header.
 pub(super) const HEADER_MAX: usize = 16 << 20;
 /// Maximum bytes of a message body.

@@ -1,0 +1,53 @@
+//! Whether the inputs of a source end by themselves.
+
+use crate::uri::Uri;
+use arrow::datatypes::Schema;
+use evt_core::frame::BOUNDED_KEY;
+use evt_run::run::Run;
+
+/// What is known of the end of all inputs before they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KnownEnd {
+    /// All of them end: files, stores, ranges of topics.
+    All,
+    /// The only one is a pipe: the stage before may know it.
+    Pipe,
+    /// At least one may never end.
+    Unknown,
+}
+
+impl KnownEnd {
+    /// Looks at the inputs; `grows` if a later run or `--follow` reads on.
+    pub(super) fn of(inputs: &[Uri], grows: bool, run: &Run) -> Self {
+        if grows {
+            return Self::Unknown;
+        }
+        let ends = inputs.iter().map(|input| Self::of_input(input, run));
+        match ends.collect::<Vec<_>>()[..] {
+            [end] => end,
+            ref ends if ends.iter().all(|end| *end == Self::All) => Self::All,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn of_input(input: &Uri, run: &Run) -> Self {
+        let of_file = |is_file: bool| if is_file { Self::All } else { Self::Pipe };
+        match input {
+            Uri::Standard => of_file(run.io.stdin_metadata().is_some_and(|found| found.is_file())),
+            // The fault of a file that is missing comes when it is opened.
+            Uri::File(name) => of_file(std::fs::metadata(&name.path).map_or(true, |found| found.is_file())),
+            Uri::Store(..) => Self::All,
+            Uri::Kafka(address) if address.options.end.is_some() => Self::All,
+            Uri::Kafka(_) | Uri::Http(_) | Uri::Null => Self::Unknown,
+        }
+    }
+
+    /// Whether all inputs end, `schema` being that of the first one.
+    pub(super) fn is_bounded(self, schema: &Schema) -> bool {
+        match self {
+            Self::All => true,
+            Self::Pipe => schema.metadata().contains_key(BOUNDED_KEY),
+            Self::Unknown => false,
+        }
+    }
+}
