@@ -29,7 +29,7 @@ done
 run() {
     local name=$1
     shift
-    /usr/bin/time -o "$name.time" -f '%U %S %M' evt-window in.jsonl -m metrics.toml --time timestamp --late null: -q -o csv "$@" \
+    /usr/bin/time -o "$name.time" -f '%U %S %M' evt-window in.jsonl -m metrics.toml --time timestamp --out-of-orderness 30s --late null: -q -o csv "$@" \
         | LC_ALL=C sort -S 1G | sha256sum >"$name.sum"
     awk -v name="$name" '{ printf "%-8s %8.1f CPU-s %8.0f MiB\n", name, $1 + $2, $3 / 1024 }' "$name.time"
 }

@@ -18,7 +18,7 @@ source "$(dirname "$0")/workspace.sh"
 cost() {
     local name=$1 input=$2
     shift 2
-    /usr/bin/time -o "$name.time" -f '%U %S' evt-window "$input" --time timestamp --late null: -q --emit final -o csv "$@" >"$name.csv"
+    /usr/bin/time -o "$name.time" -f '%U %S' evt-window "$input" --time timestamp --out-of-orderness 30s --late null: -q --emit final -o csv "$@" >"$name.csv"
     awk -v rows="$(($(wc -l <"$name.csv") - 1))" '{ print $1 + $2, rows }' "$name.time" >"$name"
     rm "$name.csv"
 }

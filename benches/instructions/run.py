@@ -29,7 +29,9 @@ RISE_MAX = 0.03
 NOISE = 0.01
 
 RAW = "--time client_timestamp --require event_id,event_type --report 0 -q"
-COUNT = f"evt-window {{events}} {RAW} --size 1m --by event_type,country --where 'country is not null' -o jsonl --to {{out}}/rows.jsonl"
+# Windows fire while the input is read, as those of a stream do.
+LIVE = "--out-of-orderness 30s"
+COUNT = f"evt-window {{events}} {RAW} {LIVE} --size 1m --by event_type,country --where 'country is not null' -o jsonl --to {{out}}/rows.jsonl"
 # The jobs of job.sh, and parts of a pipe. {events}, {frames} and {broken} hold the input, {topic} is one.
 JOBS = {
     "J1": COUNT,
@@ -39,7 +41,7 @@ JOBS = {
     "J4": f"evt-validate {{events}} {RAW} --schemas {HERE.parent}/schemas -o raw --to {{out}}/good.jsonl --dlq {{out}}/dead.jsonl",
     "ingest": f"evt-ingest {{events}} {RAW} -o frames --to {{out}}/frames",
     "hop": "evt-sink {frames} -q -o frames --to {out}/frames",
-    "window of frames": "evt-window {frames} -q --size 1m --by event_type,country -o jsonl --to {out}/rows.jsonl",
+    "window of frames": f"evt-window {{frames}} -q {LIVE} --size 1m --by event_type,country -o jsonl --to {{out}}/rows.jsonl",
     "validate": f"evt-validate {{frames}} -q --report 0 --schemas {HERE.parent}/schemas -o frames --to {{out}}/frames",
     "dedup": "evt-validate {frames} -q --dedup 1h -o frames --to {out}/frames",
     # One epoch, at the end: when epochs end by time, their number depends on the load of the machine.

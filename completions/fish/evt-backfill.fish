@@ -5,9 +5,9 @@ complete -c evt-backfill -l until -d 'Correct windows that end at INSTANT or ear
 complete -c evt-backfill -l last -d 'Correct windows that start in the last DURATION, like --since now-DURATION' -r
 complete -c evt-backfill -l before -d 'Read events from this long before --since, in which sessions may begin, and around late events' -r
 complete -c evt-backfill -l jobs -d 'Read N days of a lake or table at the same time, each on a thread' -r
-complete -c evt-backfill -l memory -d 'Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: all in memory]' -r
+complete -c evt-backfill -l memory -d 'Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: 1GiB, at most half of the limit of the control group]' -r
 complete -c evt-backfill -l closed-before -d 'Correct only windows that are closed at INSTANT' -r
-complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1))' -r
+complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: 30s, and no stored row is lowered for events that are late with it]' -r
 complete -c evt-backfill -l late-events -d 'Count the late events of URI in the windows that they were late for' -r
 complete -c evt-backfill -l reason -d 'Keep TEXT with the correction in the store' -r
 complete -c evt-backfill -l rate -d 'Read at most N events per second' -r

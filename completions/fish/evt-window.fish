@@ -8,7 +8,7 @@ complete -c evt-window -l slide -d 'Start a window every DURATION [default: --si
 complete -c evt-window -l gap -d 'Use session windows that end after DURATION without an event of their key' -r
 complete -c evt-window -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r
 complete -c evt-window -l align -d 'Shift the start of all windows by DURATION, which may be negative' -r
-complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input' -r
+complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input [default: all if every input ends and no run continues it, else 30s]' -r
 complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs are CSV, TSV or tables, else panes]' -r -f -a "panes\t''
 final\t''"
 complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t''
@@ -18,7 +18,7 @@ complete -c evt-window -l new-partitions -d 'Accept partitions that appear after
 complete -c evt-window -l top -d 'Write only the rows of the N keys of each window with the greatest values; implies --emit final' -r
 complete -c evt-window -l of -d 'Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]' -r
 complete -c evt-window -l late -d 'Write late events to URI; without it they are counted and lost, and the exit status is 1' -r
-complete -c evt-window -l memory -d 'Keep about SIZE of state in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR [default: all in memory]' -r
+complete -c evt-window -l memory -d 'Keep about SIZE of state in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR [default: 1GiB, at most half of the limit of the control group]' -r
 complete -c evt-window -l checkpoint -d 'Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r

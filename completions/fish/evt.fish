@@ -179,7 +179,7 @@ complete -c evt -n "__fish_evt_using_subcommand window" -l slide -d 'Start a win
 complete -c evt -n "__fish_evt_using_subcommand window" -l gap -d 'Use session windows that end after DURATION without an event of their key' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l align -d 'Shift the start of all windows by DURATION, which may be negative' -r
-complete -c evt -n "__fish_evt_using_subcommand window" -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input [default: all if every input ends and no run continues it, else 30s]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs are CSV, TSV or tables, else panes]' -r -f -a "panes\t''
 final\t''"
 complete -c evt -n "__fish_evt_using_subcommand window" -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t''
@@ -189,7 +189,7 @@ complete -c evt -n "__fish_evt_using_subcommand window" -l new-partitions -d 'Ac
 complete -c evt -n "__fish_evt_using_subcommand window" -l top -d 'Write only the rows of the N keys of each window with the greatest values; implies --emit final' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l of -d 'Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l late -d 'Write late events to URI; without it they are counted and lost, and the exit status is 1' -r
-complete -c evt -n "__fish_evt_using_subcommand window" -l memory -d 'Keep about SIZE of state in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR [default: all in memory]' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l memory -d 'Keep about SIZE of state in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR [default: 1GiB, at most half of the limit of the control group]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l checkpoint -d 'Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt -n "__fish_evt_using_subcommand window" -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l keep-epochs -d 'Keep the last N complete epochs' -r
@@ -374,9 +374,9 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l until -d 'Correct w
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l last -d 'Correct windows that start in the last DURATION, like --since now-DURATION' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l before -d 'Read events from this long before --since, in which sessions may begin, and around late events' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l jobs -d 'Read N days of a lake or table at the same time, each on a thread' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l memory -d 'Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: all in memory]' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l memory -d 'Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: 1GiB, at most half of the limit of the control group]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l closed-before -d 'Correct only windows that are closed at INSTANT' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1))' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: 30s, and no stored row is lowered for events that are late with it]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l late-events -d 'Count the late events of URI in the windows that they were late for' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l reason -d 'Keep TEXT with the correction in the store' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l rate -d 'Read at most N events per second' -r

@@ -33,6 +33,7 @@ use evt_run::checkpoint::state_files::memory_bound;
 use evt_run::client::Location;
 use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
+use evt_run::run::memory::default_memory;
 use evt_store::correct::{Claim, Corrections, shown_range};
 use evt_store::{ReadRequest, Store, StreamExtent};
 use std::ffi::OsString;
@@ -127,8 +128,8 @@ struct ReadingArgs {
     /// Read N days of a lake or table at the same time, each on a thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_positive::<u8>)]
     jobs: u8,
-    /// Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: all in
-    /// memory]
+    /// Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: 1GiB, at most
+    /// half of the limit of the control group]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<usize>,
 }
@@ -151,7 +152,7 @@ struct WindowSetup {
     /// The out-of-orderness (µs); `None` for all.
     out_of_orderness: Option<i64>,
     /// The bound of their state (`--memory`).
-    memory: Option<MemoryBound>,
+    memory: MemoryBound,
 }
 
 /// The store that is corrected.
@@ -419,7 +420,7 @@ fn stage(args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> 
         pace: Pace::new(flow.rate),
         run: run.clone(),
     };
-    let memory = args.reading.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
+    let memory = memory_bound(args.reading.memory.unwrap_or_else(default_memory), run.io.disk());
     let windows = WindowSetup { spec, out_of_orderness: args.bound(), memory };
     let quiet = flow.stage.common.quiet;
     let start = move |info: SourceInfo<'_>| {
@@ -523,7 +524,13 @@ fn start(
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
     let watermark = watermark::Options { out_of_orderness, explicit, new_partitions: false };
-    let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final, memory };
+    let options = window::Options {
+        leaves: spec.leaves,
+        metrics: spec.metrics,
+        watermark,
+        emit: Emit::Final,
+        memory: Some(memory),
+    };
     let is_report = !setup.dry_run;
     let operator = Correct::new(Window::new(options), validate, setup, watermark);
     Ok(OperatorSetup { is_report, ..OperatorSetup::new(operator, Changes::schema()) })

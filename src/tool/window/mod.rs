@@ -48,6 +48,7 @@ use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::header::CHECKPOINT_KEY;
 use evt_run::checkpoint::state_files::memory_bound;
 use evt_run::run::Run;
+use evt_run::run::memory::default_memory;
 use std::ffi::OsString;
 use std::rc::Rc;
 
@@ -73,7 +74,7 @@ pub struct Args {
     #[arg(long, help_heading = "Input")]
     allow_partition_subset: bool,
     /// Keep about SIZE of state in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR
-    /// [default: all in memory]
+    /// [default: 1GiB, at most half of the limit of the control group]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "State")]
     memory: Option<usize>,
     #[command(flatten)]
@@ -522,7 +523,7 @@ impl Args {
         };
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
-        let memory = self.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
+        let memory = Some(memory_bound(self.memory.unwrap_or_else(default_memory), run.io.disk()));
         let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
         let operator = Windows {
             window: Window::new(options),

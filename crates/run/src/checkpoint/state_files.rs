@@ -2,7 +2,7 @@
 //!
 //! With a checkpoint, the files are in its directory, and the epochs that need a file have links to it: a file that
 //! several epochs need is written once, and is removed with the last of these epochs. Without a checkpoint, the files
-//! are unnamed files in the directory for temporary files (`TMPDIR`), which the system removes when the process ends,
+//! are unnamed files in the directory for temporary files (`TMPDIR`, else `/var/tmp`), which the system removes when the process ends,
 //! however it ends.
 
 use super::place::{CheckpointPlace, STATE_FILE};
@@ -16,9 +16,12 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// The directory of temporary files that may be large.
+const LARGE: &str = "/var/tmp";
 
 /// Files without names, in the directory for temporary files.
 #[derive(Debug)]
@@ -30,9 +33,13 @@ pub struct TemporaryFiles {
 }
 
 impl TemporaryFiles {
-    /// Makes files in `TMPDIR`; creates nothing.
+    /// Makes files in `TMPDIR`, or in `/var/tmp`: `/tmp` often is memory. Creates nothing.
     pub fn new(disk: Disk) -> Self {
-        Self { disk, directory: std::env::temp_dir(), made: 0, written: Rc::default() }
+        let directory = match std::env::var_os("TMPDIR") {
+            None if Path::new(LARGE).is_dir() => PathBuf::from(LARGE),
+            _ => std::env::temp_dir(),
+        };
+        Self { disk, directory, made: 0, written: Rc::default() }
     }
 }
 

@@ -14,9 +14,10 @@
 //! share none of these.
 //! [`outages`] decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
 //! `pipe_output` is standard output into a pipe.
-//! [`worker`] is a thread of an output, [`report_file`] writes `--stats`.
+//! [`memory`] has the default bound of state, [`worker`] is a thread of an output, [`report_file`] writes `--stats`.
 
 pub mod io;
+pub mod memory;
 pub mod outages;
 mod pipe_output;
 pub mod report_file;
