@@ -1,7 +1,4 @@
-//! Values of flags: counts, shares, the out-of-orderness.
-
-use evt_core::error::Result;
-use evt_core::time::{SECOND, parse_duration};
+//! Values of flags: counts, shares.
 
 /// Parses a count that fits the type of a flag: `10`, `5k`, `1M`.
 pub fn parse_count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
@@ -34,17 +31,4 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
     };
     let share = number.parse::<f64>().map_err(|_| "expected a share like 0.01 or 1%".to_owned())? / scale;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share between 0 and 1".to_owned()) }
-}
-
-/// The out-of-orderness (µs) of runs that do not wait for the end of their input.
-pub const LIVE_OUT_OF_ORDERNESS: i64 = 30 * SECOND;
-
-/// How far an event may be behind its partition's stream time (µs); any distance with `None`.
-#[derive(Clone, Copy, Debug)]
-pub struct OutOfOrderness(pub Option<i64>);
-
-/// Parses the value of `--out-of-orderness`.
-pub fn disorder(text: &str) -> Result<OutOfOrderness> {
-    let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
-    Ok(OutOfOrderness(bound))
 }

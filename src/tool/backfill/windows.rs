@@ -8,7 +8,7 @@ use crate::cli::args::{StageArgs, instant_of};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, TABLE};
-use crate::cli::values::{LIVE_OUT_OF_ORDERNESS, OutOfOrderness, disorder, parse_positive};
+use crate::cli::values::parse_positive;
 use crate::output::open_options;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
@@ -24,7 +24,8 @@ use evt_core::mapping::{Projection, Provenance};
 use evt_core::op::dedup;
 use evt_core::op::window::metric::{Emit, Metric, Shape};
 use evt_core::op::window::spec::{self, Spec};
-use evt_core::op::window::{self, MemoryBound, Window, watermark};
+use evt_core::op::window::watermark::{self, OutOfOrderness};
+use evt_core::op::window::{self, MemoryBound, Window};
 use evt_core::parse::size::parse_memory;
 use evt_core::time::{LATEST, Zone, format_instant, parse_duration};
 use evt_kafka::address::TopicFormat;
@@ -62,8 +63,11 @@ pub(super) struct WindowsArgs {
     all_closed: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: 30s, and no stored row is
     /// lowered for events that are late with it]
-    #[arg(long, value_name = "DURATION|all", value_parser = disorder)]
+    #[arg(long, value_name = "DURATION|all", value_parser = OutOfOrderness::parse)]
     out_of_orderness: Option<OutOfOrderness>,
+    /// That of the metrics file.
+    #[arg(skip)]
+    key: Option<OutOfOrderness>,
     /// Count the late events of URI in the windows that they were late for
     #[arg(long, value_name = "URI")]
     late_events: Option<OsString>,
@@ -135,14 +139,14 @@ struct ReadingArgs {
 }
 
 /// The file of metrics.
-struct MetricsFile<'a> {
-    path: &'a str,
+struct MetricsFile {
+    path: String,
     text: String,
 }
 
-impl MetricsFile<'_> {
+impl MetricsFile {
     fn parse(&self) -> Result<Spec> {
-        spec::file(&self.text).map_err(|error| error.at(self.path.to_owned()))
+        spec::file(&self.text).map_err(|error| error.at(self.path.clone()))
     }
 }
 
@@ -163,13 +167,13 @@ struct TargetStore {
 
 impl WindowsArgs {
     /// Reads the file of metrics, which may be a pipe.
-    fn metrics_file(&self) -> Result<MetricsFile<'_>> {
+    fn metrics_file(&self) -> Result<MetricsFile> {
         let Some(path) = &self.metrics else { return Err(Error::usage("--metrics FILE is required")) };
         let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
-        Ok(MetricsFile { path, text })
+        Ok(MetricsFile { path: path.clone(), text })
     }
 
-    fn spec(&self, file: &MetricsFile<'_>) -> Result<Spec> {
+    fn spec(&self, file: &MetricsFile) -> Result<Spec> {
         let spec = file.parse()?;
         match spec.metrics.iter().find(|metric| metric.shape == Shape::ALL && self.corrects(metric)) {
             None => Ok(spec),
@@ -187,7 +191,7 @@ impl WindowsArgs {
 
     /// Returns the out-of-orderness of this run (µs); `None` for all.
     fn bound(&self) -> Option<i64> {
-        self.out_of_orderness.map_or(Some(LIVE_OUT_OF_ORDERNESS), |flag| flag.0)
+        self.out_of_orderness.or(self.key).map_or(Some(watermark::LIVE), |bound| bound.0)
     }
 
     /// Returns the scope of the correction: the metrics of `--only`, or all; the range; the bound of `--closed-before`.
@@ -363,9 +367,10 @@ pub(super) fn run(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>) -> Result<u8
 }
 
 /// Opens the stage.
-fn stage(args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> {
+fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> {
     let file = args.metrics_file()?;
     let (spec, target) = (args.spec(&file)?, TargetStore::of(&flow, run)?);
+    args.key = spec.out_of_orderness;
     let inputs = checked_inputs(&flow, run)?;
     let digest = args.digest(&spec, &flow);
     let mut scope = args.scope(&spec, run.clock.now(), flow.stage.map.zone()?)?;

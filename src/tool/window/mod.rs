@@ -27,7 +27,7 @@ use crate::cli::args::{BranchArgs, CheckpointArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
-use crate::cli::values::{LIVE_OUT_OF_ORDERNESS, OutOfOrderness, disorder, parse_positive};
+use crate::cli::values::parse_positive;
 use crate::cli::{Tool, Unit};
 use crate::output::OutputPlan;
 use crate::source::SourceOptions;
@@ -41,6 +41,7 @@ use evt_core::kind::{Kind, REFIRING_KEY, SESSIONS_KEY, schema_of_metrics, with_m
 use evt_core::mapping::{self, Projection, Provenance, RowCompleter};
 use evt_core::op::window::metric::{Emit, Shape};
 use evt_core::op::window::spec::{self, MetricSpec, Spec, window_size};
+use evt_core::op::window::watermark::OutOfOrderness;
 use evt_core::op::window::{self, Window, watermark};
 use evt_core::parse::size::parse_memory;
 use evt_core::time::{format_duration, parse_duration};
@@ -162,9 +163,9 @@ impl RowArgs {
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Time")]
 struct WatermarkArgs {
-    /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the
-    /// input [default: all if every input ends and no run continues it, else 30s]
-    #[arg(long, value_name = "DURATION|all", value_parser = disorder)]
+    /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end
+    /// [default: all if every input ends, else 30s]
+    #[arg(long, value_name = "DURATION|all", value_parser = OutOfOrderness::parse)]
     out_of_orderness: Option<OutOfOrderness>,
     /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs
     /// are CSV, TSV or tables, else panes]
@@ -195,6 +196,11 @@ enum NewPartitions {
 }
 
 impl WatermarkArgs {
+    /// Takes the out-of-orderness of a metrics file, unless the flag has one.
+    fn take_key(&mut self, spec: &Spec) {
+        self.out_of_orderness = self.out_of_orderness.or(spec.out_of_orderness);
+    }
+
     /// Whether the flag says that windows wait for the end of the input.
     fn waits_for_end(&self) -> bool {
         matches!(self.out_of_orderness, Some(OutOfOrderness(None)))
@@ -204,7 +210,7 @@ impl WatermarkArgs {
     /// them; watermarks of the input, idle and new partitions need a bound nevertheless.
     fn bound(&self, is_bounded: bool, is_explicit: bool) -> Option<i64> {
         let ends = is_bounded && !is_explicit && self.idle_after.is_none() && self.new_partitions.is_none();
-        let default = if ends { None } else { Some(LIVE_OUT_OF_ORDERNESS) };
+        let default = if ends { None } else { Some(watermark::LIVE) };
         self.out_of_orderness.map_or(default, |flag| flag.0)
     }
 }
@@ -413,8 +419,9 @@ impl Tool for Args {
     }
 
     /// Also explains the metrics.
-    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+    fn check(mut self, run: &Rc<Run>, findings: &mut CheckReport) {
         if let Some(spec) = findings.take(self.spec()) {
+            self.watermark.take_key(&spec);
             findings.take(run.io.print(&spec.explain()));
             self.checks_of_metrics(&spec, run).into_iter().for_each(|found| _ = findings.take(found));
         }
@@ -427,8 +434,9 @@ impl Tool for Args {
 
 impl Args {
     /// Opens the stage.
-    pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
+    pub fn stage(mut self, run: &Rc<Run>) -> Result<Stage> {
         let spec = self.spec()?;
+        self.watermark.take_key(&spec);
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.reads.properties = spec.leaves.properties();
         mapping.window_zone = spec.zone();
@@ -532,7 +540,7 @@ impl Args {
             results,
             seen: 0,
             at_end,
-            bound: out_of_orderness,
+            bound: OutOfOrderness(out_of_orderness),
             is_checkpointed,
             strict: self.stage.records.strict,
             quiet: self.stage.common.quiet,

@@ -13,9 +13,9 @@ use evt_core::expr::rounded_integers;
 use evt_core::frame::{self, Control, EndReason, Progress};
 use evt_core::kind::dead::{ErrorType, Fault};
 use evt_core::op::state_storage::StateStorage;
-use evt_core::op::window::watermark::{ContinuedInput, LastPartition};
+use evt_core::op::window::watermark::{ContinuedInput, LastPartition, OutOfOrderness};
 use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
-use evt_core::time::{SECOND, format_duration, format_instant};
+use evt_core::time::{SECOND, format_instant};
 use evt_run::input::UnreadPartition;
 use evt_run::metrics;
 
@@ -34,8 +34,7 @@ pub(super) struct Windows {
     /// Rows that were not dead.
     pub(super) seen: u64,
     pub(super) at_end: Option<AtEnd>,
-    /// The out-of-orderness (µs); `None` for all.
-    pub(super) bound: Option<i64>,
+    pub(super) bound: OutOfOrderness,
     /// Whether windows that are held are kept in a checkpoint.
     pub(super) is_checkpointed: bool,
     pub(super) strict: bool,
@@ -131,8 +130,7 @@ impl Operator for Windows {
         }
         self.check_metrics(out)?;
         self.report(out);
-        let bound = self.bound.map_or_else(|| "all".to_owned(), format_duration);
-        out.detail("out_of_orderness", bound.into());
+        out.detail("out_of_orderness", self.bound.to_string().into());
         out.detail("held", held.into());
         out.detail("state_written", self.window.size().written.into());
         out.detail("late_rows", out.side_rows().into());

@@ -144,7 +144,7 @@ impl<'a> EventRows<'a> {
 impl LateCells {
     /// Begins without cells; `out_of_orderness` is that of the live run (µs).
     pub fn new(spec: Spec, out_of_orderness: i64) -> Self {
-        let Spec { leaves, metrics } = spec;
+        let Spec { leaves, metrics, .. } = spec;
         let (mut cells, mut sessions) = (vec![], vec![]);
         for (at, metric) in metrics.iter().enumerate() {
             match (metric.shape, WindowSpec::of(metric)) {

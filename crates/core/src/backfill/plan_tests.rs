@@ -93,7 +93,7 @@ fn run(
     out_of_orderness: Option<i64>,
     mut each: impl FnMut(&arrow::array::RecordBatch, &crate::op::window::BatchOutcome),
 ) -> BTreeMap<CellKey, CellContent> {
-    let Spec { leaves, metrics } = spec();
+    let Spec { leaves, metrics, .. } = spec();
     let watermark = watermark::Options { out_of_orderness, explicit: false, new_partitions: false };
     let mut window = Window::new(Options { leaves, metrics, watermark, emit: Emit::Final, memory: None });
     window.hold();

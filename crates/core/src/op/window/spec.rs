@@ -1,6 +1,7 @@
 //! Parses metrics as users write them: `metrics.toml` (evt-metrics(5)) or inline flags, which make the same spec.
 
 use super::metric::{Dimension, Metric, Shape, split_name};
+use super::watermark::OutOfOrderness;
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, ValueKind, Want};
 use crate::kind::Kind;
@@ -17,6 +18,8 @@ pub struct Spec {
     pub leaves: Leaves,
     /// The metrics, in the order written.
     pub metrics: Vec<Metric>,
+    /// The out-of-orderness of all of them, if the file has one.
+    pub out_of_orderness: Option<OutOfOrderness>,
 }
 
 /// Checks that a text is the length of a window: `all`, a unit of the calendar or a duration.
@@ -84,6 +87,8 @@ pub struct MetricSpec {
     pub align: Option<String>,
     /// `--window-zone`.
     pub zone: Option<String>,
+    /// `--out-of-orderness`, of all metrics of a file.
+    pub out_of_orderness: Option<String>,
 }
 
 /// Maximum length of a window (µs). The ends of longer ones would leave the calendar.
@@ -107,14 +112,20 @@ pub fn file(text: &str) -> Result<Spec> {
     if file.defaults.name.is_some() {
         return Err(Error::config("[defaults]: unexpected name; names are set per [[metric]]"));
     }
-    let mut spec = Spec { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![] };
+    let bound = file.defaults.out_of_orderness.as_deref().map(OutOfOrderness::parse).transpose();
+    let out_of_orderness = bound.map_err(|error| Error::config(format!("[defaults]: out_of_orderness: {error}")))?;
+    let mut spec = Spec { out_of_orderness, ..Spec::empty() };
     for (index, metric) in file.metrics.iter().enumerate() {
         let place = match &metric.get_ref().name {
             Some(name) => format!("metric '{name}'"),
             None => format!("metric {}", index + 1),
         };
         let filled = fill(metric.get_ref(), &file.defaults);
-        spec.add(&filled).map_err(|error| error.at(place).at(line(metric.span())))?;
+        let added = match &metric.get_ref().out_of_orderness {
+            Some(_) => Err(Error::config("out_of_orderness: expected it in [defaults], for all metrics of the file")),
+            None => spec.add(&filled),
+        };
+        added.map_err(|error| error.at(place).at(line(metric.span())))?;
     }
     Ok(spec)
 }
@@ -151,6 +162,7 @@ fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
         lateness: own.lateness.or(defaults.lateness.clone()),
         align: own.align.or(shift),
         zone,
+        out_of_orderness: None,
     }
 }
 
@@ -161,7 +173,7 @@ pub fn inline(aggregates: &[String], flags: &MetricSpec) -> Result<Spec> {
     if flags.size.is_none() && flags.gap.is_none() {
         return Err(Error::usage("expected --size DURATION, --gap DURATION or --metrics FILE"));
     }
-    let mut spec = Spec { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![] };
+    let mut spec = Spec::empty();
     let default = ["count(*)".to_owned()];
     let aggregates = if aggregates.is_empty() { &default } else { aggregates };
     for aggregate in aggregates {
@@ -174,6 +186,10 @@ pub fn inline(aggregates: &[String], flags: &MetricSpec) -> Result<Spec> {
 }
 
 impl Spec {
+    fn empty() -> Self {
+        Self { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![], out_of_orderness: None }
+    }
+
     /// Returns the names of the dimensions of all metrics, in the order written.
     pub fn dimensions(&self) -> Vec<String> {
         let mut names: Vec<String> = vec![];
@@ -228,6 +244,9 @@ impl Spec {
     /// Returns the text that `--check` prints.
     pub fn explain(&self) -> String {
         let mut out = String::new();
+        if let Some(bound) = self.out_of_orderness {
+            out.push_str(&format!("all metrics: out-of-orderness {bound}\n"));
+        }
         for metric in &self.metrics {
             out.push_str(&format!("{}: {}\n", metric.name, metric.call.text()));
             if let Some(filter) = &metric.filter {
@@ -372,6 +391,19 @@ mod tests {
         let error = file(text).err().expect(text);
         assert_eq!(error.kind(), crate::ErrorKind::Config);
         error.to_string()
+    }
+
+    #[test]
+    fn a_file_has_one_out_of_orderness() {
+        let bound = |value: &str| {
+            let text = format!("[defaults]\nsize = '1m'\nout_of_orderness = '{value}'\n[[metric]]\nname = 'a'");
+            file(&text).map(|spec| spec.out_of_orderness)
+        };
+        assert_eq!(bound("90s").unwrap(), Some(OutOfOrderness(Some(90_000_000))));
+        assert_eq!(bound("all").unwrap(), Some(OutOfOrderness(None)));
+        assert!(bound("soon").is_err_and(|error| error.to_string().contains("[defaults]: out_of_orderness: ")));
+        let own = file("[[metric]]\nsize = '1m'\nout_of_orderness = '1m'");
+        assert!(own.is_err_and(|error| error.to_string().contains("expected it in [defaults]")));
     }
 
     #[test]

@@ -12,9 +12,32 @@ use crate::frame::{self, Progress};
 use crate::kind::PartitionName;
 use crate::kind::event::column;
 use crate::op::snapshot::{Reader, Writer};
+use crate::time::{SECOND, format_duration, parse_duration};
 use ahash::AHashMap;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
+use std::fmt;
+
+/// The out-of-orderness (µs) of runs that do not wait for the end of their input.
+pub const LIVE: i64 = 30 * SECOND;
+
+/// How far an event may be behind its partition's stream time (µs); any distance with `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfOrderness(pub Option<i64>);
+
+impl OutOfOrderness {
+    /// Parses a duration, or `all`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
+        Ok(Self(bound))
+    }
+}
+
+impl fmt::Display for OutOfOrderness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.map_or_else(|| "all".to_owned(), format_duration))
+    }
+}
 
 /// The rules by which W is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
