@@ -20,6 +20,7 @@ mod backfill_metrics;
 mod backfill_parts;
 mod backfill_sessions;
 mod backfill_stores;
+mod bounded;
 mod broker;
 mod brokers;
 mod bucket;

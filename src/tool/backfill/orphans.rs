@@ -227,7 +227,7 @@ impl Orphans {
         let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
         if let Some((rows, first)) = self.undecided.shown() {
             out.warn(format!(
-                "{rows} not lowered, {first}: some of their events are late with --out-of-orderness {bound}, and nothing says \
+                "{rows} not changed, {first}: some of their events are late with --out-of-orderness {bound}, and nothing says \
                  what the run that wrote them had; give its --out-of-orderness (all if its inputs ended)"
             ));
         }

@@ -63,9 +63,17 @@ impl Comparison<'_> {
         let StoredCells { cells: stored, before, after } = found;
         let kept = self.missing.kept(right, stored, self.may_count_more);
         let mut difference = Difference { before: *before, after: *after, ..Difference::default() };
+        let mut stored_sessions = SessionCells::default();
+        stored.keys().filter(|key| self.missing.is_session(&key.metric)).for_each(|key| stored_sessions.add(key));
+        // A new session may be a part of a stored one that is not compared.
+        let is_part = |key: &CellKey| {
+            let is_new = || stored_sessions.overlapping(key).next().is_none();
+            self.missing.is_session(&key.metric) && is_new() && (self.may_count_more)(key)
+        };
         for (key, new) in right.iter().filter(|(key, _)| !kept.hides(key)) {
             let old = stored.get(key).copied();
             match old {
+                None if is_part(key) => _ = difference.kept.insert(key.clone()),
                 Some(old) if old.content.rows == new.rows && same_value(old.content.value, new.value) => {
                     difference.unchanged += 1;
                 }
