@@ -342,14 +342,20 @@ fn sentences_about_tools_that_pass_rows_on_name_all_of_them() {
     let others = others.join(", ");
     let (any, all) = (format!("{others} or {last}"), format!("{others}, {last}"));
     let (words, runbook) = (plain("man/evt.7"), plain("man/evt-runbook.7"));
+    let mut missing = vec![];
     for (page, text, sentence) in [
         ("man/evt.7", &words, format!("If {any} reads a topic in json or avro and writes another one")),
         ("man/evt.7", &words, format!("in one of its outputs, {any} writes each record of a topic")),
         ("man/evt-runbook.7", &runbook, format!("Only a stage without state ({all}) can share a group.")),
     ] {
-        assert!(text.contains(&sentence), "{page} does not say: {sentence}");
+        if !text.contains(&sentence) {
+            missing.push(format!("{page}: {sentence}"));
+        }
     }
-    assert!(evt::output::NO_TRANSACTIONS.starts_with(&format!("expected {any}, found ")), "src/output/plan.rs: {any}");
+    if !evt::output::NO_TRANSACTIONS.starts_with(&format!("expected {any}, found ")) {
+        missing.push(format!("src/output/plan.rs, NO_TRANSACTIONS: expected {any}, found"));
+    }
+    assert!(missing.is_empty(), "these sentences are missing:\n{}", missing.join("\n"));
 }
 
 #[test]
@@ -374,7 +380,7 @@ fn the_page_of_words_lists_every_exit_status_kind_fault_and_store() {
         }
     }
     for format in evt_core::format::ALL {
-        assert!(text.contains(&format!(".B {}\n", format.name)), "evt(7) does not know {}", format.name);
+        assert!(text.contains(&format!(".B {}\n", format.name)), "FORMATS of man/evt.7 lacks {}", format.name);
     }
 }
 

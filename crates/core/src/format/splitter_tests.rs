@@ -12,7 +12,8 @@ fn splitters() -> impl Iterator<Item = (&'static str, MakeSplitter)> {
 
 /// Generates text of bytes that are significant to some splitter.
 fn text() -> impl Strategy<Value = Vec<u8>> {
-    const PIECES: [&[u8]; 16] = [
+    const PIECES: [&[u8]; 17] = [
+        b"=",
         b"\n",
         b"\r\n",
         b"\r",

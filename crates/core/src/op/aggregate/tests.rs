@@ -285,6 +285,6 @@ fn every_aggregate_has_a_name_of_its_own_says_what_it_does_and_has_expected_resu
         assert!(ALL[at + 1..].iter().all(|other| other.name != *name));
         assert_eq!(called(&definition.example("x")).1.definition().name, *name);
         let is_tested = include_str!("tests.rs").contains(&format!("\"{name}("));
-        assert!(is_tested, "src/op/aggregate/tests.rs has no expected result of {name}");
+        assert!(is_tested, "crates/core/src/op/aggregate/tests.rs has no expected result of {name}");
     }
 }
