@@ -8,7 +8,7 @@ complete -c evt-window -l slide -d 'Start a window every DURATION [default: --si
 complete -c evt-window -l gap -d 'Use session windows that end after DURATION without an event of their key' -r
 complete -c evt-window -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r
 complete -c evt-window -l align -d 'Shift the start of all windows by DURATION, which may be negative' -r
-complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input [default: all if every input ends and no run continues it, else 30s]' -r
+complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end [default: all if every input ends, else 30s]' -r
 complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs are CSV, TSV or tables, else panes]' -r -f -a "panes\t''
 final\t''"
 complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t''

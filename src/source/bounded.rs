@@ -17,7 +17,7 @@ pub(super) enum KnownEnd {
 }
 
 impl KnownEnd {
-    /// Looks at the inputs; `grows` if a later run or `--follow` reads on.
+    /// Looks at the inputs; none of them ends if `grows`: with `--follow`, or if the next run continues them.
     pub(super) fn of(inputs: &[Uri], grows: bool, run: &Run) -> Self {
         if grows {
             return Self::Unknown;

@@ -14,7 +14,6 @@
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use bounded::KnownEnd;
 use evt_core::counts::{Counts, DoneRecords};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::frame::{Control, End, EndReason, WATERMARK_KEY};
@@ -86,8 +85,6 @@ pub struct Source {
     positions: Option<Positions>,
     /// Whether the schema of the rows is in the checkpoint.
     is_continued: bool,
-    /// What is known of the end of the inputs; nothing if the next run continues them.
-    known_end: KnownEnd,
     /// Whether all rows are of one stream, whose schema says what they have in common.
     is_one_stream: bool,
     /// The error of an input, returned after the items before it.
@@ -102,7 +99,6 @@ impl Source {
         let named_kind = options.records.kind;
         let inputs = &options.prepare(inputs)?;
         let SourceOptions { records, inputs: opening, needs, positions, opened, generated } = options;
-        let known_end = KnownEnd::of(inputs, opening.files.follow || positions.is_some(), &run);
         let shadows = Shadows::new(records.rules.as_ref().map_or(0, RowRules::columns));
         let has_control = records.control;
         let mut emitter = RecordEmitter::new(run.clone(), records)?;
@@ -125,7 +121,6 @@ impl Source {
             shadows,
             positions,
             is_continued,
-            known_end,
             is_one_stream: matches!(&inputs[..], [input] if !matches!(input, Uri::Kafka(_))),
             failure: None,
             end: InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 },
@@ -207,7 +202,7 @@ impl Source {
 
     /// Whether every input ends by itself. It is final once the schema is.
     pub fn is_bounded(&self) -> bool {
-        self.known_end.is_bounded(&self.emitter.schema())
+        self.opener.known_end.is_bounded(&self.emitter.schema())
     }
 
     /// Whether watermarks come only from control lines or control frames.

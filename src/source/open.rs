@@ -4,6 +4,7 @@
 //! current input.
 
 use super::ahead::ReadAhead;
+use super::bounded::KnownEnd;
 use super::options::{InputOptions, StoreOrder, UnreadableReports};
 use super::sort::sorted;
 use crate::uri::Uri;
@@ -46,6 +47,8 @@ pub(super) struct Opener {
     watches: Vec<(PathBuf, Watch)>,
     /// The stores whose rows are read together with those of the first store; empty once the first store is open.
     joined: Vec<(&'static Store, Location)>,
+    /// What is known of the end of the inputs.
+    pub(super) known_end: KnownEnd,
     /// How far earlier runs have read the followed name or the spool that is opened next; for a file, the open file.
     pub(super) position: Option<InputPosition>,
 }
@@ -62,7 +65,9 @@ impl Opener {
             |uri: &Uri| if let Uri::Store(store, location) = uri { Some((*store, location.clone())) } else { None };
         let is_joined = matches!(options.stores.order, StoreOrder::Joined(_));
         let joined = inputs.iter().filter_map(store).filter(|_| is_joined).collect();
-        Ok(Self { run, options, topics: VecDeque::new(), watches, joined, position: opened.map(InputPosition::Opened) })
+        let known_end = KnownEnd::of(inputs, options.files.follow || options.continuation.is_continued, &run);
+        let position = opened.map(InputPosition::Opened);
+        Ok(Self { run, options, topics: VecDeque::new(), watches, joined, known_end, position })
     }
 
     /// Announces the partitions that are known at the start: one for each file, those of topics, and those of

@@ -148,7 +148,8 @@ struct RuleArgs {
     #[arg(long, value_name = "FIELD", default_value = "event_type", value_delimiter = ',', requires = "truth")]
     by: Vec<TruthDimension>,
     /// Allow events this far behind the stream time of their partition
-    #[arg(long, value_name = "D", default_value = "30s", value_parser = parse_duration, requires = "truth")]
+    // EVT_OUT_OF_ORDERNESS is for evt-window, too, so it needs no --truth.
+    #[arg(long, value_name = "D", default_value = "30s", value_parser = parse_duration)]
     out_of_orderness: i64,
     /// Accept events until the watermark is this far past the end of a window
     #[arg(long, value_name = "D", default_value = "0s", value_parser = parse_duration, requires = "truth")]

@@ -36,10 +36,10 @@ type Results = BTreeMap<String, (Value, Value)>;
 
 impl Rig {
     fn new(name: &str) -> Option<Self> {
-        let bench = Bench::new(name)?;
+        let bench = Bench::live(name)?;
         let (dir, topic) = (&bench.dir, bench.topic("late", PARTITIONS, &[]));
         dir.write("metrics.toml", METRICS);
-        let make = "env -u EVT_OUT_OF_ORDERNESS evt-gen --events 12k --seed 11 --rate 10 --late 0.02 -q > events.jsonl; \
+        let make = "evt-gen --events 12k --seed 11 --rate 10 --late 0.02 -q > events.jsonl; \
                     evt-ingest -q events.jsonl --to parquet:raw --to events.frames; \
                     evt-window -q -m metrics.toml --late late.jsonl --late-partial events.frames --to sqlite:m.db";
         dir.shell(make).succeeds();

@@ -299,10 +299,7 @@ fn windows_that_wait_for_late_events_go_to_files_beyond_the_bound_of_memory_and_
         format!("[[metric]]\nname = \"{name}\"\naggregate = \"count(*)\"\nby = [\"event_id\"]\n{shape}\n")
     };
     dir.write("metrics.toml", metric("visits", "gap = \"1m\"") + &metric("events", "size = \"1m\""));
-    dir.shell(
-        "env -u EVT_OUT_OF_ORDERNESS evt-gen --events 60k --seed 9 --late 2% | evt-ingest -q -o frames > raw.frames",
-    )
-    .succeeds();
+    dir.shell("evt-gen --events 60k --seed 9 --late 2% | evt-ingest -q -o frames > raw.frames").succeeds();
     dir.shell("evt-view -q raw.frames -o frames | evt-sink -q --to parquet:raw").succeeds();
     let live = "evt-window -q -m metrics.toml raw.frames --late late.jsonl | evt-sink -q --to sqlite:live.db";
     dir.shell(live).succeeds();

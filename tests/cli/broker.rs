@@ -84,6 +84,11 @@ impl Bench {
         Some(Self { brokers, prefix, dir: Dir::new(name) })
     }
 
+    /// The same with a live directory.
+    pub fn live(name: &str) -> Option<Self> {
+        Some(Self { dir: Dir::live(name), ..Self::new(name)? })
+    }
+
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);

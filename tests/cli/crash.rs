@@ -162,7 +162,7 @@ struct Scene {
 
 impl Scene {
     fn new(name: &str, stages: Stages, events: &str) -> Self {
-        let calm = Dir::new(name);
+        let calm = Dir::live(name);
         calm.shell(&format!("evt-gen --events {events} {GEN} > in.jsonl")).succeeds();
         let input = calm.path("in.jsonl");
         let bytes = std::fs::metadata(&input).expect("it is there").len();
@@ -189,7 +189,7 @@ impl Scene {
 
     /// Runs the pipe and kills stage `victim` after it has received `bytes` bytes.
     fn killed(&self, victim: usize, bytes: u64) -> Dir {
-        let dir = Dir::new("killed");
+        let dir = Dir::live("killed");
         let mut pipe = Pipe::start(&dir, &self.stages, &self.calm.path("in.jsonl"), victim);
         pipe.pass(bytes);
         let ends = pipe.kill();
@@ -384,7 +384,7 @@ fn a_signal_to_the_whole_group_while_a_file_is_followed_tears_nothing_and_fires_
     let mut draws = Draws::new();
     let mut fired = 0;
     for (at, (signal, number)) in [(Signal::INT, 2), (Signal::TERM, 15)].repeat(4).into_iter().enumerate() {
-        let dir = Dir::new("stopped");
+        let dir = Dir::live("stopped");
         dir.write("grows.jsonl", "");
         let pipe = Pipe::start(&dir, &stages, Path::new("/dev/null"), 0);
         eventually("all stages listen", || pipe.stages.iter().all(listens));

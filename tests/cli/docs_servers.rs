@@ -176,7 +176,7 @@ fn corrections_reach_redis_and_the_nightly_line_is_silent() {
     let nightly = nightly.replace("postgres://evt@localhost/evt", &postgres);
     let live = |store: &str| {
         format!(
-            "evt-window -q parquet:var/lib/evt/raw -m etc/evt/metrics.toml --late var/lib/evt/late.jsonl --to '{store}'"
+            "evt-window -q parquet:var/lib/evt/raw -m etc/evt/metrics.toml --out-of-orderness 30s --late var/lib/evt/late.jsonl --to '{store}'"
         )
     };
     dir.write("etc/evt/metrics.toml", "[[metric]]\nname = \"events\"\nsize = \"1m\"\n");

@@ -27,7 +27,7 @@ impl Edges {
             assert!(found.is_some() || !in_ci(), "{variable} is not set (scripts/services)");
             found
         };
-        let bench = Bench::new(name)?;
+        let bench = Bench::live(name)?;
         let (registry, redis, postgres) = (server("EVT_REGISTRY"), server("EVT_REDIS"), server("EVT_POSTGRES"));
         let (Some(registry), Some(redis), Some(postgres)) = (registry, redis, postgres) else {
             eprintln!("skipped: a registry, Redis or Postgres is missing (scripts/services)");

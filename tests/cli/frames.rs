@@ -19,7 +19,7 @@ fn lines(dir: &Dir, name: &str) -> usize {
 #[test]
 fn other_programs_read_what_every_tool_writes() {
     let Some(python) = python() else { return };
-    let dir = Dir::new("readers");
+    let dir = Dir::live("readers");
     sample(&dir);
     for format in FORMATS {
         let line = format!(

@@ -41,7 +41,7 @@ pub fn row_tools() -> impl Iterator<Item = &'static str> {
 /// A directory of one test; removed unless the test fails.
 pub struct Dir {
     path: PathBuf,
-    /// Whether its files stand for the input of a run that goes on.
+    /// Whether its files stand for a stream that continues.
     is_live: bool,
 }
 

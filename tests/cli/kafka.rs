@@ -274,7 +274,7 @@ fn a_record_without_a_time_has_that_of_kafka() {
 /// A stopped run commits the position of its outputs; the next run continues there, with the same stream time.
 #[test]
 fn a_restart_goes_on_where_the_group_stands_and_calls_the_same_events_late() {
-    let Some(bench) = Bench::new("restart") else { return };
+    let Some(bench) = Bench::live("restart") else { return };
     let first: Vec<String> = (100..300).map(|n| event(n, "s")).collect();
     let (topic, group, said) = judged(|round| {
         let (topic, group) = (bench.topic(&format!("t{round}"), 2, &[]), format!("{}-g{round}", bench.prefix));

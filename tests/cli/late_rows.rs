@@ -31,7 +31,7 @@ fn time(seconds: usize) -> String {
 
 #[test]
 fn a_late_row_of_a_raw_record_has_the_columns_of_any_other_row() {
-    let dir = Dir::new("late-rows");
+    let dir = Dir::live("late-rows");
     let event = |n: usize, at: usize| {
         format!(
             r#"{{"t":"{}","event_type":"e\u0041{}","shard":"{}","id":"id {n}", "n":{n},"text":"é\n","nested":{{"a":[1, 2]}}}}"#,
@@ -88,7 +88,7 @@ fn stamped(dir: &Dir, input: &str) -> [Vec<Value>; 2] {
 
 #[test]
 fn a_late_row_and_a_letter_of_one_batch_each_have_their_record() {
-    let dir = Dir::new("late-and-dead");
+    let dir = Dir::live("late-and-dead");
     let text = |n: usize, at: usize| {
         let amount = if n.is_multiple_of(7) { "\"none\"".to_owned() } else { n.to_string() };
         format!(

@@ -23,10 +23,10 @@ fn said(run: &Run) -> Vec<String> {
 
 #[test]
 fn late_rows_with_nowhere_to_go_make_exit_1_and_a_line_that_q_keeps() {
-    let dir = Dir::new("late-lost");
+    let dir = Dir::live("late-lost");
     dir.write("in.jsonl", LATE);
     let window = |flags: &str| dir.shell(&format!("evt-window in.jsonl --time t --size 1h {flags} -o jsonl"));
-    let lost = "evt-window: 1 event was late (--out-of-orderness 1h1us would have counted all; --late FILE keeps them)";
+    let lost = "evt-window: 1 event was late (--out-of-orderness all counts every event of an input that ends, and 1h1us would have counted all; --late FILE keeps them)";
     let quiet = window("-q").ends_with(1);
     assert_eq!(quiet.stderr(), format!("{lost}\n"));
     assert_eq!(said(&window("").ends_with(1))[0], lost);
@@ -44,7 +44,7 @@ fn late_rows_with_nowhere_to_go_make_exit_1_and_a_line_that_q_keeps() {
 
 #[test]
 fn a_verdict_on_late_rows_reaches_the_last_stage() {
-    let dir = Dir::new("late-verdict");
+    let dir = Dir::live("late-verdict");
     dir.write("in.jsonl", LATE);
     let line = "evt-ingest in.jsonl --time t -q | evt-window --size 1h -q | evt-sink -q --to sqlite:m.db";
     let statuses = dir.shell(&format!("{line}; echo \"${{PIPESTATUS[@]}}\"")).succeeds();
@@ -53,12 +53,12 @@ fn a_verdict_on_late_rows_reaches_the_last_stage() {
 
 #[test]
 fn half_late_rows_are_lost_without_late_and_only_counted_with_it() {
-    let dir = Dir::new("half-late");
+    let dir = Dir::live("half-late");
     // 00:00:30 belongs to windows that end at 00:01 to 00:10; at 00:05:40, less 30 s, the first five have closed.
     dir.write("in.jsonl", event("00:05:40") + &event("00:00:30"));
     let window =
         |flags: &str| dir.shell(&format!("evt-window in.jsonl --time t --size 10m --slide 1m -q {flags} --to null:"));
-    let lost = "evt-window: 1 event was late for some of its windows (--out-of-orderness 4m40s1us would have counted all; --late FILE --late-partial keeps them)\n";
+    let lost = "evt-window: 1 event was late for some of its windows (--out-of-orderness all counts every event of an input that ends, and 4m40s1us would have counted all; --late FILE --late-partial keeps them)\n";
     assert_eq!(window("").ends_with(1).stderr(), lost);
     assert_eq!(window("--out-of-orderness 4m40s1us").succeeds().stderr(), "");
     assert_eq!(window("--out-of-orderness 4m40s").ends_with(1).stderr(), lost);
@@ -71,11 +71,11 @@ fn half_late_rows_are_lost_without_late_and_only_counted_with_it() {
 
 #[test]
 fn a_row_late_for_one_metric_of_two_is_lost() {
-    let dir = Dir::new("late-one");
+    let dir = Dir::live("late-one");
     dir.write("in.jsonl", LATE);
     dir.write("m.toml", "[[metric]]\nname = \"short\"\nsize = \"1h\"\n[[metric]]\nname = \"day\"\nsize = \"1d\"\n");
     let run = dir.shell("evt-window in.jsonl --time t -m m.toml --to null:").ends_with(1);
-    assert!(run.stderr().contains("1 event was late (--out-of-orderness 1h1us would have counted all"), "{run}");
+    assert!(run.stderr().contains("1 event was late (--out-of-orderness all counts every event of an input that ends, and 1h1us would have counted all"), "{run}");
     assert!(run.stderr().contains("evt-window: short: 1 late\n"), "{run}");
 }
 
@@ -171,7 +171,7 @@ fn windows_that_wait_for_the_end_cannot_be_used_with_a_checkpoint() {
 
 #[test]
 fn windows_that_wait_for_the_end_are_held_where_the_input_was_told_to_stop() {
-    let dir = Dir::new("all-stopped");
+    let dir = Dir::live("all-stopped");
     dir.write("in.jsonl", LATE);
     let stop = "evt-ingest --follow in.jsonl --time t -q > s.frames & ingest=$!; \
                 until [[ $(evt-view -q s.frames -o jsonl 2>/dev/null | wc -l) == 3 ]]; do sleep 0.02; done; \
@@ -179,7 +179,7 @@ fn windows_that_wait_for_the_end_are_held_where_the_input_was_told_to_stop() {
     dir.shell(stop).ends_with(143);
     let run = dir.shell("evt-window s.frames --size 1h --out-of-orderness all -q -o jsonl").ends_with(1);
     assert_eq!(run.text(), "");
-    assert!(run.stderr().contains("2 open windows held, not emitted (--at-end fire emits them)"), "{run}");
+    assert!(run.stderr().contains("nothing has fired, 2 open windows held: --out-of-orderness all"), "{run}");
 }
 
 /// Stores that are empty: SQLite, the lake, and the servers there are.
@@ -243,7 +243,7 @@ fn one_run_with_lateness_and_sessions_twice_is_no_conflict() {
 
 #[test]
 fn late_rows_that_their_store_cannot_hold_are_dropped_and_told() {
-    let dir = Dir::new("late-refused");
+    let dir = Dir::live("late-refused");
     let Some((output, ..)) = servers::postgres() else { return };
     dir.write("in.jsonl", LATE.replace("00:00:00Z\"", "00:00:00Z\",\"user_id\":\"a\\u0000b\""));
     let window = format!("evt-window in.jsonl --time t --size 1h --to null: -q --late '{output}'");
@@ -354,7 +354,7 @@ const LOSSES: [Loss; 42] = [
 ];
 
 fn losing() -> Dir {
-    let dir = Dir::new("losses");
+    let dir = Dir::live("losses");
     let good = event("00:10:00");
     dir.write("one.jsonl", &good);
     dir.write("faulty.jsonl", good.clone() + "{broken\n");

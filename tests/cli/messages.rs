@@ -387,7 +387,11 @@ const MESSAGES: &[Message] = &[
         r#"evt-window -q e.jsonl -m m.toml --to sqlite:s.db; echo '{"event_time":"2026-01-02T00:00:00Z"}' > y.jsonl; evt-backfill y.jsonl -m m.toml --to sqlite:s.db"#,
         "evt-backfill y.jsonl -m m.toml --to sqlite:s.db --all-records",
     ),
-    message("--late FILE --late-partial keeps them", "evt-window -q tardy.jsonl --size 10m --slide 1m -o csv", ""),
+    message(
+        "--late FILE --late-partial keeps them",
+        "evt-window -q tardy.jsonl --out-of-orderness 30s --size 10m --slide 1m -o csv",
+        "",
+    ),
     message(
         "the end: all windows have fired (--at-end fire)",
         "evt-window -q -m m.toml --checkpoint s --at-end fire e.jsonl --to x.jsonl; evt-view s",

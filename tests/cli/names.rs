@@ -52,7 +52,7 @@ fn a_record_with_the_name_of_a_stamp_is_the_same_event_in_every_tool() {
 
 #[test]
 fn a_row_that_carries_stamps_keeps_them_without_those_that_may_be_absent() {
-    let dir = Dir::new("stamps");
+    let dir = Dir::live("stamps");
     let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z");
     let row = |offset: usize| json!({"event_time": early, "origin": "o", "partition": "p", "offset": offset, "stream_time": late});
     let whole = [1, 2].map(|offset| row(offset).to_string() + "\n").concat();

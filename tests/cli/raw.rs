@@ -139,7 +139,7 @@ fn late_rows_bring_their_records_and_are_replayed() {
     dir.write("in.jsonl", [timely, late].concat().join("\n") + "\n");
     let wanted: String = late.iter().map(|line| format!("{line}\n")).collect();
     for format in FORMATS {
-        let window = format!("evt-window --size 10s --to null: -q --late late.{format}");
+        let window = format!("evt-window --size 10s --out-of-orderness 30s --to null: -q --late late.{format}");
         dir.shell(&format!("evt-ingest in.jsonl --keep-raw -q | {window}")).succeeds();
         let file = format!("late.{format}");
         assert_eq!(dir.run("evt-view", &[&file, "-q", "-o", "raw"]).succeeds().text(), wanted, "{format}");
@@ -151,7 +151,8 @@ fn late_rows_bring_their_records_and_are_replayed() {
     assert_eq!(replayed.len(), 60);
     assert!(replayed.iter().all(|row| row["origin"] == "repaired"));
     // Rows without raw records have none to write.
-    dir.shell("evt-ingest in.jsonl -q | evt-window --size 10s --to null: -q --late bare.jsonl").succeeds();
+    dir.shell("evt-ingest in.jsonl -q | evt-window --size 10s --out-of-orderness 30s --to null: -q --late bare.jsonl")
+        .succeeds();
     let run = dir.run("evt-view", &["bare.jsonl", "-q", "-o", "raw"]).ends_with(2);
     assert!(run.stderr().contains("--keep-raw"), "{run}");
 }

@@ -436,7 +436,7 @@ fn a_rejected_record_that_is_in_the_store_too_is_double() {
 
 #[test]
 fn late_rows_have_left_on_the_way() {
-    let dir = Dir::new("reconcile-late");
+    let dir = Dir::live("reconcile-late");
     dir.shell(
         "evt-gen --events 5k --late 0.05 --late-by 10m --seed 3 --rate 10 -q > events.jsonl \
          && evt-ingest -q events.jsonl --to rows.jsonl \

@@ -139,7 +139,7 @@ fn fill(edges: &Edges, events: &str, dead: &str) -> Metrics {
 
 #[test]
 fn servers_that_go_and_come_back_under_the_whole_pipe_leave_the_truth_in_every_store() {
-    let (Some(bench), Some(python)) = (Bench::new("restarts"), python()) else { return };
+    let (Some(bench), Some(python)) = (Bench::live("restarts"), python()) else { return };
     // A directory that PostgreSQL's own user may enter: root cannot run PostgreSQL.
     let state = std::env::temp_dir().join(format!("evt-{}", bench.prefix));
     let [registry, redis, postgres] =

@@ -264,7 +264,8 @@ fn the_file_of_metrics_is_whole_and_obeys_the_law_of_counts_at_the_end() {
 fn the_file_of_metrics_had_open_windows_at_the_end_although_all_had_fired() {
     let dir = Dir::new("textfile-end");
     dir.write("e.jsonl", [EVENT, "\n"].concat());
-    dir.run("evt-window", &["-q", "e.jsonl", "--size", "1m", "--prometheus", "end.prom"]).succeeds();
+    dir.run("evt-window", &["-q", "e.jsonl", "--size", "1m", "--out-of-orderness", "30s", "--prometheus", "end.prom"])
+        .succeeds();
     let text = String::from_utf8(dir.bytes("end.prom")).expect("text");
     for sample in ["evt_open_windows", "evt_state_keys"] {
         assert_eq!(value(&text, sample), 0.0, "{sample}");

@@ -83,7 +83,7 @@ fn a_name_that_comes_twice_is_judged_each_time_from_a_file_and_from_frames() {
 
 #[test]
 fn a_partition_that_nobody_named_is_a_dead_letter_whenever_it_comes() {
-    let dir = Dir::new("promised");
+    let dir = Dir::live("promised");
     let row = |partition: &str, second: u32| {
         format!("{{\"server_timestamp\":\"2024-01-15T10:{:02}:{:02}Z\"{partition}}}\n", second / 60, second % 60)
     };

@@ -60,22 +60,22 @@ impl Tool for Args {
         windows or sessions of late events could not be corrected, or the input had a negative verdict. Rejected and late records of the input change the exit status only with --strict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
-            "Correct the windows of a database from the events that were read.",
-            "evt-backfill events.jsonl -m metrics.toml --to sqlite:metrics.db",
+            "Correct the windows of a database from the file of events that was read.",
+            "evt-backfill events.jsonl -m metrics.toml --out-of-orderness all --to sqlite:metrics.db",
         ),
         (
             "Count late events in the windows that they were late for.",
-            "evt-ingest -q events.jsonl --to events.frames; evt-window -q -m metrics.toml --late late.jsonl --to null: events.frames; evt-backfill -q events.frames --late-events late.jsonl -m metrics.toml --to sqlite:metrics.db",
+            "evt-ingest -q events.jsonl --to events.frames; evt-window -q -m metrics.toml --out-of-orderness 30s --late late.jsonl --to null: events.frames; evt-backfill -q events.frames --out-of-orderness 30s --late-events late.jsonl -m metrics.toml --to sqlite:metrics.db",
         ),
         (
             "Correct an hour of one metric from a lake, in the database that the live run writes.",
-            "evt-ingest -q events.jsonl --to parquet:raw; evt-backfill parquet:raw -m metrics.toml --only revenue --since 2026-01-01T00:00:00Z --until 2026-01-01T01:00:00Z --to sqlite:metrics.db",
+            "evt-ingest -q events.jsonl --to parquet:raw; evt-backfill parquet:raw -m metrics.toml --only revenue --since 2026-01-01T00:00:00Z --until 2026-01-01T01:00:00Z --out-of-orderness 30s --to sqlite:metrics.db",
         ),
     ];
 
     const UNIT: Option<Unit> = Some(Unit {
         after: "evt-window.service postgresql.service",
-        args: "-q 'kafka://localhost:9092/valid?format=frames' --late-events 'kafka://localhost:9092/events.late' -m /etc/evt/metrics.toml --to 'postgres://evt:{file:/run/credentials/evt-backfill.service/postgres}@localhost/evt'",
+        args: "-q 'kafka://localhost:9092/valid?format=frames' --late-events 'kafka://localhost:9092/events.late' -m /etc/evt/metrics.toml --out-of-orderness 30s --to 'postgres://evt:{file:/run/credentials/evt-backfill.service/postgres}@localhost/evt'",
         settings: "LoadCredential=postgres:/etc/evt/postgres.password\n",
         calendar: Some("*-*-* 03:30:00"),
     });

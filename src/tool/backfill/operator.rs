@@ -93,7 +93,7 @@ impl Correct {
         }
         // Events that are late may follow for windows that have fired, except in the order of days.
         let is_complete = is_store && !matches!(order, InputOrder::Stores { rows: StoreRows::Streams, .. });
-        let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_complete, setup.knows_bound);
+        let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_complete, setup.input.knows_bound);
         Self {
             window,
             validate,

@@ -96,6 +96,9 @@ pub(super) struct InputRows {
     pub order: InputOrder,
     /// Their event times, which decide the stored cells that they cover.
     pub times: InputTimes,
+    /// Whether the out-of-orderness of the run that wrote the windows is known: an event that is late in this run was
+    /// late in that one.
+    pub knows_bound: bool,
 }
 
 /// The setup of a correction.
@@ -114,9 +117,6 @@ pub(super) struct Setup {
     pub late_input: Option<LateInput>,
     /// `--without-late`.
     pub removes_late: bool,
-    /// Whether the out-of-orderness of the run that wrote the windows is known: an event that is late in this run was
-    /// late in that one.
-    pub knows_bound: bool,
     /// The cells that no longer count late events, without those of sessions.
     pub without_late: Vec<LateCell>,
     /// The watermark up to which an earlier run has made the cells right (µs).
@@ -130,8 +130,9 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Whether the windows of a stream wait for its end, because late events are counted or taken out.
+    /// Whether the windows of a stream wait for its end, because late events are counted or taken out, or
+    /// may have been counted.
     pub fn waits_for_late(&self) -> bool {
-        !self.late.is_empty() || !self.without_late.is_empty() || !self.knows_bound
+        !self.late.is_empty() || !self.without_late.is_empty() || !self.input.knows_bound
     }
 }

@@ -412,13 +412,12 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     let validate = validate(&flow, run)?;
     let mut setup = Setup {
         scope,
-        input: InputRows { span: reading, order, times },
+        input: InputRows { span: reading, order, times, knows_bound: args.out_of_orderness.is_some() },
         corrections,
         late,
         only_late,
         late_input,
         removes_late: args.without_late,
-        knows_bound: args.out_of_orderness.is_some(),
         without_late: if args.without_late { stored } else { vec![] },
         progress: None,
         dry_run: flow.dry_run,
