@@ -8,8 +8,8 @@
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 //!
 //! `open.rs` opens inputs by `options.rs`; `polled.rs` is the result of a poll.
-//! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `bounded.rs` knows which end; `ahead.rs` reads stores on
-//! several threads, and `sort.rs` sorts their rows.
+//! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `bounded.rs` knows which
+//! end; `ahead.rs` reads stores on several threads, and `sort.rs` sorts their rows.
 
 use crate::uri::Uri;
 use arrow::array::RecordBatch;

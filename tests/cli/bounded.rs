@@ -1,10 +1,7 @@
 //! Inputs that end: no event is late by default, also through a pipe; others keep a bound.
 
-use crate::harness::{Dir, Draws, Run, ended, eventually, listens};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::harness::{Dir, Draws, Run};
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::Stdio;
 
 /// A hour that is read before the hour before it.
 fn hours(dir: &Dir) {
@@ -95,28 +92,6 @@ fn the_hint_of_late_events_begins_with_all_where_windows_can_wait() {
     assert_eq!(dir.shell(followed).succeeds().text().lines().count(), 3);
     let said = hint("evt-window -q both.jsonl --time t --size 1h -o csv --new-partitions late");
     assert!(said.contains("(--out-of-orderness 20m"), "{said}");
-}
-
-#[test]
-fn a_run_that_is_stopped_before_the_end_says_that_nothing_has_fired() {
-    let dir = Dir::new("bounded-stopped");
-    hours(&dir);
-    let mut command =
-        dir.command("evt-window", &["--size", "1h", "-o", "csv", "--time", "t", "--out-of-orderness", "all"]);
-    let mut window = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("evt");
-    let mut stdin = window.stdin.take().expect("it is piped");
-    // More than a pipe holds: some of it has been read then.
-    stdin.write_all(&dir.bytes("both.jsonl").repeat(2000)).expect("it reads");
-    eventually("the handlers are there", || listens(&window));
-    kill_process(Pid::from_child(&window), Signal::INT).expect("it runs");
-    drop(stdin);
-    assert_eq!(ended("the window stops", &mut window), 130);
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut window.stderr.take().expect("it is piped"), &mut said).expect("UTF-8");
-    assert!(
-        said.contains("nothing has fired") && said.contains("--out-of-orderness 30s fires windows before it"),
-        "{said}"
-    );
 }
 
 /// Events of a day in random order, as a table: time and value.

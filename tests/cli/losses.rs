@@ -179,7 +179,9 @@ fn windows_that_wait_for_the_end_are_held_where_the_input_was_told_to_stop() {
     dir.shell(stop).ends_with(143);
     let run = dir.shell("evt-window s.frames --size 1h --out-of-orderness all -q -o jsonl").ends_with(1);
     assert_eq!(run.text(), "");
-    assert!(run.stderr().contains("nothing has fired, 2 open windows held: --out-of-orderness all"), "{run}");
+    let said = "nothing has fired, 2 open windows held: --out-of-orderness all, the default for inputs that end, waits for the end; \
+                --out-of-orderness 30s fires windows before it, --at-end fire also at a signal";
+    assert!(run.stderr().contains(said), "{run}");
 }
 
 /// Stores that are empty: SQLite, the lake, and the servers there are.
@@ -313,7 +315,11 @@ const LOSSES: [Loss; 42] = [
     loss("evt-validate QUIET twice.jsonl --time t --dedup 1h --to null:", 0, ""),
     loss("evt-view QUIET twice.jsonl --time t --head 1 --to null:", 0, ""),
     // Events that come too late.
-    loss("evt-window QUIET late.jsonl --time t --size 1h --to null:", 1, "1 event was late (--out-of-orderness 1h1us "),
+    loss(
+        "evt-window QUIET late.jsonl --time t --size 1h --to null:",
+        1,
+        "1 event was late (--out-of-orderness all counts every event of an input that ends, and 1h1us ",
+    ),
     loss("evt-window QUIET late.jsonl --time t --size 1h --late null: --to null:", 0, ""),
     loss("evt-window QUIET late.jsonl --time t --size 1h --late null: --strict --to null:", 1, ""),
     loss("evt-window QUIET late.jsonl --time t --gap 1m --to null:", 1, "1 event was late (--out-of-orderness "),

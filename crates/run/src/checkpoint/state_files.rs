@@ -2,8 +2,8 @@
 //!
 //! With a checkpoint, the files are in its directory, and the epochs that need a file have links to it: a file that
 //! several epochs need is written once, and is removed with the last of these epochs. Without a checkpoint, the files
-//! are unnamed files in the directory for temporary files (`TMPDIR`, else `/var/tmp`), which the system removes when the process ends,
-//! however it ends.
+//! are unnamed files in the directory for temporary files (`TMPDIR`, else `/var/tmp`), which the system removes when
+//! the process ends, however it ends.
 
 use super::place::{CheckpointPlace, STATE_FILE};
 use crate::checkpoint::epoch::Epoch;

@@ -9,7 +9,8 @@ const LEAST: u64 = 8 << 20;
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Returns the default of `--memory` (bytes): 1 GiB, and at most half of what the control group of the process may have.
+/// Returns the default of `--memory` (bytes): 1 GiB, and at most half of what the control group of the process may
+/// have.
 pub fn default_memory() -> usize {
     let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = limit_of(&group, |path| std::fs::read_to_string(Path::new(GROUPS).join(path)).ok());

@@ -498,7 +498,7 @@ impl Window {
             // If the run has none of these metrics, their state is dropped.
             let Some(Member { group, .. }) = found.iter().flatten().next() else { continue };
             if memory.is_none() {
-                return Err(Error::config("expected --memory, because the checkpoint has state in files"));
+                return Err(Error::broken("state in files of a window whose state has no bound"));
             }
             let (group, emit, indexes) = (*group, *emit, &self.groups[*group].metrics);
             if found.iter().flatten().any(|member| member.group != group) {
