@@ -29,23 +29,23 @@ tables() {
 case $job in
 J1)
     # shellcheck disable=SC2086  # flags are words
-    evt-window "$IN" $raw --size 1m --by event_type,country --where 'country is not null' -q --report 0 -o jsonl \
+    evt-window "$IN" $raw --out-of-orderness 30s --size 1m --by event_type,country --where 'country is not null' -q --report 0 -o jsonl \
         > "$OUT/j1.jsonl" || [ $? = 1 ]
     tables j1 < "$OUT/j1.jsonl"
     ;;
 J1pipe)
     # shellcheck disable=SC2086
     evt-ingest "$IN" $raw -q --report 0 | evt-validate --schemas "$here/schemas" -q --report 0 \
-        | evt-window --size 1m --by event_type,country -q | evt-sink --to "sqlite:$OUT/j1.db" -q || [ $? = 1 ]
+        | evt-window --out-of-orderness 30s --size 1m --by event_type,country -q | evt-sink --to "sqlite:$OUT/j1.db" -q || [ $? = 1 ]
     evt-view "sqlite:$OUT/j1.db?table=aggregated_metrics" -o jsonl -q | tables j1
     ;;
 J1two | J1hop)
     # Two stages, and the same with one more that passes frames on: the difference is a hop.
     # shellcheck disable=SC2086
     if [ "$job" = J1two ]; then
-        evt-ingest "$IN" $raw -q --report 0 | evt-window --size 1m --by event_type,country -q -o jsonl
+        evt-ingest "$IN" $raw -q --report 0 | evt-window --out-of-orderness 30s --size 1m --by event_type,country -q -o jsonl
     else
-        evt-ingest "$IN" $raw -q --report 0 | evt-sink -q -o frames | evt-window --size 1m --by event_type,country -q -o jsonl
+        evt-ingest "$IN" $raw -q --report 0 | evt-sink -q -o frames | evt-window --out-of-orderness 30s --size 1m --by event_type,country -q -o jsonl
     fi > "$OUT/j1.jsonl" || [ $? = 1 ]
     tables j1 < "$OUT/j1.jsonl"
     ;;

@@ -256,9 +256,17 @@ impl Correct {
             false => Coverage::Other,
         };
         let (missing, first) = (&self.gaps.missing, self.orphans.first_so_far());
-        let is_undecided = |key: &CellKey| self.orphans.is_undecided(key);
+        let may_count_more = |key: &CellKey| self.orphans.is_undecided(key);
+        let is_named = |key: &CellKey| named.contains(key) || plan.compares(key).is_some();
+        let may_be_part = |key: &CellKey| self.orphans.is_undecided(key) && !is_named(key);
         let retracts = |key: &CellKey, rows| self.orphans.retracts(key, rows);
-        let comparison = Comparison { missing, retracts: &retracts, may_count_more: &is_undecided, first };
+        let comparison = Comparison {
+            missing,
+            retracts: &retracts,
+            may_count_more: &may_count_more,
+            may_be_part: &may_be_part,
+            first,
+        };
         let (progress, orphans_wait) = (self.orphans.progress(watermark), !self.orphans.is_complete);
         let late = kept;
         let step =
@@ -283,12 +291,7 @@ impl Correct {
                 parts: parts_of(right.keys()),
                 covers: &|key| if scope.covers(key) { Coverage::Compared } else { Coverage::Other },
                 right: std::mem::take(right),
-                comparison: Comparison {
-                    missing: &gaps.missing,
-                    retracts: &|_, _| false,
-                    may_count_more: &|_| false,
-                    first: None,
-                },
+                comparison: Comparison::new(&gaps.missing, &|_, _| false),
                 late: vec![],
                 without_late: vec![],
                 progress: closed,
@@ -325,12 +328,7 @@ impl Correct {
                 parts: parts_of(gone.iter()),
                 covers: &covers,
                 right: BTreeMap::new(),
-                comparison: Comparison {
-                    missing: &self.gaps.missing,
-                    retracts: &|_, _| true,
-                    may_count_more: &|_| false,
-                    first: None,
-                },
+                comparison: Comparison::new(&self.gaps.missing, &|_, _| true),
                 late: vec![],
                 without_late: vec![],
                 progress: self.orphans.progress(self.done),
@@ -384,7 +382,7 @@ impl Correct {
         if let Some(late) = &self.setup.late_input
             && !self.setup.dry_run
             && self.setup.late.is_empty()
-            && self.notes.open + self.notes.outside == 0
+            && self.notes.open + self.notes.outside + self.orphans.undecided() == 0
         {
             late.keep_positions(self.setup.corrections.as_mut())?;
         }
@@ -417,6 +415,7 @@ impl Correct {
             if !self.setup.only_late {
                 self.orphans.report(self.bound, out);
             }
+            self.orphans.report_undecided(self.bound, out);
             self.report_open(out);
         }
         self.setup.late_input.iter().for_each(|late| late.report(out));

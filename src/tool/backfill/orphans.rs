@@ -225,13 +225,7 @@ impl Orphans {
             ));
         }
         let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
-        if let Some((rows, first)) = self.undecided.shown() {
-            out.warn(format!(
-                "{rows} not changed, {first}: some of their events are late with --out-of-orderness {bound}, and nothing says \
-                 what the run that wrote them had; give its --out-of-orderness (all if its inputs ended)"
-            ));
-        }
-        if !self.knows_bound && (self.undecided.count > 0 || self.late.count > 0) {
+        if !self.knows_bound && self.late.count > 0 {
             out.set_verdict(1);
         }
         if let Some((rows, first)) = self.lowered().shown() {
@@ -240,5 +234,16 @@ impl Orphans {
                  the run that wrote them had another --out-of-orderness or lateness, repeat with it"
             ));
         }
+    }
+
+    /// Reports the cells that are not decided.
+    pub fn report_undecided(&self, bound: Option<i64>, out: &mut dyn Collector) {
+        let Some((rows, first)) = self.undecided.shown() else { return };
+        let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
+        out.warn(format!(
+            "{rows} not changed, {first}: some of their events are late with --out-of-orderness {bound}, and nothing says \
+             what the run that wrote them had; give its --out-of-orderness (all if its inputs ended)"
+        ));
+        out.set_verdict(1);
     }
 }

@@ -194,6 +194,11 @@ impl WindowsArgs {
         self.out_of_orderness.or(self.key).map_or(Some(watermark::LIVE), |bound| bound.0)
     }
 
+    /// Whether that of the run that wrote the windows is known.
+    fn knows_bound(&self) -> bool {
+        self.out_of_orderness.or(self.key).is_some()
+    }
+
     /// Returns the scope of the correction: the metrics of `--only`, or all; the range; the bound of `--closed-before`.
     /// Errors: exit status 2 for an unknown metric or an invalid range.
     fn scope(&self, spec: &Spec, now: i64, zone: Option<Zone>) -> Result<Scope> {
@@ -228,7 +233,7 @@ impl WindowsArgs {
         for metric in &spec.metrics {
             digest.update(format!("{}\0", metric.text).as_bytes());
         }
-        let closing = (closed_before, all_closed, out_of_orderness);
+        let closing = (closed_before, all_closed, out_of_orderness, self.knows_bound());
         let flags = (before, all_records, closing, late_events, without_late, &flow.validation, &flow.stage.map);
         digest.update(format!("{flags:?}").as_bytes());
         format!("{:032x}", digest.digest128())
@@ -412,7 +417,7 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     let validate = validate(&flow, run)?;
     let mut setup = Setup {
         scope,
-        input: InputRows { span: reading, order, times, knows_bound: args.out_of_orderness.is_some() },
+        input: InputRows { span: reading, order, times, knows_bound: args.knows_bound() },
         corrections,
         late,
         only_late,
@@ -520,13 +525,15 @@ fn start(
     info: SourceInfo<'_>,
     windows: WindowSetup,
     validate: Option<Validate>,
-    setup: Setup,
+    mut setup: Setup,
 ) -> Result<OperatorSetup> {
     let WindowSetup { spec, out_of_orderness, memory } = windows;
     info.expect(Kind::Event, "expected events")?;
     let SourceInfo { source, .. } = info;
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
+    // Such watermarks say which rows are late, in every run.
+    setup.input.knows_bound |= explicit;
     let watermark = watermark::Options { out_of_orderness, explicit, new_partitions: false };
     let options = window::Options {
         leaves: spec.leaves,

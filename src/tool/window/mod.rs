@@ -207,9 +207,11 @@ impl WatermarkArgs {
     }
 
     /// Returns the out-of-orderness of a run (µs), `None` for all. `is_bounded`: all inputs end, and no run continues
-    /// them; watermarks of the input, idle and new partitions need a bound nevertheless.
+    /// them; watermarks of the input, idle and new partitions, and windows that are held at the end need a bound
+    /// nevertheless.
     fn bound(&self, is_bounded: bool, is_explicit: bool) -> Option<i64> {
-        let ends = is_bounded && !is_explicit && self.idle_after.is_none() && self.new_partitions.is_none();
+        let is_live = self.idle_after.is_some() || self.new_partitions.is_some() || self.at_end == Some(AtEnd::Hold);
+        let ends = is_bounded && !is_explicit && !is_live;
         let default = if ends { None } else { Some(watermark::LIVE) };
         self.out_of_orderness.map_or(default, |flag| flag.0)
     }

@@ -52,12 +52,18 @@ pub struct Comparison<'a> {
     pub retracts: &'a dyn Fn(&CellKey, i64) -> bool,
     /// Whether a stored cell stays, as one with missing events does, if it counts more events than the right one.
     pub may_count_more: &'a dyn Fn(&CellKey) -> bool,
+    /// Whether a right session without a stored one is not written, because it may be a part of one.
+    pub may_be_part: &'a dyn Fn(&CellKey) -> bool,
     /// The first event so far (µs), if earlier ones may follow. Stored cells that end before it are left as cells
     /// without a right one until the first event is known.
     pub first: Option<i64>,
 }
 
-impl Comparison<'_> {
+impl<'a> Comparison<'a> {
+    /// Makes rules by which every stored cell that differs is changed, if its events are all there.
+    pub fn new(missing: &'a MissingEvents, retracts: &'a dyn Fn(&CellKey, i64) -> bool) -> Self {
+        Self { missing, retracts, may_count_more: &|_| false, may_be_part: &|_| false, first: None }
+    }
     /// Compares the right cells with the stored ones.
     pub fn compare(&self, right: &BTreeMap<CellKey, CellContent>, found: &StoredCells) -> Difference {
         let StoredCells { cells: stored, before, after } = found;
@@ -68,7 +74,7 @@ impl Comparison<'_> {
         // A new session may be a part of a stored one that is not compared.
         let is_part = |key: &CellKey| {
             let is_new = || stored_sessions.overlapping(key).next().is_none();
-            self.missing.is_session(&key.metric) && is_new() && (self.may_count_more)(key)
+            self.missing.is_session(&key.metric) && is_new() && (self.may_be_part)(key)
         };
         for (key, new) in right.iter().filter(|(key, _)| !kept.hides(key)) {
             let old = stored.get(key).copied();
@@ -119,7 +125,7 @@ mod tests {
         missing: &MissingEvents,
     ) -> Difference {
         let stored = StoredCells { cells: stored.clone(), ..StoredCells::default() };
-        Comparison { missing, retracts: &|_, _| true, may_count_more: &|_| false, first: None }.compare(right, &stored)
+        Comparison::new(missing, &|_, _| true).compare(right, &stored)
     }
 
     #[test]
@@ -218,8 +224,7 @@ mod tests {
         };
         let stored = of_cells(&[cell("w", 0, 10), cell("s", 0, 10), cell("s", 20, 30)]);
         let right = BTreeMap::from([(cell("w", 10, 20), content(1)), (cell("s", 10, 15), content(1))]);
-        let rules = Comparison { missing: &missing, retracts: &|_, _| false, may_count_more: &|_| false, first: None };
-        let found = rules.compare(&right, &stored);
+        let found = Comparison::new(&missing, &|_, _| false).compare(&right, &stored);
         assert_eq!(changed(&found), [("retracted", 0), ("inserted", 10), ("inserted", 10)]);
         assert_eq!(found.orphans, BTreeMap::from([(cell("w", 0, 10), 1), (cell("s", 20, 30), 1)]));
         assert_eq!((found.before, found.after), (2, 1));
