@@ -69,6 +69,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     let Resolved { inputs, plans, dlq, side, span, .. } = resolved;
     if spec.range.is_some() {
         options.inputs.stores.request.span = span;
+        options.range = span;
     }
     let stage = stage_options(spec, options.needs.first_rows, span);
     let ordered_letters = options.needs.ordered_letters;

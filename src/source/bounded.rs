@@ -3,6 +3,8 @@
 use crate::uri::Uri;
 use arrow::datatypes::Schema;
 use evt_core::frame::BOUNDED_KEY;
+use evt_core::kind::span::Span;
+use evt_run::emit::Stamp;
 use evt_run::run::Run;
 
 /// What is known of the end of all inputs before they are read.
@@ -40,6 +42,14 @@ impl KnownEnd {
             Uri::Kafka(address) if address.options.end.is_some() => Self::All,
             Uri::Kafka(_) | Uri::Http(_) | Uri::Null => Self::Unknown,
         }
+    }
+
+    /// Sets the range of event time of the rows that leave the stage. Of inputs that end, other rows do not advance
+    /// stream time, so what is left of a range is as if the input had nothing else. Where the end is unknown, rows
+    /// behind the range advance it: they are the only sign that the range is complete.
+    pub(super) fn limit(self, range: Span, stamp: &mut Stamp) {
+        let until = range.until.filter(|_| self == Self::All);
+        stamp.set_range(range, Span { until, ..range });
     }
 
     /// Whether all inputs end, `schema` being that of the first one.

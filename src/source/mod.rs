@@ -98,7 +98,7 @@ impl Source {
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let named_kind = options.records.kind;
         let inputs = &options.prepare(inputs)?;
-        let SourceOptions { records, inputs: opening, needs, positions, opened, generated } = options;
+        let SourceOptions { records, inputs: opening, range, needs, positions, opened, generated } = options;
         let shadows = Shadows::new(records.rules.as_ref().map_or(0, RowRules::columns));
         let has_control = records.control;
         let mut emitter = RecordEmitter::new(run.clone(), records)?;
@@ -125,6 +125,7 @@ impl Source {
             failure: None,
             end: InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 },
         };
+        source.opener.known_end.limit(range, source.emitter.stamp_mut());
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.opener.announce(inputs, &mut source.emitter)?;
         source.running.extend(generated.map(|input| NumberedInput { number: 0, input }));

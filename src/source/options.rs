@@ -18,6 +18,7 @@ use evt_core::error::{Error, Result};
 use evt_core::format::TextOptions;
 use evt_core::format::elements::ElementPath;
 use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
 use evt_core::mapping::{Projection, Provenance};
 use evt_kafka::address::TopicFormat;
 use evt_kafka::group::TopicOptions;
@@ -140,6 +141,8 @@ pub struct SourceOptions {
     pub records: RecordOptions,
     /// The options for opening inputs.
     pub inputs: InputOptions,
+    /// `--since`, `--until` and `--last`: the times of the rows that leave the stage.
+    pub range: Span,
     /// The requirements of the tool on its source, beside the rows.
     pub needs: ToolNeeds,
     /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.

@@ -153,6 +153,7 @@ mod restarts;
 mod runbooks;
 mod scrape;
 mod selection;
+mod selections;
 mod servers;
 mod services;
 mod sessions;

@@ -191,7 +191,8 @@ impl Tool for Args {
         let args = Rc::new(self);
         let of_start = (args.clone(), run.clone());
         let start = move |info: SourceInfo<'_>| of_start.0.start(info, span, &of_start.1.io);
-        open(args.stage_spec(), args.source_options(run)?, run, Box::new(start))?.run()
+        let options = SourceOptions { range: span, ..args.source_options(run)? };
+        open(args.stage_spec(), options, run, Box::new(start))?.run()
     }
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {

@@ -6,12 +6,15 @@ use arrow::compute::filter_record_batch;
 use evt_core::counts::Counts;
 use evt_core::error::{Error, Result};
 use evt_core::kind::Kind;
-use evt_core::kind::event::column;
+use evt_core::kind::event::{column, instants};
+use evt_core::kind::span::Span;
 use evt_core::op::computed::{RowRules, RuledRows};
 
 /// The rules, with the outcomes of the rows that they reject.
 pub(super) struct Outcomes {
     pub(super) rules: Option<RowRules>,
+    /// The event times of the rows that leave the stage. An expression that fails for another row is no fault.
+    pub(super) range: Span,
     /// The rows that leave the source, and those that the rules reject, by outcome.
     pub(super) counts: Counts,
     /// The letters of rows that the rules reject.
@@ -21,8 +24,8 @@ pub(super) struct Outcomes {
 impl Outcomes {
     /// Returns the rules for the batch after `rows_before` rows, if there are rules; `now` is the current time (µs).
     pub(super) fn ruled(&mut self, rows_before: u64, now: i64) -> Option<RuledIngest<'_>> {
-        let Self { rules, counts, letters } = self;
-        rules.as_mut().map(|rules| RuledIngest { rules, counts, letters, rows_before, now })
+        let Self { rules, counts, letters, range } = self;
+        rules.as_mut().map(|rules| RuledIngest { rules, range: *range, counts, letters, rows_before, now })
     }
 }
 
@@ -30,6 +33,7 @@ impl Outcomes {
 /// expression cannot be evaluated.
 pub(super) struct RuledIngest<'a> {
     rules: &'a mut RowRules,
+    range: Span,
     counts: &'a mut Counts,
     letters: &'a mut Letters,
     /// The number of rows of the source before the letters.
@@ -41,7 +45,9 @@ pub(super) struct RuledIngest<'a> {
 impl RuledIngest<'_> {
     /// Applies the rules to rows that are not stamped yet.
     pub(super) fn apply(&mut self, batch: &RecordBatch) -> Result<RuledRows> {
-        let ruled = self.rules.apply(batch)?;
+        let mut ruled = self.rules.apply(batch)?;
+        let times = instants(batch, column::EVENT_TIME);
+        ruled.wrong.retain(|row, _| self.range.contains(times[*row]));
         self.counts.dead += ruled.wrong.len() as u64;
         self.letters.push_wrong(batch, &ruled.wrong, self.rows_before, self.now)?;
         self.counts.filtered += (batch.num_rows() - ruled.keep.true_count() - ruled.wrong.len()) as u64;

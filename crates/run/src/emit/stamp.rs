@@ -13,6 +13,7 @@ use evt_core::counts::Counts;
 use evt_core::error::Result;
 use evt_core::frame::Control;
 use evt_core::kind::dead::Fault;
+use evt_core::kind::span::Span;
 use evt_core::mapping::{
     self, Facts, FutureCheck, FutureVerdict, Lookahead, MappedRows, PartitionStreamTime, PartitionTable, PendingRecord,
     RowFilter,
@@ -65,11 +66,17 @@ impl Stamp {
             read: ReadPositions::default(),
             flags: FlagChecks::new(options),
             facts: Facts::default(),
-            outcomes: Outcomes { rules, counts: Counts::default(), letters },
+            outcomes: Outcomes { rules, range: Span::default(), counts: Counts::default(), letters },
             rows_of_batches: 0,
             queue: ItemQueue::new(),
             open: OpenBatch::default(),
         }
+    }
+
+    /// Takes the range of event time of the rows that leave the stage, and that of the rows that advance stream time.
+    pub fn set_range(&mut self, range: Span, advances: Span) {
+        self.outcomes.range = range;
+        self.partition_table.advance_within(advances);
     }
 
     /// Returns the input of the incomplete batch.

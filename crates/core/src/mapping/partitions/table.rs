@@ -5,6 +5,7 @@
 
 use super::index::PartitionIndex;
 use crate::frame::{self, PartitionState};
+use crate::kind::span::Span;
 use crate::time::EARLIEST;
 use arrow::array::ArrayRef;
 
@@ -44,6 +45,8 @@ pub struct PartitionTable {
     /// The explicit watermark of each input, if control lines set the watermark: it is the stream time of the rows
     /// after it.
     explicit: Option<Vec<i64>>,
+    /// The event times of the rows that advance their partitions; the others leave the stage before an operator.
+    range: Span,
     /// Number of partitions whose state has changed since the last [`PartitionTable::changes`].
     unreported: usize,
 }
@@ -52,6 +55,11 @@ impl PartitionTable {
     /// Uses the explicit watermark of its input as the stream time of each row without one.
     pub fn set_explicit(&mut self) {
         self.explicit = Some(vec![]);
+    }
+
+    /// Lets only rows without stamps in this range of event time advance their partitions.
+    pub fn advance_within(&mut self, range: Span) {
+        self.range = range;
     }
 
     /// Sets the explicit watermark (µs) of the input that `partition` belongs to.
@@ -116,10 +124,16 @@ impl PartitionTable {
         self.index.name(partition)
     }
 
-    /// Fills in the stream time of each row without one, and advances the partitions by those that have one.
+    /// Fills in the stream time of each row without one, and advances the partitions by those that have one. A row
+    /// outside of the range has the stream time of the rows before it.
     pub(in crate::mapping) fn stamp(&mut self, partitions: &[u32], event_times: &[i64], stream_times: &mut [i64]) {
+        let is_limited = self.range != Span::default();
         for ((partition, event_time), stream_time) in partitions.iter().zip(event_times).zip(stream_times) {
             let partition = &mut self.partitions[*partition as usize];
+            if is_limited && *stream_time == UNSTAMPED && !self.range.contains(*event_time) {
+                *stream_time = partition.stream_time.unwrap_or(*event_time);
+                continue;
+            }
             let own = match &self.explicit {
                 _ if *stream_time != UNSTAMPED => *stream_time,
                 Some(watermarks) => watermarks.get(partition.input as usize).copied().unwrap_or(EARLIEST),
