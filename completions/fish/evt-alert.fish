@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_alert_global_optspecs
-    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= strict report= max-record= max-decompression-ratio= kafka-config= q/quiet stats= now= pipeline= check config= prometheus= log-format= color= since= h/help V/version
+    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite append dlq= strict report= max-record= max-decompression-ratio= kafka-config= q/quiet stats= now= pipeline= check config= prometheus= log-format= color= since= h/help V/version
 end
 
 function __fish_evt_alert_needs_command
@@ -74,6 +74,7 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l no-header -d 'Read 
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l overwrite -d 'Replace output files that exist'
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l append -d 'Add rows to output files of text that exist'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'

@@ -45,6 +45,7 @@ complete -c evt-replay -l no-header -d 'Read the first line of CSV as a record; 
 complete -c evt-replay -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-replay -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-replay -l overwrite -d 'Replace output files that exist'
+complete -c evt-replay -l append -d 'Add rows to output files of text that exist'
 complete -c evt-replay -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-replay -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-replay -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'

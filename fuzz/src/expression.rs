@@ -65,7 +65,7 @@ pub fn metrics(input: &[u8]) {
     let mut window = Window::new(options(text));
     let batch = events(["{\"a\":1,\"k\":\"x\"}", "{\"a\":-1e300,\"k\":null}", "{\"a\":\"text\"}"].into_iter());
     let outcome = window.on_batch(&batch, 0).expect("rows");
-    let outcomes = outcome.counted + outcome.late_rows + outcome.filtered + outcome.dead.len() as u64;
+    let outcomes = outcome.counted + outcome.late_rows + outcome.filtered + outcome.dead;
     assert_eq!(outcomes, batch.num_rows() as u64, "one outcome each");
     let saved = window.snapshot();
     let mut restored = Window::restore(options(text), &saved).expect("what was saved");

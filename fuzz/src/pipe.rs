@@ -92,7 +92,7 @@ fn drain(mut source: Source, dead: &mut DeadLetters) {
                     let Ok(kept) = dedup.on_batch(&batch) else { return };
                     assert_eq!(kept.len(), batch.num_rows());
                     let Ok(outcome) = window.on_batch(&batch, 0) else { return };
-                    let outcomes = outcome.counted + outcome.late_rows + outcome.filtered + outcome.dead.len() as u64;
+                    let outcomes = outcome.counted + outcome.late_rows + outcome.filtered + outcome.dead;
                     assert_eq!(outcomes, batch.num_rows() as u64, "one outcome each");
                     window.fire(&mut |_| Ok(())).expect("results");
                 }

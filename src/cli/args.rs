@@ -303,8 +303,11 @@ pub struct OutputArgs {
     #[arg(short = 'o', long, value_name = "FORMAT")]
     pub output_format: Option<String>,
     /// Replace output files that exist
-    #[arg(long)]
+    #[arg(long, conflicts_with = "append")]
     pub overwrite: bool,
+    /// Add rows to output files of text that exist
+    #[arg(long)]
+    pub append: bool,
     /// Write dead letters to URI; without it they are reported and dropped
     #[arg(long, value_name = "URI")]
     pub dlq: Option<OsString>,
@@ -445,8 +448,13 @@ impl StageArgs {
     pub fn without_input(common: CommonArgs) -> Self {
         let input =
             InputArgs { inputs: vec![], input_format: None, kind: None, control: false, text: TextArgs::default() };
-        let output =
-            OutputArgs { to: vec!["-".into()], output_format: Some("raw".into()), overwrite: false, dlq: None };
+        let output = OutputArgs {
+            to: vec!["-".into()],
+            output_format: Some("raw".into()),
+            overwrite: false,
+            append: false,
+            dlq: None,
+        };
         Self { input, map: MapArgs::default(), output, records: RecordArgs::default(), common }
     }
 

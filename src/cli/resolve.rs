@@ -76,6 +76,8 @@ pub struct StageSpec<'a> {
     pub needs_events: bool,
     /// Whether the tool lists the tables of a store that is the only input, if none of them is named.
     pub lists_tables: bool,
+    /// Whether a flag of the tool makes the run continue earlier ones, so that its files are appended to.
+    pub continues: bool,
 }
 
 impl<'a> StageSpec<'a> {
@@ -94,6 +96,7 @@ impl<'a> StageSpec<'a> {
             corrects: false,
             needs_events: false,
             lists_tables: false,
+            continues: false,
         }
     }
 }
@@ -111,7 +114,11 @@ fn output_spec(args: &StageArgs, formats: DefaultFormats, io: &Io) -> Result<Out
         is_named: true,
         quiet: common.quiet,
         is_check: common.check,
-        overwrite: if output.overwrite { Overwrite::On } else { Overwrite::Off },
+        overwrite: match (output.overwrite, output.append) {
+            (true, _) => Overwrite::On,
+            (false, true) => Overwrite::Append,
+            (false, false) => Overwrite::Off,
+        },
         control: input.control && formats.control,
         encode: EncodeOptions { width: io.terminal_width(), brief, color, ..EncodeOptions::default() },
     })
@@ -345,17 +352,30 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts
 /// no server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind, side_kind, .. } =
-        spec;
+    let StageSpec { args, formats, side, checkpoint, range, branch, continues, kind, side_kind, .. } = spec;
+    let needs_frames_in_epochs = spec.needs_frames_in_epochs;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(plan_side(text, run)));
     let mut spec = faults.take(output_spec(args, formats, &run.io));
     let checkpoint = checkpoint.and_then(CheckpointArgs::options);
-    if let Some(spec) = spec.as_mut().filter(|spec| checkpoint.is_some() && !spec.overwrite.is_on()) {
-        spec.overwrite = Overwrite::Unsupported;
+    let has_format = args.input.input_format.is_some();
+    let inputs = args.input.inputs.iter().map(|text| Uri::of_input(text, has_format, &run.caller()));
+    let inputs = Vec::from_iter(inputs);
+    if let Some(spec) = spec.as_mut().filter(|spec| !spec.overwrite.is_on()) {
+        spec.overwrite = match checkpoint {
+            Some(_) => Overwrite::Unsupported,
+            None if follow || continues || inputs.iter().flatten().any(is_continued) => Overwrite::Append,
+            None if spec.overwrite == Overwrite::Off && inputs.iter().flatten().any(|input| input.is_pipe(&run.io)) => {
+                Overwrite::Undecided
+            }
+            None => spec.overwrite,
+        };
     }
     let outputs = spec.iter().flat_map(|spec| args.output.to.iter().map(|text| OutputPlan::try_new(text, spec, run)));
     let plans = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
+    if args.output.append {
+        faults.0.extend(plans.iter().filter_map(|output| output.check_append().err()));
+    }
     let letters = |text| plan_side(text, run).map(OutputPlan::for_letters).map_err(alone);
     let dlq = args.output.dlq.as_deref().map(letters);
     let dlq = dlq.and_then(|dlq| faults.take(dlq));
@@ -363,10 +383,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     for path in written.clone() {
         faults.take(access::check_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
     }
-    let has_format = args.input.input_format.is_some();
-    let inputs =
-        args.input.inputs.iter().filter_map(|text| faults.take(Uri::of_input(text, has_format, &run.caller())));
-    let inputs = Vec::from_iter(inputs);
+    let inputs = Vec::from_iter(inputs.into_iter().filter_map(|input| faults.take(input)));
     let mut named = Identities::inputs(&inputs, &run.io);
     let readable = |input: &Uri| faults.take(readable::check(input, follow)).is_some();
     let inputs = Vec::from_iter(inputs.into_iter().filter(readable));
@@ -374,7 +391,8 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     // letters there.
     let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity(&run.io).as_ref())));
     for output in plans.iter().chain(&dlq).chain(&side) {
-        faults.take(named.output(&output.name, output.identity(&run.io)));
+        let checked = named.output(&output.name, output.identity(&run.io));
+        faults.take(checked.and_then(|()| output.check_empty(Overwrite::Off)));
     }
     let kind = kind.or_else(|| known_kind(args, &inputs));
     let mut takes = |output: &OutputPlan, kind: Option<Kind>| {
@@ -396,6 +414,15 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     match checkpoint {
         Some(_) => resolved.checked_for_epochs(follow, needs_frames_in_epochs, run),
         None => resolved,
+    }
+}
+
+/// Whether a run continues to read an input where the run before has stopped: requests, or a topic with a group.
+fn is_continued(input: &Uri) -> bool {
+    match input {
+        Uri::Http(_) => true,
+        Uri::Kafka(address) => address.options.group.is_some(),
+        Uri::Standard | Uri::File(_) | Uri::Store(..) | Uri::Null => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! An output that is checked before anything is read, and opened when the schema of its rows is known.
 
 use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
-use super::file::{Overwrite, Plain, is_appended};
+use super::file::{Overwrite, Plain, check_empty, is_appended};
 use super::identity::{self, Identity};
 use super::open::{OpenTarget, Output};
 use super::spec::{OutputSpec, standard_format, written};
@@ -256,6 +256,26 @@ impl OutputPlan {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns the path of a file, and whether rows can be added to it; `None` for another output.
+    fn file(&self) -> Option<(&Path, bool)> {
+        let Destination::File(path, format) = &self.destination else { return None };
+        Some((path, is_appended(path, format, false)))
+    }
+
+    /// Checks that its file has no rows, if this is how it is treated: the run would write all of them again. Errors:
+    /// exit status 2 if it has.
+    pub fn check_empty(&self, overwrite: Overwrite) -> Result<()> {
+        let file = self.file().filter(|(_, adds)| *adds && self.spec.overwrite == overwrite);
+        file.map_or(Ok(()), |(path, _)| check_empty(path))
+    }
+
+    /// Checks that `--append` can add rows. Errors: exit status 2 for a file that is complete only at the end of a run.
+    pub fn check_append(&self) -> Result<()> {
+        let why = "--append: expected JSON lines, CSV or another text, found a file that is written as a whole";
+        let refuse = |_| Err(Error::usage(format!("{}: {why}", self.name)));
+        self.file().filter(|(_, adds)| !adds).map_or(Ok(()), refuse)
     }
 
     /// Declares that the output is for dead letters.

@@ -33,12 +33,9 @@ impl KnownEnd {
     }
 
     fn of_input(input: &Uri, run: &Run) -> Self {
-        let of_file = |is_file: bool| if is_file { Self::All } else { Self::Pipe };
         match input {
-            Uri::Standard => of_file(run.io.stdin_metadata().is_some_and(|found| found.is_file())),
-            // The fault of a file that is missing comes when it is opened.
-            Uri::File(name) => of_file(std::fs::metadata(&name.path).map_or(true, |found| found.is_file())),
-            Uri::Store(..) => Self::All,
+            Uri::Standard | Uri::File(_) if input.is_pipe(&run.io) => Self::Pipe,
+            Uri::Standard | Uri::File(_) | Uri::Store(..) => Self::All,
             Uri::Kafka(address) if address.options.end.is_some() => Self::All,
             Uri::Kafka(_) | Uri::Http(_) | Uri::Null => Self::Unknown,
         }

@@ -206,6 +206,12 @@ impl Source {
         self.opener.known_end.is_bounded(&self.emitter.schema())
     }
 
+    /// Whether the rows may continue those of earlier runs: they come from a stage whose inputs did not begin at their
+    /// beginning. It is final once the schema is.
+    pub fn continues_pipe(&self) -> bool {
+        self.has_schema() && !self.is_bounded()
+    }
+
     /// Whether watermarks come only from control lines or control frames.
     pub fn is_explicit(&self) -> bool {
         self.schema().metadata().contains_key(WATERMARK_KEY)

@@ -245,6 +245,7 @@ impl Stage {
             return Err(Error::broken("a stage starts twice"));
         };
         let info = SourceInfo { source: self.feeds.only(), first, outputs: &self.outputs.plans };
+        info.check_beginning(self.epochs.is_some())?;
         let OperatorSetup { mut operator, schema, side, is_report } = start(info)?;
         if self.feeds.only().read_mode() == ReadMode::Commit && !operator.snapshot().state.is_empty() {
             return Err(Error::broken(

@@ -357,8 +357,9 @@ impl Outputs {
     /// of all records.
     pub(super) fn judge(&mut self, counts: &Counts, options: &StageOptions) {
         let rejected = self.rejected_rows;
-        let has_lost = counts.dropped > 0 || self.dead.lost.total() > 0 || rejected > 0 && !self.dead.is_written();
-        let is_faulty = counts.dead + counts.dropped + rejected > 0;
+        let unwritten = rejected + self.dead.partial;
+        let has_lost = counts.dropped > 0 || self.dead.lost.total() > 0 || unwritten > 0 && !self.dead.is_written();
+        let is_faulty = counts.dead + counts.dropped + unwritten > 0;
         if has_lost && !options.tolerates_losses || options.strict && is_faulty {
             self.set_verdict(1);
         }
@@ -499,7 +500,9 @@ impl Collector for Outputs {
     }
 
     fn dead(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
-        self.dead.count(&mut self.dead_rows);
+        if !fault.is_partial() {
+            self.dead.count(&mut self.dead_rows);
+        }
         self.dead.push_row(batch, row, fault)
     }
 

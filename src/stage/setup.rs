@@ -2,6 +2,7 @@
 
 use super::operator::Operator;
 use crate::output::OutputPlan;
+use crate::output::file::Overwrite;
 use crate::source;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -20,6 +21,15 @@ pub struct SourceInfo<'a> {
 }
 
 impl SourceInfo<'_> {
+    /// Checks that a run which writes all rows again does not add them to those of an earlier run. Errors: exit status
+    /// 2 if a file has rows.
+    pub(super) fn check_beginning(&self, in_epochs: bool) -> Result<()> {
+        match in_epochs || self.source.continues_pipe() {
+            true => Ok(()),
+            false => self.outputs.iter().try_for_each(|output| output.check_empty(Overwrite::Undecided)),
+        }
+    }
+
     /// Checks that the rows are of `kind`. Errors: exit status 2 with the message `why`, if they are not.
     pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
         match self.source.kind() {

@@ -22,6 +22,7 @@ use evt_core::error::{Error, Result};
 use evt_core::parse::query;
 use evt_run::client::Caller;
 use evt_run::client::Location;
+use evt_run::run::io::Io;
 use evt_run::secret::without_placeholders;
 use evt_store::Store;
 pub use file::FileName;
@@ -54,6 +55,16 @@ const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
 const LATER: [&str; 2] = ["iceberg", "delta"];
 
 impl Uri {
+    /// Whether it is a pipe, a FIFO or a device: it has no beginning to which a later run returns.
+    pub fn is_pipe(&self, io: &Io) -> bool {
+        match self {
+            Uri::Standard => !io.stdin_metadata().is_some_and(|found| found.is_file()),
+            // The fault of a file that is missing comes when it is opened.
+            Uri::File(name) => std::fs::metadata(&name.path).is_ok_and(|found| !found.is_file()),
+            _ => false,
+        }
+    }
+
     /// Parses a URI that this run uses. A file name may hold any bytes. Errors: exit status 2 for an unknown scheme or
     /// option, 78 if the value of a placeholder is missing.
     pub fn parse(text: impl AsRef<OsStr>, caller: &Caller) -> Result<Self> {

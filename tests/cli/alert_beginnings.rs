@@ -75,7 +75,7 @@ fn alerts(dir: &Dir, name: &str) -> BTreeSet<String> {
 
 /// Returns the rows of one run without a state over these files.
 fn undisturbed(dir: &Dir, files: &[&str]) -> BTreeSet<String> {
-    let args = [&["--once", "-q", "--rules", "rules.json", "--to", "whole.jsonl"][..], files].concat();
+    let args = [&["--once", "-q", "--append", "--rules", "rules.json", "--to", "whole.jsonl"][..], files].concat();
     dir.run("evt-alert", &args).ends_with(1);
     alerts(dir, "whole.jsonl")
 }

@@ -41,7 +41,7 @@ fn assert_once(dir: &Dir, numbers: impl Iterator<Item = u32>) {
 /// The owner compared its bytes with the record of the other run, which begins like its own, and took it for torn.
 #[test]
 fn a_run_that_was_killed_before_it_appended_to_a_shared_csv_file_starts_again() {
-    for (at, other) in ["--checkpoint state-b", ""].into_iter().enumerate() {
+    for (at, other) in ["--checkpoint state-b", "--append"].into_iter().enumerate() {
         let dir = Dir::new(&format!("shared-csv-{at}"));
         let next = killed_before_its_first_byte(&dir);
         dir.write("b.jsonl", events(5_000..5_002));

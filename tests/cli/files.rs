@@ -11,7 +11,7 @@ fn a_torn_last_line_is_cut_and_reported_before_anything_is_appended() {
     let dir = Dir::new("files_torn");
     dir.write("in.jsonl", format!("{EVENT}\n"));
     dir.write("out.jsonl", "{\"a\":1}\n{\"torn\":");
-    let run = dir.shell("evt-ingest in.jsonl -q --to out.jsonl").ends_with(0);
+    let run = dir.shell("evt-ingest in.jsonl -q --append --to out.jsonl").ends_with(0);
     assert!(run.stderr().contains("removed 8 bytes of a torn last line"), "{}", run.stderr());
     let text = String::from_utf8(dir.bytes("out.jsonl")).expect("it is text");
     assert_eq!((text.lines().count(), text.lines().next()), (2, Some("{\"a\":1}")));
@@ -29,7 +29,7 @@ fn a_csv_file_torn_anywhere_is_cut_at_its_last_whole_record() {
     let whole = dir.shell("evt-ingest in.jsonl -q -o csv").succeeds().stdout().to_vec();
     for cut in (1..whole.len()).step_by(13).chain([whole.len()]) {
         dir.write("out.csv", &whole[..cut]);
-        let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--to", "out.csv"]).succeeds();
+        let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--append", "--to", "out.csv"]).succeeds();
         let rows = dir.run("evt-view", &["out.csv", "-q", "-o", "jsonl"]).succeeds().rows();
         let numbers: Vec<u64> = rows.iter().filter_map(|row| row["properties"]["n"].as_u64()).collect();
         let kept = numbers.len() - 1;
@@ -57,7 +57,7 @@ fn a_csv_file_that_ends_with_zeros_continues_after_its_last_whole_record() {
     let whole = dir.shell("evt-ingest in.jsonl -q -o csv").succeeds().stdout().to_vec();
     for cut in (0..whole.len()).step_by(29) {
         dir.write("out.csv", [&whole[..cut], &[0; 70_000]].concat());
-        let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--to", "out.csv"]).succeeds();
+        let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--append", "--to", "out.csv"]).succeeds();
         assert!(run.stderr().contains(" of a torn last line"), "{cut}: {run}");
         let found = dir.bytes("out.csv");
         let kept = whole[..cut].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -67,7 +67,7 @@ fn a_csv_file_that_ends_with_zeros_continues_after_its_last_whole_record() {
     }
     // No crash puts zeros before other bytes of a file.
     dir.write("out.csv", [&[0; 70_000], &whole[..]].concat());
-    let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--to", "out.csv"]).ends_with(2);
+    let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--append", "--to", "out.csv"]).ends_with(2);
     assert!(run.stderr().contains("the header has other columns"), "{run}");
     assert_eq!(dir.bytes("out.csv").len(), 70_000 + whole.len());
 }
@@ -86,7 +86,7 @@ fn rows_are_not_put_below_a_header_of_other_columns() {
     dir.shell("evt-ingest in.jsonl -q --to events.csv").succeeds();
     for (args, file) in [("--keep-raw", "events.csv"), ("", "foreign.csv")] {
         let before = dir.bytes(file);
-        let run = dir.shell(&format!("evt-ingest in.jsonl -q {args} --to {file}")).ends_with(2);
+        let run = dir.shell(&format!("evt-ingest in.jsonl -q {args} --append --to {file}")).ends_with(2);
         assert!(run.stderr().contains("the header has other columns"), "{run}");
         assert!(dir.bytes(file) == before, "{file}");
     }
@@ -115,7 +115,7 @@ fn a_last_line_that_is_whole_but_for_its_end_is_kept() {
     let dir = Dir::new("files_unended");
     dir.write("in.jsonl", format!("{EVENT}\n"));
     dir.write("out.jsonl", "{\"a\":1}");
-    dir.shell("evt-ingest in.jsonl -q --to out.jsonl").ends_with(0);
+    dir.shell("evt-ingest in.jsonl -q --append --to out.jsonl").ends_with(0);
     assert!(dir.bytes("out.jsonl").starts_with(b"{\"a\":1}\n{\"event_id\":"));
 }
 
@@ -129,6 +129,67 @@ fn a_file_that_exists_is_not_replaced_unless_asked() {
     assert_eq!(dir.bytes("out.parquet"), b"mine");
     dir.shell("evt-ingest in.jsonl -q --to out.parquet --overwrite").ends_with(0);
     assert!(!dir.path("out.parquet.part").exists());
+}
+
+#[test]
+fn a_run_over_a_whole_input_does_not_add_its_rows_to_those_of_the_run_before() {
+    let dir = Dir::new("files_twice");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.write("empty.csv", "");
+    let refused = "out.csv: not empty; --append adds the rows of this run to it, --overwrite replaces it";
+    for line in [
+        "evt-window in.jsonl --size 1h -q --to out.csv",
+        "evt-window --size 1h -q --to out.csv < in.jsonl",
+        "cat in.jsonl | evt-window --size 1h -q --to out.csv",
+        "evt-ingest in.jsonl -q | evt-window --size 1h -q --to out.csv",
+        "evt-window <(cat in.jsonl) --size 1h -q --to out.csv",
+        "evt-ingest in.jsonl -q --to lake.db; evt-sink 'sqlite:lake.db?table=raw_events' -q --to out.csv",
+    ] {
+        dir.write("out.csv", "");
+        dir.shell(line).succeeds();
+        let first = dir.bytes("out.csv");
+        let again = dir.shell(line).ends_with(2);
+        assert!(again.stderr().contains(refused), "{line}: {again}");
+        assert!(dir.bytes("out.csv") == first, "{line}");
+        dir.shell(&format!("{line} --overwrite")).succeeds();
+        assert!(dir.bytes("out.csv") == first, "{line}");
+        dir.shell(&format!("{line} --append")).succeeds();
+        let header = first.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
+        assert_eq!(dir.bytes("out.csv").len(), 2 * first.len() - header, "{line}");
+    }
+}
+
+#[test]
+fn check_says_what_a_run_would_say_of_a_file_with_rows() {
+    let dir = Dir::new("files_twice_check");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.write("out.csv", "mine\n");
+    let check = |flags: &str| dir.shell(&format!("evt-window in.jsonl --size 1h --check {flags}"));
+    assert!(check("--to out.csv").ends_with(2).stderr().contains("out.csv: not empty; --append adds"));
+    check("--to out.csv --append").succeeds();
+    check("--to out.csv --overwrite").succeeds();
+    let whole = check("--to out.parquet --append").ends_with(2);
+    let why =
+        "out.parquet: --append: expected JSON lines, CSV or another text, found a file that is written as a whole";
+    assert!(whole.stderr().contains(why), "{whole}");
+    check("--to out.csv --append --overwrite").ends_with(2);
+    assert_eq!(dir.bytes("out.csv"), b"mine\n");
+}
+
+#[test]
+fn runs_that_continue_earlier_ones_and_side_outputs_add_rows() {
+    let dir = Dir::new("files_continued");
+    dir.write("in.jsonl", format!("{EVENT}\nno record\n"));
+    for round in 1..=2 {
+        dir.shell("evt-ingest in.jsonl -q --dlq dead.jsonl --to new.jsonl --overwrite").succeeds();
+        assert_eq!(dir.rows("dead.jsonl").len(), round, "dead letters");
+        // The first stage has a checkpoint, so its rows come once, and the second one continues.
+        let pipe = "evt-ingest in.jsonl -q --dlq null: --checkpoint state | evt-sink -q --to rows.jsonl";
+        dir.shell(pipe).succeeds();
+        assert_eq!(dir.rows("rows.jsonl").len(), 1);
+        dir.shell("(cat in.jsonl; sleep 0) | evt-ingest -q --dlq null: | evt-sink -q --to pipe.jsonl").succeeds();
+        assert_eq!(dir.rows("pipe.jsonl").len(), round, "frames of a pipe that may continue");
+    }
 }
 
 #[test]

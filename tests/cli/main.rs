@@ -116,6 +116,7 @@ mod messages;
 mod messages_http;
 mod metric_columns;
 mod names;
+mod neighbours;
 mod notify;
 mod open_transactions;
 mod oracle;

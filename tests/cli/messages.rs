@@ -271,7 +271,7 @@ const MESSAGES: &[Message] = &[
     ),
     message(
         "the header has other columns than these rows; use another file or --overwrite",
-        "evt-view -q e.jsonl --columns v --to o.csv; evt-view e.jsonl --columns a --to o.csv",
+        "evt-view -q e.jsonl --columns v --to o.csv; evt-view e.jsonl --columns a --append --to o.csv",
         "evt-view e.jsonl --columns a --to o.csv --overwrite",
     ),
     message("a bucket holds checkpoints only (--checkpoint, evt-view)", "evt-sink e.jsonl --to s3://bucket/x", ""),

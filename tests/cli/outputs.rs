@@ -79,8 +79,8 @@ fn a_closed_standard_output_or_input_is_an_error_where_it_is_used_and_no_matter_
         ("evt-ingest -q in.jsonl --to - 1< in.jsonl", 74, "stdout"),
         ("evt-ingest <&-", 74, "stdin"),
         ("evt-window --size 1m <&- > out.frames", 74, "stdin"),
-        ("evt-ingest -q in.jsonl --to a.jsonl <&- >&-", 0, ""),
-        ("evt-ingest in.jsonl --to b.jsonl <&- >&- 2>&-", 0, ""),
+        ("evt-ingest -q --append in.jsonl --to a.jsonl <&- >&-", 0, ""),
+        ("evt-ingest --append in.jsonl --to b.jsonl <&- >&- 2>&-", 0, ""),
         ("evt-ingest nothing.jsonl 2>&-", 74, ""),
         ("evt-ingest -q in.jsonl < /dev/null > /dev/null", 0, ""),
         ("evt-ingest -q in.jsonl <> /dev/null 1<> /dev/null", 0, ""),
@@ -414,7 +414,7 @@ fn a_csv_without_rows_has_its_header() {
     let run = dir.shell(&format!("{window} -o csv | evt-view -f csv --kind metric -o jsonl")).succeeds();
     assert_eq!(run.text(), "");
     // A later run appends its rows below the same header.
-    dir.shell("evt-window in.jsonl --size 1h -q --to out.csv").succeeds();
+    dir.shell("evt-window in.jsonl --size 1h -q --append --to out.csv").succeeds();
     assert_eq!(String::from_utf8_lossy(&dir.bytes("out.csv")).lines().count(), 2);
 }
 

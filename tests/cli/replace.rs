@@ -145,7 +145,7 @@ fn a_new_file_is_not_done_before_its_name_is_on_disk() {
     dir.write("in.jsonl", lines(3) + "no event\n");
     // Rows are synced by fdatasync, names by fsync.
     for output in [["--to", "new.jsonl"], ["--dlq", "dead.jsonl"]] {
-        let args = [&["-q", "in.jsonl", "--time", "t"], &output[..]].concat();
+        let args = [&["-q", "in.jsonl", "--time", "t", "--append"], &output[..]].concat();
         let Some(run) = refusing(&dir, "fsync", "evt-ingest", &args) else { return };
         let run = run.ends_with(74);
         assert!(run.stderr().contains(output[1]), "{run}");

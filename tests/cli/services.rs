@@ -67,7 +67,10 @@ fn a_flag_beats_the_environment_beats_a_section_beats_the_top() {
     let dir = Dir::new("precedence");
     dir.write("e.jsonl", EVENT);
     dir.write("evt.toml", "pipeline = 'top'\nquiet = true\n[evt-sink]\npipeline = 'other'\n");
-    dir.write("own.toml", "pipeline = 'top'\n[evt-ingest]\npipeline = 'own'\nto = ['null:', 'a.jsonl']\n");
+    dir.write(
+        "own.toml",
+        "pipeline = 'top'\n[evt-ingest]\npipeline = 'own'\nto = ['null:', 'a.jsonl']\nappend = true\n",
+    );
     let pipeline = |config: &str, variable: Option<&str>, flags: &[&str]| {
         let mut args = vec!["e.jsonl", "--config", config, "--stats", "s.json"];
         args.extend(flags);

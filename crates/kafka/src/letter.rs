@@ -17,7 +17,7 @@ const OURS: &str = "evt.";
 const CONNECT: &str = "__connect.errors.";
 
 /// The columns that become headers, with their names in Kafka Connect.
-const HEADERS: [(usize, Option<&str>); 12] = [
+const HEADERS: [(usize, Option<&str>); 14] = [
     (column::ERROR_TYPE, Some("exception.class.name")),
     (column::ERROR_MESSAGE, Some("exception.message")),
     (column::STAGE, Some("stage")),
@@ -30,6 +30,8 @@ const HEADERS: [(usize, Option<&str>); 12] = [
     (column::ARRIVED_AT, None),
     (column::ORIGINAL_LENGTH, None),
     (column::LETTER_ID, None),
+    (column::METRICS, None),
+    (column::PARTIAL, None),
 ];
 
 /// The dead letters of a batch as records.

@@ -130,6 +130,8 @@ fn dead_columns(from: i64, to: i64) -> Vec<ArrayRef> {
         Arc::new(Int32Array::from_iter_values(numbers().map(|_| 1))),
         Arc::new(numbers().map(|n| (n % 5 == 0).then_some(n << 20)).collect::<Int64Array>()),
         ids(numbers().map(|n| metric_id("letter", n, 0, ""))),
+        Arc::new(numbers().map(|n| (n % 3 == 0).then(|| format!("a,b {n}"))).collect::<StringArray>()),
+        Arc::new(numbers().map(|n| (n % 3 == 0).then_some(n % 2 == 0)).collect::<BooleanArray>()),
     ]
 }
 

@@ -80,6 +80,8 @@ pub struct DeadLetters {
     pub lost: LostLetters,
     /// The number of letters so far by error type.
     pub by_type: BTreeMap<ErrorType, u64>,
+    /// The number of partial letters so far, which are no outcomes.
+    pub partial: u64,
     /// The number of letters of records that the source could not make rows of, without letters that still wait in
     /// `hold`.
     pub from_source: u64,
@@ -148,6 +150,7 @@ impl DeadLetters {
             next_report: i64::MIN,
             lost: LostLetters::default(),
             by_type: BTreeMap::new(),
+            partial: 0,
             from_source: 0,
             hold: None,
             transactions: None,
@@ -262,7 +265,10 @@ impl DeadLetters {
 
     /// Counts one letter; without an output, or with `--report all`, also reports it.
     fn note(&mut self, reported: &Reported<'_>) {
-        *self.by_type.entry(reported.error_type).or_default() += 1;
+        match reported.is_partial {
+            true => self.partial += 1,
+            false => *self.by_type.entry(reported.error_type).or_default() += 1,
+        }
         if !self.is_written() || self.run.report == Report::All {
             self.report(reported);
         }
@@ -332,7 +338,7 @@ impl DeadLetters {
     fn report(&mut self, reported: &Reported<'_>) {
         let console = &self.run.console;
         let line = || {
-            let Reported { error_type, message, origin, partition, offset, has_headers } = *reported;
+            let Reported { error_type, message, origin, partition, offset, has_headers, .. } = *reported;
             let position = match (partition, offset) {
                 // A metric has only a name.
                 (_, None) => origin.to_owned(),

@@ -13,6 +13,8 @@ pub(super) struct Reported<'a> {
     /// `None` if the record has a name instead of a position.
     pub(super) offset: Option<i64>,
     pub(super) has_headers: bool,
+    /// Whether the event of the letter has another outcome.
+    pub(super) is_partial: bool,
 }
 
 impl<'a> Reported<'a> {
@@ -25,6 +27,7 @@ impl<'a> Reported<'a> {
             partition: letter.partition,
             offset: has_position.then_some(letter.offset),
             has_headers: letter.headers.is_some(),
+            is_partial: letter.fault.is_partial(),
         }
     }
 }
@@ -65,6 +68,8 @@ impl<'a> Reports<'a> {
             partition: self.partitions.value(row),
             offset: Some(self.offsets[row]),
             has_headers: self.headers.is_valid(row),
+            // Such a letter is the outcome of its row.
+            is_partial: false,
         }
     }
 }

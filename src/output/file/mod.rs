@@ -10,7 +10,7 @@
 //!
 //! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part. `once.rs`
 //! appends the batches of a ledger, each exactly once, with intents (`intent.rs`). `records.rs` finds the ends of
-//! records, and `pack.rs` compresses files by their names.
+//! records, and `pack.rs` compresses files by their names. `in_use.rs` finds files that other stages of a pipe write.
 
 use arrow::buffer::Buffer;
 use evt_core::counts::counted;
@@ -31,6 +31,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod in_use;
 mod intent;
 pub mod once;
 mod pack;
@@ -45,8 +46,12 @@ const TRY_EVERY: Duration = Duration::from_millis(100);
 pub enum Overwrite {
     /// `--overwrite`.
     On,
-    /// The user may give `--overwrite`.
+    /// Neither is given: a file that has rows is left as it is.
     Off,
+    /// Neither is given, and the schema of a pipe tells whether the run continues earlier ones.
+    Undecided,
+    /// `--append`, or the run continues earlier ones: text is appended to.
+    Append,
     /// `--overwrite` does not apply to the output: it would replace another one.
     Unsupported,
 }
@@ -277,10 +282,23 @@ pub fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
     format.appendable && !overwrite && !is_packed(path) || !is_regular(path)
 }
 
+/// Checks that a run which would write all rows again finds no rows in the file, unless another stage is writing it.
+/// Errors: exit status 2 if it does.
+pub fn check_empty(path: &Path) -> Result<()> {
+    let has_rows = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
+    match has_rows && !in_use::is_written_beside(path) {
+        true => Err(Error::usage(format!(
+            "{}: not empty; --append adds the rows of this run to it, --overwrite replaces it",
+            path.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// Whether the file exists and will be replaced. Errors: exit status 2 if it exists and must not be replaced.
 fn is_replaced(path: &Path, overwrite: Overwrite) -> Result<bool> {
     let advice = match overwrite {
-        Overwrite::Off => "--overwrite replaces it",
+        Overwrite::Off | Overwrite::Undecided | Overwrite::Append => "--overwrite replaces it",
         Overwrite::Unsupported => "use another file",
         Overwrite::On => return Ok(path.exists()),
     };

@@ -219,7 +219,8 @@ impl Tool for Args {
 
 impl Args {
     fn spec(&self) -> StageSpec<'_> {
-        StageSpec { formats: LINES, kind: Some(Kind::Alert), ..StageSpec::new(&self.stage) }
+        let continues = self.state.is_some();
+        StageSpec { formats: LINES, kind: Some(Kind::Alert), continues, ..StageSpec::new(&self.stage) }
     }
 
     fn loader(&self, run: &Run) -> Result<RuleLoader> {

@@ -16,7 +16,6 @@ use evt_core::backfill::{
 use evt_core::counts::{Counts, counted};
 use evt_core::error::{Error, Result};
 use evt_core::frame::{self, Control, EndReason};
-use evt_core::kind::dead::{ErrorType, Fault};
 use evt_core::kind::event::{column, instants};
 use evt_core::kind::span::Span;
 use evt_core::kind::{self, Kind};
@@ -164,8 +163,8 @@ impl Correct {
         let mut counts = Counts { filtered: outside, ..Counts::default() };
         if inside.num_rows() > 0 {
             let outcome = self.window.on_batch(&inside, input)?;
-            for (row, message) in &outcome.dead {
-                out.dead(&inside, *row, &Fault::new(ErrorType::AggregationError, message))?;
+            for (row, failed) in &outcome.failed {
+                out.dead(&inside, *row, &failed.fault(self.window.metrics()))?;
             }
             if !self.setup.late.is_empty() {
                 self.setup.late.on_batch(&inside, &outcome)?;

@@ -12,7 +12,7 @@ use evt_core::error::Result;
 use evt_core::frame::Control;
 use evt_core::json::text::write_uuid;
 use evt_core::kind::dead::column::ATTEMPTS;
-use evt_core::kind::dead::{Fault, KeptRows, Rejected};
+use evt_core::kind::dead::{Fault, KeptRows, Rejected, is_partial};
 use evt_core::kind::event::column::EVENT_ID;
 use evt_core::kind::selection_schema;
 use evt_core::op::validate::Validator;
@@ -35,9 +35,11 @@ const BATCHES: u64 = 20;
 /// Maximum number of letters that `--dry-run` remembers; it shows further copies of others as letters of their own.
 const WOULD_REPLAY_MAX: usize = 1 << 20;
 
-/// What is said of letters whose records are not JSON, and of those in a batch of another target.
+/// What is said of letters whose records are not JSON, of partial ones, and of those in a batch of another target.
 const FOREIGN: &str = "not JSON; -f csv --header NAMES, -f syslog, clf, logfmt or regex:PATTERN reads records of the \
     format of the input";
+const PARTIAL: &str = "passed over: other metrics have the event, and would count it twice; evt-backfill with --only and the \
+    metrics that failed (column metrics) corrects these";
 const OF_ANOTHER_TARGET: &str = "to an unfinished batch of another target; a replay to that target finishes it";
 
 /// Repairs letters, validates them and writes them to the target.
@@ -67,6 +69,7 @@ struct Totals {
     done: u64,
     faulty: u64,
     cut: u64,
+    partial: u64,
     claimed: u64,
     left: u64,
 }
@@ -158,7 +161,7 @@ impl Replay {
     /// `--dry-run` writes none.
     fn counts_since(&self, before: Totals) -> Counts {
         let faulty = |totals: Totals| if self.target.is_none() { totals.faulty } else { 0 };
-        let passed = |totals: Totals| totals.cut + totals.claimed + totals.left + faulty(totals);
+        let passed = |totals: Totals| totals.cut + totals.partial + totals.claimed + totals.left + faulty(totals);
         Counts {
             out: self.totals.replayed - before.replayed,
             duplicate: self.totals.done - before.done,
@@ -234,14 +237,14 @@ impl Replay {
         Ok(())
     }
 
-    /// Returns the rows of the letters that are due: whole, and not replayed before.
+    /// Returns the rows of the letters that are due: whole, not partial, and not replayed before.
     fn due(&mut self, batch: &mut Batch<'_>) -> Result<Vec<usize>> {
         let ids: Vec<Id> = (0..batch.letters.num_rows()).map(|row| batch.columns.id(row)).collect();
         let found = match &mut self.ledger {
             Some(ledger) => ledger.states(&ids)?,
             None => vec![LetterState::Due; ids.len()],
         };
-        let mut due = vec![];
+        let (mut due, partial) = (vec![], is_partial(batch.letters));
         for (row, found) in found.into_iter().enumerate() {
             batch.shown[row].outcome = if found == LetterState::Done || self.would_replay.contains(&ids[row]) {
                 self.totals.done += 1;
@@ -249,6 +252,9 @@ impl Replay {
             } else if batch.columns.is_cut(row) {
                 self.totals.cut += 1;
                 "cut"
+            } else if partial.value(row) {
+                self.totals.partial += 1;
+                "partial"
             } else {
                 due.push(row);
                 "replay"
@@ -368,9 +374,10 @@ impl Replay {
 
     /// Reports the letters by outcome at the end.
     fn conclude(&self, out: &mut dyn Collector) {
-        let Totals { replayed, done, faulty, cut, claimed, left, .. } = self.totals;
-        let detail =
-            json!({"replayed": replayed, "done": done, "faulty": faulty, "cut": cut, "claimed": claimed, "left": left});
+        let Totals { replayed, done, faulty, cut, partial, claimed, left } = self.totals;
+        let detail = json!({
+            "replayed": replayed, "done": done, "faulty": faulty, "cut": cut, "partial": partial, "claimed": claimed, "left": left
+        });
         out.detail("letters", detail);
         let outcome = match &self.target {
             Some(target) if target.is_once() => format!("{replayed} replayed to {}, each once", target.shown),
@@ -383,6 +390,7 @@ impl Replay {
             (self.repair.foreign(), is, FOREIGN),
             (claimed, ["belongs", "belong"], OF_ANOTHER_TARGET),
             (left, was, "not tried, because the run was stopped"),
+            (partial, was, PARTIAL),
         ];
         let shown = |(count, verbs, what): (u64, [&str; 2], &str)| {
             (count > 0).then(|| format!("{} {what}", counted_letters(count, verbs)))
@@ -394,7 +402,7 @@ impl Replay {
             format!("letters: {outcome}; {} replayed before, {} still faulty", counted(done, was), counted(faulty, is));
         let reasons = [
             (faulty, is, "still faulty"),
-            (cut, was, "passed over"),
+            (cut + partial, was, "passed over"),
             (claimed, is, "in a batch of another target"),
             (would_change, is, "not replayed yet"),
         ];

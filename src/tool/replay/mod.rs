@@ -161,7 +161,7 @@ fn check(args: &Args, run: &Rc<Run>, findings: &mut CheckReport) {
 }
 
 fn spec(stage: &StageArgs) -> StageSpec<'_> {
-    StageSpec { formats: LINES, kind: Some(Kind::Event), ..StageSpec::new(stage) }
+    StageSpec { formats: LINES, kind: Some(Kind::Event), continues: true, ..StageSpec::new(stage) }
 }
 
 /// Returns the flags of the stage that reads the letters. Errors: exit status 2 for flags that do not apply.

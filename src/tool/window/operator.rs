@@ -11,7 +11,6 @@ use evt_core::counts::{Counts, counted};
 use evt_core::error::{Error, Result};
 use evt_core::expr::rounded_integers;
 use evt_core::frame::{self, Control, EndReason, Progress};
-use evt_core::kind::dead::{ErrorType, Fault};
 use evt_core::op::state_storage::StateStorage;
 use evt_core::op::window::watermark::{ContinuedInput, LastPartition, OutOfOrderness};
 use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
@@ -31,7 +30,7 @@ pub(super) struct Windows {
     pub(super) stall: StallMonitor,
     pub(super) late: Late,
     pub(super) results: Results,
-    /// Rows that were not dead.
+    /// All rows.
     pub(super) seen: u64,
     pub(super) at_end: Option<AtEnd>,
     pub(super) bound: OutOfOrderness,
@@ -52,15 +51,15 @@ impl Operator for Windows {
             ));
         }
         let outcome = self.window.on_batch(&batch, from.input)?;
-        for (row, message) in &outcome.dead {
-            out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
+        for (row, failed) in &outcome.failed {
+            out.dead(&batch, *row, &failed.fault(self.window.metrics()))?;
         }
         if !outcome.late.is_empty() {
             let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();
             self.late.take(&batch, &outcome, &names, out)?;
         }
         let taken = batch.num_rows() as u64;
-        self.seen += taken - outcome.dead.len() as u64;
+        self.seen += taken;
         self.stall.observe(self.window.watermark(), out.elapsed());
         self.work(out)?;
         let BatchOutcome { counted, late_rows, filtered, .. } = outcome;
@@ -234,10 +233,11 @@ impl Windows {
         let mut named = serde_json::Map::new();
         for (metric, counts) in self.window.metrics().iter().zip(self.window.counts()) {
             let (name, seen) = (&metric.name, self.seen);
-            let MetricCounts { counted, late, filtered, half_late, .. } = counts;
-            if seen != counted + late + filtered || half_late > counted {
+            let MetricCounts { counted, late, filtered, failed, half_late, .. } = counts;
+            if seen != counted + late + filtered + failed || half_late > counted {
                 return Err(Error::broken(format!(
-                    "law of counts: {name}: {seen} seen, {counted} counted, {late} late, {filtered} filtered, {half_late} half late"
+                    "law of counts: {name}: {seen} seen, {counted} counted, {late} late, {filtered} filtered, {failed} failed, \
+                     {half_late} half late"
                 )));
             }
             // Counts always serialize.

@@ -110,6 +110,8 @@ struct EventRows<'a> {
     stream_times: &'a [i64],
     /// The rows that pass the filter.
     passed: Option<BooleanArray>,
+    /// The rows for which an expression of the metric failed, ascending.
+    failed: Vec<usize>,
     names: Vec<&'a str>,
     dimensions: Vec<ArrayRef>,
 }
@@ -122,13 +124,22 @@ impl<'a> EventRows<'a> {
             event_times: instants(batch, column::EVENT_TIME),
             stream_times: instants(batch, column::STREAM_TIME),
             passed: passed.map(|array| array.as_boolean().clone()),
+            failed: vec![],
             names: metric.by.iter().map(|by| by.name.as_str()).collect(),
             dimensions: dimensions.collect::<Result<_>>()?,
         })
     }
 
+    /// Leaves out the rows for which an expression of metric number `metric` failed.
+    fn without_failed(mut self, outcome: &BatchOutcome, metric: usize) -> Self {
+        let of_metric = outcome.failed.iter().filter(|(_, failed)| failed.metrics.contains(&(metric as u32)));
+        self.failed = of_metric.map(|(row, _)| *row).collect();
+        self
+    }
+
     fn passes(&self, row: usize) -> bool {
-        self.passed.as_ref().is_none_or(|passed| passed.is_valid(row) && passed.value(row))
+        let has_failed = !self.failed.is_empty() && self.failed.binary_search(&row).is_ok();
+        !has_failed && self.passed.as_ref().is_none_or(|passed| passed.is_valid(row) && passed.value(row))
     }
 
     /// Returns the dimensions of a row as canonical JSON.
@@ -294,14 +305,18 @@ impl LateCells {
     /// Adds the rows of a batch of events to the cells; `outcome` has the outcomes of the rows by the rule of the live
     /// run.
     pub fn on_batch(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
-        let mut keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
-        outcome.dead.keys().for_each(|row| keep[*row] = false);
+        let keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
         if keep.contains(&true) {
-            let batch = filter_record_batch(batch, &BooleanArray::from(keep))?;
+            // Failed rows are known by their indexes in the whole batch.
+            let batch = match outcome.failed.is_empty() {
+                true => filter_record_batch(batch, &BooleanArray::from(keep))?,
+                false => batch.clone(),
+            };
             let leaves = LeafBatch::read(&self.leaves, &batch)?;
             for cells in self.cells.iter_mut().filter(|cells| !cells.cells.is_empty()) {
                 let metric = &self.metrics[cells.metric];
-                cells.count(&EventRows::new(metric, &batch, &leaves)?, self.out_of_orderness);
+                let rows = EventRows::new(metric, &batch, &leaves)?.without_failed(outcome, cells.metric);
+                cells.count(&rows, self.out_of_orderness);
                 cells.slots.flush(&arguments(metric, &leaves)?);
             }
         }
@@ -314,17 +329,15 @@ impl LateCells {
     /// Adds the rows of a batch to the sessions of named keys.
     fn count_sessions(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
-        let mut is_dead = vec![false; batch.num_rows()];
-        outcome.dead.keys().for_each(|row| is_dead[*row] = true);
         for SessionKeys { metric: at, keys, .. } in self.sessions.iter_mut().filter(|session| !session.keys.is_empty())
         {
             let metric = &self.metrics[*at];
-            let read = EventRows::new(metric, batch, &leaves)?;
+            let read = EventRows::new(metric, batch, &leaves)?.without_failed(outcome, *at);
             let mut is_late = vec![false; batch.num_rows()];
             let of_metric = outcome.late.iter().filter(|late| late.metric as usize == *at && !late.half);
             of_metric.for_each(|late| is_late[late.row as usize] = true);
             let mut rows = vec![];
-            for row in (0..batch.num_rows()).filter(|row| !is_dead[*row] && read.passes(*row)) {
+            for row in (0..batch.num_rows()).filter(|row| read.passes(*row)) {
                 let (time, stream_time) = (read.event_times[row], read.stream_times[row]);
                 let found = SessionRow { row: row as u32, time, stream_time, is_late: is_late[row] };
                 let dimensions = read.dimensions(row);

@@ -2,13 +2,15 @@
 
 use super::field::{dictionary_type, id, instant, optional, text};
 use super::headers::{self, Headers};
+use super::values::truth;
 use crate::error::{Error, Result};
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field};
 
 /// Columns of a dead letter, in order.
-pub const COLUMNS: [&str; 15] = [
+pub const COLUMNS: [&str; 17] = [
     "original_payload",
     "original_key",
     "headers",
@@ -24,12 +26,16 @@ pub const COLUMNS: [&str; 15] = [
     "attempts",
     "original_length",
     "letter_id",
+    "metrics",
+    "partial",
 ];
 
 /// Columns of a dead letter before evt kept the length of a truncated payload.
 pub const BEFORE_LENGTHS: &[&str] = COLUMNS.split_at(column::ORIGINAL_LENGTH).0;
 /// Columns of a dead letter before it had an id.
 pub const BEFORE_IDS: &[&str] = COLUMNS.split_at(column::LETTER_ID).0;
+/// Columns of a dead letter when an event that failed for one metric was counted by none.
+pub const BEFORE_METRICS: &[&str] = COLUMNS.split_at(column::METRICS).0;
 
 /// Index of each column in [`COLUMNS`].
 #[allow(missing_docs, reason = "each is the index of the column of its name")]
@@ -49,6 +55,8 @@ pub mod column {
     pub const ATTEMPTS: usize = 12;
     pub const ORIGINAL_LENGTH: usize = 13;
     pub const LETTER_ID: usize = 14;
+    pub const METRICS: usize = 15;
+    pub const PARTIAL: usize = 16;
 }
 
 /// The type of a record's fault.
@@ -122,6 +130,17 @@ pub struct Fault {
     pub proposal: Option<TimeProposal>,
     /// The probable cause, if all records of the input have the fault.
     pub suspect: Option<Suspect>,
+    /// The metrics for which the event failed, if the fault is one of metrics.
+    pub metrics: Option<FailedMetrics>,
+}
+
+/// The metrics for which an event failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedMetrics {
+    /// Their names, with commas between them.
+    pub names: String,
+    /// Whether the event has another outcome: another metric counted it, or found it late. Its letter is partial then.
+    pub is_partial: bool,
 }
 
 /// The probable cause of a fault that all records of an input have. The message of the fault does not name it.
@@ -147,7 +166,14 @@ impl Fault {
     /// Creates a fault with a message.
     #[cold]
     pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
-        Self { error_type, message: message.into(), original_length: None, proposal: None, suspect: None }
+        Self {
+            error_type,
+            message: message.into(),
+            original_length: None,
+            proposal: None,
+            suspect: None,
+            metrics: None,
+        }
     }
 
     /// Creates the fault of a row that an output cannot hold.
@@ -166,6 +192,17 @@ impl Fault {
     #[must_use]
     pub fn of_input(self, suspect: Suspect) -> Self {
         Self { suspect: Some(suspect), ..self }
+    }
+
+    /// Returns the fault of an event that failed for metrics.
+    #[must_use]
+    pub fn of_metrics(self, metrics: FailedMetrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    /// Whether the event has another outcome, because it failed for some metrics only.
+    pub fn is_partial(&self) -> bool {
+        self.metrics.as_ref().is_some_and(|metrics| metrics.is_partial)
     }
 
     /// Returns the fault of a record of `length` bytes of which only the beginning was kept.
@@ -234,6 +271,14 @@ impl KeptRows {
     }
 }
 
+/// Returns for each letter of a batch whether it is partial: its event has another outcome, so it is no outcome itself.
+pub fn is_partial(letters: &RecordBatch) -> BooleanBuffer {
+    match letters.column_by_name(COLUMNS[column::PARTIAL]).and_then(|partial| partial.as_boolean_opt()) {
+        Some(partial) => truth(partial),
+        None => BooleanBuffer::new_unset(letters.num_rows()),
+    }
+}
+
 /// Returns the rows of `batch` without the rejected ones.
 pub fn without(batch: &RecordBatch, rejected: &[Rejected]) -> Result<RecordBatch> {
     if rejected.is_empty() {
@@ -284,6 +329,8 @@ pub(super) fn fields() -> Vec<Field> {
         Field::new("attempts", DataType::Int32, false),
         optional(Field::new("original_length", DataType::Int64, false)),
         optional(id("letter_id")),
+        optional(text("metrics")),
+        Field::new("partial", DataType::Boolean, true),
     ]
 }
 

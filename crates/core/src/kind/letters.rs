@@ -7,9 +7,9 @@ use super::older;
 use super::record_id::made_id;
 use crate::error::Result;
 use arrow::array::{
-    Array, ArrayAccessor, ArrayRef, AsArray, BinaryArray, BinaryBuilder, DictionaryArray, FixedSizeBinaryArray,
-    FixedSizeBinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
-    StringDictionaryBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, new_null_array,
+    Array, ArrayAccessor, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanBuilder, DictionaryArray,
+    FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringArray,
+    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::datatypes::{Int32Type, Int64Type};
 use std::sync::Arc;
@@ -101,6 +101,8 @@ pub struct Builder {
     attempts: Int32Builder,
     original_length: Int64Builder,
     letter_id: FixedSizeBinaryBuilder,
+    metrics: StringBuilder,
+    partial: BooleanBuilder,
     bytes: usize,
 }
 
@@ -131,6 +133,8 @@ impl Builder {
             attempts: Int32Builder::new(),
             original_length: Int64Builder::new(),
             letter_id: FixedSizeBinaryBuilder::new(16),
+            metrics: StringBuilder::new(),
+            partial: BooleanBuilder::new(),
             bytes: 0,
         }
     }
@@ -153,6 +157,9 @@ impl Builder {
         self.attempts.append_value(1);
         let length = letter.fault.original_length.map(|length| i64::try_from(length).unwrap_or(i64::MAX));
         self.original_length.append_option(length);
+        let metrics = letter.fault.metrics.as_ref();
+        self.metrics.append_option(metrics.map(|metrics| metrics.names.as_str()));
+        self.partial.append_option(metrics.map(|metrics| metrics.is_partial));
         let Letter { origin, partition, offset, payload, .. } = *letter;
         self.letter_id.append_value(made_id(origin, partition, offset, payload))?;
         Ok(())
@@ -213,6 +220,8 @@ impl Builder {
             Arc::new(self.attempts.finish()),
             Arc::new(self.original_length.finish()),
             Arc::new(self.letter_id.finish()),
+            Arc::new(self.metrics.finish()),
+            Arc::new(self.partial.finish()),
         ];
         Ok(RecordBatch::try_new(Kind::Dead.schema(), columns)?)
     }
@@ -265,7 +274,7 @@ mod tests {
         let ids = |letters: &RecordBatch| letters.column(column::LETTER_ID).as_fixed_size_binary().clone();
         assert_eq!(ids(&written).value(2), made_id("o", "0", 1, b"yy"));
         assert_ne!(ids(&written).value(0), ids(&written).value(1));
-        for known in [column::ORIGINAL_LENGTH, column::LETTER_ID] {
+        for known in [column::ORIGINAL_LENGTH, column::LETTER_ID, column::METRICS] {
             let older = written.project(&Vec::from_iter(0..known)).unwrap();
             assert_eq!(completed(older).unwrap(), written);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Returns the columns of each older version of a kind.
 fn older_columns(kind: Kind) -> &'static [&'static [&'static str]] {
     match kind {
-        Kind::Dead => &[dead::BEFORE_LENGTHS, dead::BEFORE_IDS],
+        Kind::Dead => &[dead::BEFORE_LENGTHS, dead::BEFORE_IDS, dead::BEFORE_METRICS],
         Kind::Alert => &[&alert::OLDER_COLUMNS],
         Kind::Event | Kind::Metric | Kind::Late => &[],
     }

@@ -3,10 +3,12 @@
 use super::field::dictionary_type;
 use crate::error::Result;
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, DictionaryArray, FixedSizeBinaryBuilder, Float64Builder,
-    Int32Array, Int32Builder, Int64Builder, ListBuilder, MapBuilder, StringArray, StringBuilder,
-    StringDictionaryBuilder, TimestampMicrosecondBuilder, make_array, make_builder, new_null_array,
+    Array, ArrayBuilder, ArrayRef, BinaryBuilder, BooleanArray, BooleanBuilder, DictionaryArray,
+    FixedSizeBinaryBuilder, Float64Builder, Int32Array, Int32Builder, Int64Builder, ListBuilder, MapBuilder,
+    StringArray, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder, make_array, make_builder,
+    new_null_array,
 };
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Field, Int32Type};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -125,4 +127,11 @@ pub fn blank(field: &Field, rows: usize) -> Result<ArrayRef> {
         return Ok(nulls);
     }
     Ok(make_array(nulls.to_data().into_builder().nulls(None).build()?))
+}
+/// Returns the rows in which a value is true, not NULL.
+pub fn truth(array: &BooleanArray) -> BooleanBuffer {
+    match array.nulls() {
+        None => array.values().clone(),
+        Some(nulls) => array.values() & nulls.inner(),
+    }
 }

@@ -119,7 +119,9 @@ pub fn letters(
         let of_row = [ErrorType::AggregationError.name(), ErrorType::SinkError.name()];
         error_type.is_none_or(|error_type| !of_row.contains(&error_type))
     };
-    for row in 0..batch.num_rows() {
+    // The event of a partial letter has another outcome, and explains no missing record.
+    let partial = dead::is_partial(batch);
+    for row in (0..batch.num_rows()).filter(|row| !partial.value(*row)) {
         let arrival = arrived.filter(|column| column.is_valid(row)).map(|column| column.value(row));
         let position = RowPosition { partition: partitions.index(row, names), offset: offsets.value(row) };
         each(RowFacts {

@@ -169,7 +169,8 @@ pub fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<Write
             ON CONFLICT ({key}) DO UPDATE SET
                 error_type = excluded.error_type, error_message = excluded.error_message,
                 failed_at = excluded.failed_at, producer_host = excluded.producer_host, attempts = excluded.attempts,
-                original_length = excluded.original_length, letter_id = excluded.letter_id
+                original_length = excluded.original_length, letter_id = excluded.letter_id,
+                metrics = excluded.metrics, partial = excluded.partial
             WHERE old.attempts < excluded.attempts
             RETURNING xmax = 0"
         )

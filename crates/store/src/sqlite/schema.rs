@@ -209,6 +209,8 @@ CREATE TABLE pipeline_checkpoints (
     PRIMARY KEY (consumer_group, topic, "partition")
 ) WITHOUT ROWID;
 "#,
+    // NULL in older rows.
+    "ALTER TABLE dead_letters ADD COLUMN metrics TEXT; ALTER TABLE dead_letters ADD COLUMN partial INTEGER;",
 ];
 
 /// The first version in which alerts have an id.

@@ -32,8 +32,8 @@ fn insert_sql(kind: Kind, names: &[&str], is_unique: bool) -> String {
 /// Updates a letter whose replay failed again. The parameters are those of the insert.
 const UPDATE_LETTER: &str = r#"
 UPDATE dead_letters SET error_type = ?5, error_message = ?6, failed_at = ?11, producer_host = ?12, attempts = ?13,
-    original_length = ?14, letter_id = ?15
-WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?16 AND attempts < ?13
+    original_length = ?14, letter_id = ?15, metrics = ?16, partial = ?17
+WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?18 AND attempts < ?13
 "#;
 
 /// Inserts the rows whose key is not stored, and counts their outcomes. An event that is stored with other content is a

@@ -40,7 +40,7 @@ pub use self::firing::Emitter;
 use self::firing::WatermarkFiring;
 use self::group::GroupState;
 use self::metric::{Emit, Metric};
-pub use self::outcome::{BatchOutcome, LateRow};
+pub use self::outcome::{BatchOutcome, FailedRow, FailedRows, LateRow};
 pub use self::running::MetricCounts;
 use self::running::{Bounds, MetricView, MetricWindows, RunningMetric, TimeBounds};
 use self::spill::{GroupFiles, Members};
@@ -51,6 +51,7 @@ use crate::frame::Progress;
 use crate::kind::event::{column, instants};
 #[cfg(test)]
 use crate::kind::metric::Row;
+use crate::kind::values::truth;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state_storage::{StateSize, StateStorage};
 use crate::time::format_duration;
@@ -281,11 +282,9 @@ impl Window {
     /// Adds a batch of events from input number `input`; returns the outcome of each row.
     pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<BatchOutcome> {
         let leaves = LeafBatch::read(&self.options.leaves, batch)?;
-        let views = self.views(batch, &leaves)?;
-        let dead = self.wrong(&views, &leaves);
+        let mut views = self.views(batch, &leaves)?;
         let mut outcome = BatchOutcome { is_counted: vec![false; batch.num_rows()], ..BatchOutcome::default() };
-        let mut is_dead = vec![false; batch.num_rows()];
-        dead.keys().for_each(|row| is_dead[*row] = true);
+        outcome.failed = self.failed(&mut views, &leaves);
         let bounds = Bounds {
             out_of_orderness: match self.options.watermark {
                 watermark::Options { explicit: true, .. } => 0,
@@ -294,7 +293,6 @@ impl Window {
             closed: self.fired,
             fired: self.fired_bound(),
             extent: TimeBounds::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
-            living: (!dead.is_empty()).then(|| is_dead.iter().map(|dead| !dead).collect()),
         };
         for at in 0..self.groups.len() {
             let Group { metrics, state } = &mut self.groups[at];
@@ -307,8 +305,7 @@ impl Window {
                 bounded.state.push(views, &bounds, &mut bounded.files, &mut outcome)?;
             }
         }
-        outcome.dead = dead;
-        outcome.finish(&is_dead);
+        outcome.finish();
         self.watermark.on_batch(batch, input)?;
         Ok(outcome)
     }
@@ -326,29 +323,38 @@ impl Window {
         for (index, metric) in (0..).zip(&self.options.metrics) {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
             let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
-            let passed = passed.map(|array| running::truth(array.as_boolean()));
+            let passed = passed.map(|array| truth(array.as_boolean()));
             views.push(MetricView {
                 metric: index,
                 event_times: instants(batch, column::EVENT_TIME),
                 stream_times: instants(batch, column::STREAM_TIME),
                 passed,
+                living: None,
                 args,
             });
         }
         Ok(views)
     }
 
-    /// Returns the rows in which a leaf had the wrong type: a leaf of a `where` in any row, a leaf of an argument only
-    /// in rows that pass the `where`.
-    fn wrong(&self, views: &[MetricView<'_>], leaves: &LeafBatch) -> WrongRows {
-        let mut rows = WrongRows::new();
+    /// Returns the rows for which expressions failed, and removes these from the views of the metrics that have the
+    /// expressions. A value of the wrong type fails in a `where` in any row, in another expression only in rows that
+    /// pass the `where`.
+    fn failed(&self, views: &mut [MetricView<'_>], leaves: &LeafBatch) -> FailedRows {
+        let mut failed = FailedRows::new();
         for (metric, view) in self.options.metrics.iter().zip(views) {
+            let mut wrong = WrongRows::new();
             let rest = metric.by.iter().map(|by| &by.expr).chain(metric.call.args());
             for found in wrong_of(metric.filter.as_ref(), rest, leaves, |row| view.passes(row)) {
-                found.note(&mut rows, |found| format!("{}: {}", metric.name, found.advice()));
+                found.note(&mut wrong, |found| format!("{}: {}", metric.name, found.advice()));
+            }
+            let living = || (0..view.event_times.len()).map(|row| !wrong.contains_key(&row)).collect();
+            view.living = (!wrong.is_empty()).then(living);
+            for (row, message) in wrong {
+                let found = failed.entry(row).or_insert_with(|| FailedRow { message, ..FailedRow::default() });
+                found.metrics.push(view.metric);
             }
         }
-        rows
+        failed
     }
 
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state

@@ -7,7 +7,7 @@ use super::shape::session::{SessionRule, Sessions};
 use super::shape::slice::{Placement, Slices, WindowSpec};
 use super::shape::spilled::SpilledWindows;
 use super::slots::Slots;
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::array::ArrayRef;
 use arrow::buffer::BooleanBuffer;
 
 /// Counts of the rows of one metric, by outcome.
@@ -19,6 +19,8 @@ pub struct MetricCounts {
     pub late: u64,
     /// Rows that its `where` rejected or that are in no window.
     pub filtered: u64,
+    /// Rows for which one of its expressions failed.
+    pub failed: u64,
     /// Of the counted, those too late for some of their windows.
     pub half_late: u64,
     /// Rows late only because a partition was idle or new.
@@ -31,10 +33,14 @@ pub struct MetricCounts {
 }
 
 impl MetricCounts {
-    /// Describes the rows that a metric left out; late ones only if there are several metrics (`with_late`).
+    /// Describes the rows that a metric left out; late and failed ones only if there are several metrics
+    /// (`with_late`).
     pub fn note(&self, name: &str, with_late: bool) -> Option<String> {
-        let Self { late, half_late, partial, .. } = *self;
+        let Self { late, half_late, failed, partial, .. } = *self;
         let mut parts = vec![];
+        if failed > 0 && with_late {
+            parts.push(format!("{failed} failed"));
+        }
         if late > 0 && with_late {
             parts.push(format!("{late} late"));
         }
@@ -122,6 +128,8 @@ pub(crate) struct MetricView<'a> {
     pub(crate) stream_times: &'a [i64],
     /// The rows that pass its `where`; `None` if there is no `where`.
     pub(crate) passed: Option<BooleanBuffer>,
+    /// The rows for which no expression of the metric failed; `None` if none failed for any row.
+    pub(crate) living: Option<BooleanBuffer>,
     pub(crate) args: Vec<ArrayRef>,
 }
 
@@ -133,8 +141,6 @@ pub(crate) struct Bounds {
     pub(crate) closed: Option<i64>,
     /// The watermark up to which windows have fired; `None` if a window fires when its state is dropped.
     pub(crate) fired: Option<i64>,
-    /// The rows that are not dead; `None` if no row is dead.
-    pub(crate) living: Option<BooleanBuffer>,
     /// Least and greatest event time, and greatest stream time, of all rows.
     pub(crate) extent: TimeBounds,
 }
@@ -169,14 +175,6 @@ impl TimeBounds {
             greatest: event_times.iter().copied().max().unwrap_or(i64::MIN),
             stream: stream_times.iter().copied().max().unwrap_or(i64::MIN),
         }
-    }
-}
-
-/// Returns the rows in which the value is true, not NULL.
-pub(crate) fn truth(array: &BooleanArray) -> BooleanBuffer {
-    match array.nulls() {
-        None => array.values().clone(),
-        Some(nulls) => array.values() & nulls.inner(),
     }
 }
 
@@ -244,13 +242,14 @@ impl RunningMetric {
             MetricWindows::Spilled(spilled) => spilled.begin(rows),
             _ => self.slots.reserve(rows),
         }
-        let asked = match (&view.passed, &bounds.living) {
+        let asked = match (&view.passed, &view.living) {
             (None, None) => None,
             (Some(passed), None) => Some(passed.clone()),
             (None, Some(living)) => Some(living.clone()),
             (Some(passed), Some(living)) => Some(passed & living),
         };
-        let living = bounds.living.as_ref().map_or(rows, BooleanBuffer::count_set_bits);
+        let living = view.living.as_ref().map_or(rows, BooleanBuffer::count_set_bits);
+        self.counts.failed += (rows - living) as u64;
         match &asked {
             None if self.together(bounds, group, outcome) => {}
             None => self.rows(0..rows, view, bounds, group, outcome),

@@ -130,7 +130,7 @@ pub(super) fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize]
             assert_eq!(saved, window.snapshot(), "what is restored saves the same");
         }
         let outcome = window.on_batch(&batch(&events[start..end], &times[start..end]), 0).unwrap();
-        assert!(outcome.dead.is_empty());
+        assert!(outcome.failed.is_empty());
         outcomes.late.extend(outcome.late.iter().map(|l| (start + l.row as usize, l.metric as usize, l.half)));
         let seen = outcome.counted + outcome.late_rows + outcome.filtered;
         assert_eq!(seen, (end - start) as u64, "one outcome each");
@@ -348,7 +348,7 @@ fn nothing_fires_before_every_partition_is_known_and_has_begun() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_dead_for_all_metrics_and_only_where_it_is_asked() {
+fn a_value_of_the_wrong_type_fails_for_the_metric_that_reads_it_and_only_where_it_is_asked() {
     let toml =
         "[[metric]]\nname='all'\nsize='1m'\n[[metric]]\nname='some'\nsize='1m'\naggregate='sum(k)'\nwhere='v > 5'";
     let mut window = Window::new(options(toml, 0, Emit::Panes));
@@ -360,9 +360,13 @@ fn a_value_of_the_wrong_type_is_dead_for_all_metrics_and_only_where_it_is_asked(
     columns[column::PROPERTIES] = Arc::new(StringArray::from(texts));
     rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
     let outcome = window.on_batch(&rows, 0).unwrap();
-    assert_eq!(outcome.dead.keys().collect::<Vec<_>>(), [&0, &2]);
-    assert!(outcome.dead[&2].contains("v: expected a number, found \"n/a\""), "{:?}", outcome.dead);
-    assert_eq!((window.counts()[0].counted, window.counts()[1].filtered), (1, 1));
+    assert_eq!(outcome.failed.keys().collect::<Vec<_>>(), [&0, &2]);
+    assert!(outcome.failed[&2].message.contains("v: expected a number, found \"n/a\""), "{:?}", outcome.failed);
+    assert!(outcome.failed.values().all(|failed| failed.metrics == [1] && failed.is_partial), "{:?}", outcome.failed);
+    assert_eq!((outcome.counted, outcome.dead, outcome.filtered), (3, 0, 0));
+    let counts = window.counts();
+    assert_eq!((counts[0].counted, counts[0].failed), (3, 0));
+    assert_eq!((counts[1].counted, counts[1].filtered, counts[1].failed), (0, 1, 2));
 }
 
 #[test]

@@ -8,11 +8,12 @@
 //! also takes rows that are in no log yet; some of these may be late.
 
 use crate::error::{Error, Result};
+use crate::kind::values::truth;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::firing::Shard;
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
-use crate::op::window::running::{Bounds, MetricView, TimeBounds, truth};
+use crate::op::window::running::{Bounds, MetricView, TimeBounds};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::take;
@@ -156,13 +157,13 @@ impl RowLayout {
         let instants = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
         let (event_times, stream_times) = (instants(TIME), instants(BOUND));
         let extent = TimeBounds::new(event_times, stream_times);
-        let bounds = Bounds { out_of_orderness: 0, closed: None, fired, living: None, extent };
+        let bounds = Bounds { out_of_orderness: 0, closed: None, fired, extent };
         let mut outcome = BatchOutcome { is_counted: vec![false; rows.num_rows()], ..BatchOutcome::default() };
         for (member, running) in running.iter_mut().enumerate() {
             let Some(MetricColumnIndexes { mask, args }) = &self.metrics[member] else { continue };
             let passed = mask.map(|column| truth(rows.column(column).as_boolean()));
             let args = args.iter().map(|column| rows.column(*column).clone()).collect();
-            let view = MetricView { metric: member as u32, event_times, stream_times, passed, args };
+            let view = MetricView { metric: member as u32, event_times, stream_times, passed, living: None, args };
             running.add(&view, &bounds, group, &mut outcome);
         }
         group.keys.sweep();
