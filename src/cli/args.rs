@@ -390,13 +390,13 @@ pub struct MapArgs {
     /// Set COLUMN to TEXT in each event (repeatable)
     #[arg(long, value_name = "COLUMN=TEXT", value_parser = parse_pair)]
     pub set: Vec<(String, String)>,
-    /// Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival
-    /// (arrival)
+    /// Take the event time from a column or path, the first of several (comma-separated) with a value, an expression
+    /// (=EXPR), or the arrival (arrival)
     #[arg(long, value_name = "FIELD")]
     pub time: Option<String>,
-    /// Read numeric times in this unit: s ms us ns d
+    /// Read numeric times in this unit: s ms us ns d, or that of the first four which is from 1980 to 2100 [default: auto]
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
-    pub time_unit: Option<TimeUnit>,
+    pub time_unit: Option<NamedUnit>,
     /// Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]
     #[arg(long, value_name = "STRFTIME", value_parser = parse_strftime)]
     pub time_format: Option<String>,
@@ -491,17 +491,16 @@ impl MapArgs {
 
     /// Returns the mapping options of these flags.
     pub fn options(&self, provenance: Provenance) -> Result<mapping::Options> {
-        let when = When { unit: self.time_unit, format: self.time_format.clone(), zone: self.zone()? };
-        when.check()?;
-        let time = match self.time.as_deref() {
-            None => TimeFrom::Default,
-            Some("arrival") => TimeFrom::Arrival,
-            Some(field) => TimeFrom::Field(field.to_owned()),
+        let when = When {
+            unit: self.time_unit.and_then(|NamedUnit(unit)| unit),
+            format: self.time_format.clone(),
+            zone: self.zone()?,
         };
+        when.check()?;
         Ok(mapping::Options {
             fields: self.field.clone(),
             sets: self.set.clone(),
-            time,
+            time: self.time.as_deref().map_or(Ok(TimeFrom::Default), TimeFrom::parse)?,
             when,
             plain: self.plain,
             hash_ids: self.hash_ids,
@@ -579,6 +578,15 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn parse_unit(text: &str) -> Result<TimeUnit, String> {
-    TimeUnit::from_name(text).ok_or_else(|| "expected one of s ms us ns d".to_owned())
+/// `--time-unit`; `None` is auto.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedUnit(Option<TimeUnit>);
+
+fn parse_unit(text: &str) -> Result<NamedUnit, String> {
+    match text {
+        "auto" => Ok(NamedUnit(None)),
+        _ => TimeUnit::from_name(text)
+            .map(|unit| NamedUnit(Some(unit)))
+            .ok_or_else(|| "expected one of auto s ms us ns d".to_owned()),
+    }
 }

@@ -14,6 +14,7 @@
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use bounded::KnownEnd;
 use evt_core::counts::{Counts, DoneRecords};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::frame::{Control, End, EndReason, WATERMARK_KEY};
@@ -125,6 +126,9 @@ impl Source {
             failure: None,
             end: InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 },
         };
+        if source.opener.known_end == KnownEnd::All && !source.needs.keeps_state {
+            source.emitter.seek_time();
+        }
         source.opener.known_end.limit(range, source.emitter.stamp_mut());
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.opener.announce(inputs, &mut source.emitter)?;

@@ -174,6 +174,7 @@ mod tidy;
 mod time;
 mod units;
 mod unreadable;
+mod usual_times;
 mod verdicts;
 mod view;
 mod view_rows;

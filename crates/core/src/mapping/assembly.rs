@@ -202,6 +202,13 @@ impl<'a> Assembly<'a, '_, '_> {
                 replaced.event_time = unused;
                 return Ok(self.record.now);
             }
+            (TimeFrom::Expr(text), _) => {
+                let found = plan
+                    .expr
+                    .as_ref()
+                    .map(|expr| expr.read(self.record.text, &plan.options.when, &mut self.out.parsers[0]));
+                found.transpose()?.flatten().ok_or_else(|| self.no_time(text))?
+            }
             (TimeFrom::Field(_), Path::Column(column::EVENT_TIME)) => return self.timed(column::EVENT_TIME),
             (TimeFrom::Field(_), Path::Column(index)) => {
                 let known = match *index {

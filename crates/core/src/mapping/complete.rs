@@ -4,7 +4,7 @@
 //! rows.
 
 use super::mapper::{Mapped, Mapper};
-use super::options::{Options, ReadColumns, RecordParts};
+use super::options::{Options, ReadColumns, RecordParts, TimeFrom};
 use super::partitions::PartitionTable;
 use super::record::{FutureVerdict, Record, RecordMeta};
 use crate::error::{Error, Result};
@@ -24,6 +24,8 @@ impl RowCompleter {
     /// Creates a completer of rows that are mapped with these options. Errors: exit status 2, as [`Mapper::new`].
     pub fn new(options: &Options) -> Result<Self> {
         let mapper = Mapper::new(Options {
+            // The time of a row is known; it may be that of a field that the first record has shown.
+            time: if options.time == TimeFrom::Default { TimeFrom::Untimed } else { options.time.clone() },
             max_future: None,
             parts: RecordParts::None,
             reads: ReadColumns::default(),

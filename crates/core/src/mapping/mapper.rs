@@ -10,6 +10,7 @@ use super::partitions::{NAMED, PartitionIndex};
 use super::path::{Path, alternatives};
 use super::plan::{CopiedColumn, MapperState, NamedPath, Plan, SetColumn, Stamps, Unmapped};
 use super::record::Record;
+use super::when::{TimeExpr, When};
 use crate::error::Result;
 use crate::kind::dead::Fault;
 use crate::kind::event::{PROVENANCE_BITS, STAMP_BITS, column};
@@ -85,6 +86,18 @@ impl FilledColumns {
     }
 }
 
+/// Returns the fields of the event time, of which the first one with a value is used.
+fn times_of(options: &Options) -> Vec<NamedPath> {
+    let path_of = if options.plain { Path::property } else { Path::new };
+    match &options.time {
+        TimeFrom::Field(text) => {
+            let named = |name: &str| NamedPath { name: name.to_owned(), path: path_of(name) };
+            alternatives(text).into_iter().map(named).collect()
+        }
+        _ => vec![NamedPath { name: String::new(), path: Path::Column(column::SERVER_TIMESTAMP) }],
+    }
+}
+
 impl Mapper {
     /// Creates a mapper.
     ///
@@ -103,10 +116,8 @@ impl Mapper {
         // Stamps that a flag maps are not kept.
         let keeps = options.provenance == Provenance::Keep && !options.plain && (mapped | copied) & STAMP_BITS == 0;
         let named = |name: &str| NamedPath { name: name.to_owned(), path: path_of(name) };
-        let times = match &options.time {
-            TimeFrom::Field(text) => alternatives(text).iter().map(|name| named(name)).collect(),
-            _ => vec![NamedPath { name: String::new(), path: Path::Column(column::SERVER_TIMESTAMP) }],
-        };
+        let expr = if let TimeFrom::Expr(text) = &options.time { Some(TimeExpr::parse(text)?) } else { None };
+        let times = times_of(&options);
         let require: Vec<NamedPath> = options.require.iter().map(|name| named(name)).collect();
         let bit = |field: &NamedPath| match &field.path {
             Path::Column(index) if sets.is_empty() => Some(1 << index),
@@ -124,7 +135,7 @@ impl Mapper {
             times: RecordTimes::default(),
         };
         let partitions = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
-        let plan = Plan { copies, sets, require, required, keeps, mapped, times, partitions, options };
+        let plan = Plan { copies, sets, require, required, keeps, mapped, times, expr, partitions, options };
         let reader = Reader::new(if keeps { own } else { plain }, properties.clone());
         Ok(Self {
             reader,
@@ -135,6 +146,18 @@ impl Mapper {
             raw: vec![],
             partition: InputPartition::default(),
         })
+    }
+
+    /// Takes the event time from a field from now on. Must be called before the first row.
+    pub fn take_time_from(&mut self, field: &str) {
+        self.plan.options.time = TimeFrom::Field(field.to_owned());
+        self.plan.times = times_of(&self.plan.options);
+    }
+
+    /// Returns how times are read, if a record without a usual time may have it in another field.
+    pub fn seeks_time(&self) -> Option<&When> {
+        let seeks = matches!(self.plan.options.time, TimeFrom::Default | TimeFrom::Optional | TimeFrom::Untimed);
+        seeks.then_some(&self.plan.options.when)
     }
 
     /// Whether the mapper keeps the stamps that a record carries.

@@ -54,7 +54,10 @@ pub use options::{
 };
 pub use partitions::{PartitionStreamTime, PartitionTable};
 pub use record::{Arrival, FutureVerdict, Record, RecordMeta};
-pub use when::{TimeSamples, TimeUnit, When, of_samples, other_unit, time_fields};
+pub use when::{
+    SplitTime, TIME_NAMES, TimeExpr, TimeSamples, TimeUnit, When, of_samples, other_unit, split_time, time_fields,
+    usual_time,
+};
 
 #[cfg(test)]
 mod oracle_tests;

@@ -1,6 +1,6 @@
 //! The mapping flags as options, and the limits of a batch.
 
-use super::when::When;
+use super::when::{TimeExpr, When};
 use crate::error::{Error, Result};
 use crate::kind::event::{COLUMNS, column};
 use crate::time::Zone;
@@ -31,6 +31,8 @@ pub enum TimeFrom {
     Default,
     /// This column or property path, and nothing else.
     Field(String),
+    /// The value of this expression ([`TimeExpr`](super::TimeExpr)).
+    Expr(String),
     /// The clock of the run.
     Arrival,
     /// As `Default`, or the clock of the run if the record has no time. For validation only.
@@ -40,15 +42,30 @@ pub enum TimeFrom {
 }
 
 impl TimeFrom {
+    /// Parses `--time`: `arrival`, `=EXPR`, or a column or path.
+    ///
+    /// Errors: exit status 2 if the expression is none, or gives no time.
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(match text.strip_prefix('=') {
+            Some(expr) => TimeExpr::parse(expr).map(|_| Self::Expr(expr.to_owned()))?,
+            None if text == "arrival" => Self::Arrival,
+            None => Self::Field(text.to_owned()),
+        })
+    }
+
     /// Returns the name of the field with the event time, for messages.
     pub fn field(&self) -> &str {
-        if let TimeFrom::Field(name) = self { name } else { COLUMNS[column::SERVER_TIMESTAMP] }
+        match self {
+            TimeFrom::Field(name) => name,
+            TimeFrom::Expr(_) => "--time",
+            _ => COLUMNS[column::SERVER_TIMESTAMP],
+        }
     }
 
     /// Whether the time of a record is read from its fields, so that the flags are at fault if no record has a readable
     /// time.
     pub fn is_read(&self) -> bool {
-        matches!(self, TimeFrom::Default | TimeFrom::Field(_) | TimeFrom::Untimed)
+        matches!(self, TimeFrom::Default | TimeFrom::Field(_) | TimeFrom::Expr(_) | TimeFrom::Untimed)
     }
 }
 

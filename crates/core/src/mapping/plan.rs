@@ -7,6 +7,7 @@ use super::mapped::{Facts, RecordTimes};
 use super::options::Options;
 use super::partitions::PartitionIndex;
 use super::path::Path;
+use super::when::TimeExpr;
 use crate::error::Error;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::time::Parser;
@@ -54,6 +55,8 @@ pub(super) struct Plan {
     pub(super) mapped: u32,
     /// The fields of the event time; the first one with a value is used.
     pub(super) times: Vec<NamedPath>,
+    /// The expression that gives the event time instead.
+    pub(super) expr: Option<TimeExpr>,
     /// All partitions, if a flag maps the partition and `--partitions` names them.
     pub(super) partitions: Option<Vec<String>>,
     pub(super) options: Options,

@@ -77,7 +77,7 @@ impl ForeignColumns {
         let time = match &options.time {
             TimeFrom::Default | TimeFrom::Untimed => TimeField::Usual,
             TimeFrom::Field(name) if is_simple(name) => TimeField::Named(name.clone()),
-            TimeFrom::Field(_) | TimeFrom::Arrival | TimeFrom::Optional => return None,
+            TimeFrom::Field(_) | TimeFrom::Expr(_) | TimeFrom::Arrival | TimeFrom::Optional => return None,
         };
         let when = &options.when;
         let reads_local = when.unit.is_none() && when.format.is_none() && when.zone.is_none();

@@ -172,6 +172,12 @@ impl ChunkMapper {
         &mut self.events
     }
 
+    /// Takes the event time from a field. Must be called before the first row.
+    pub(super) fn take_time_from(&mut self, field: &str) {
+        field.clone_into(&mut self.time);
+        self.events.take_time_from(field);
+    }
+
     /// Returns the limits for the length of a record.
     pub(super) fn limits(&self) -> RecordLimits {
         self.limits

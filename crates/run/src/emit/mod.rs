@@ -16,8 +16,8 @@
 //! - `stamp.rs`: what is done in the order of the records, after they are mapped; `queue.rs`: the items that the source
 //!   gives to the stage; `ruled.rs`: `--let` and `--where`; `read_positions.rs`: how far each input is read, for a
 //!   run that continues.
-//! - `learn.rs`: the kind and the columns of the rows, which the first record decides; `flags/`: flags that are
-//!   missing, or have no effect.
+//! - `learn.rs`: the kind and the columns of the rows, which the first record decides; `usual_time.rs`: its time;
+//!   `flags/`: flags that are missing, or have no effect.
 //! - `batches.rs`: rows with stamps; `control_line.rs`: control messages in text.
 
 mod batches;
@@ -30,6 +30,7 @@ mod queue;
 mod read_positions;
 mod ruled;
 mod stamp;
+mod usual_time;
 
 use crate::run::Run;
 use arrow::array::RecordBatch;
@@ -224,7 +225,7 @@ impl RecordEmitter {
         let chunk = Chunk { records, bytes: input, whole, meta, now: self.now, passed };
         let mut range = 0..records.rows.len();
         while !range.is_empty() {
-            if self.control || self.form.is_unknown() || self.stamp.flags.first_times.is_looking() {
+            if self.control || self.form.is_unknown() || self.stamp.flags.are_looking() {
                 self.first_record(&chunk, &mut range)?;
             } else {
                 self.map(&chunk, &mut range)?;
@@ -261,6 +262,7 @@ impl RecordEmitter {
         if found.is_some() && self.decides(text, meta)? {
             return Ok(());
         }
+        self.choose_time(text);
         self.mapper.take_fault();
         self.map(chunk, &mut one)?;
         let is_filtered = matches!(record.body, Body::Document { fault: None, .. });
@@ -269,7 +271,7 @@ impl RecordEmitter {
                 self.stamp.flags.first_times.note(&fault, &meta);
             }
             let is_found = self.mapper.is_readable() || self.stamp.outcomes.counts.out > 0;
-            self.stamp.flags.first_times.count(is_found, text)?;
+            self.stamp.flags.first_times.count(is_found, text, &meta)?;
         }
         Ok(())
     }
@@ -426,7 +428,7 @@ impl RecordEmitter {
         let pause = self.mapper.reject(payload, fault.clone(), &meta, self.run.clock.now())?;
         self.settle(pause, || None)?;
         self.stamp.flags.first_times.note(fault, &meta);
-        self.stamp.flags.first_times.count(false, None)
+        self.stamp.flags.first_times.count(false, None, &meta)
     }
 
     /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` has the first

@@ -68,7 +68,7 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
     if found.is_empty() && is_number(&text) && when.unit.is_none() {
         return match text.parse() {
             Ok(1500..2500) => Cause::reason("--time-format %Y reads a year, --time-unit s|ms|us|ns|d a number"),
-            _ => Cause::reason("a number needs --time-unit s|ms|us|ns|d"),
+            _ => Cause::reason("in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d reads any number"),
         };
     }
     if proposal.is_none() && is_text && suggest::may_be_date(&text) {

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, Parser, TimeFault, Zone, in_zone, is_in_calendar, read_iso, shows_twice, start_of_day};
+use crate::time::{DAY, Parser, SECOND, TimeFault, Zone, in_zone, is_in_calendar, read_iso, shows_twice, start_of_day};
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono::{FixedOffset, NaiveDate};
 use std::fmt::Write;
@@ -68,6 +68,15 @@ impl TimeUnit {
     }
 }
 
+/// The years in which a number without a unit may lie (µs): 1980 to 2100.
+const PLAUSIBLE: std::ops::Range<i64> = 315_532_800 * SECOND..4_102_444_800 * SECOND;
+
+/// Reads the instant (µs) of a number in the unit in which it lies from 1980 to 2100: a thousand years are between the
+/// instants of two units, so at most one fits.
+pub(super) fn in_plausible_unit(number: &str) -> Option<i64> {
+    TimeUnit::FINE.into_iter().filter_map(|unit| unit.micros(number)).find(|micros| PLAUSIBLE.contains(micros))
+}
+
 /// Digits of a fraction that count. More would overflow times of the calendar in nanoseconds.
 const PLACES: usize = 15;
 
@@ -110,7 +119,7 @@ const FAR: &str = "Pacific/Kiritimati";
 /// The flags `--time-unit`, `--time-format` and `--time-zone`.
 #[derive(Clone, Debug, Default)]
 pub struct When {
-    /// The unit of numbers; without it a number is not a time.
+    /// The unit of numbers; without it and without a format, a number has the unit in which it lies from 1980 to 2100.
     pub unit: Option<TimeUnit>,
     /// The format (strftime) of text that is not RFC 3339; without it text is ISO 8601.
     pub format: Option<String>,
@@ -184,7 +193,7 @@ impl When {
 
     /// Reads the instant of a number, even outside the calendar.
     pub(super) fn number(&self, number: &str) -> Option<i64> {
-        self.unit?.micros(number)
+        self.unit.map_or_else(|| in_plausible_unit(number), |unit| unit.micros(number))
     }
 
     /// Reads the instant of text that is not RFC 3339, even outside the calendar: as a number in a string (CSV has only
@@ -195,7 +204,10 @@ impl When {
         {
             return unit.micros(text).ok_or(TimeFault::Form);
         }
-        let Some(format) = self.format.as_deref() else { return read_iso(text, self.zone) };
+        let Some(format) = self.format.as_deref() else {
+            let number = |_| in_plausible_unit(text).filter(|_| is_number(text));
+            return read_iso(text, self.zone).or_else(|fault| number(fault).ok_or(fault));
+        };
         if let Some((is_negative, unsigned)) = signed_seconds(format, text) {
             return self.text(&unsigned).map(|micros| if is_negative { -micros } else { micros });
         }
@@ -332,6 +344,14 @@ mod tests {
     #[test]
     fn numbers_need_a_unit_and_keep_their_digits() {
         assert_eq!(read(&When::default(), Value::Other("5")), None);
+        for number in ["1772323200", "1772323200000", "1772323200000000", "1772323200000000000", "1.7723232e9"] {
+            for value in [Value::Other(number), Value::Plain(number)] {
+                assert_eq!(read(&When::default(), value), Some(1_772_323_200_000_000), "{number}");
+            }
+        }
+        for other in ["315532799", "4102444800", "20260301", "20260301000000", "-1772323200", "0"] {
+            assert_eq!(read(&When::default(), Value::Other(other)), None, "{other}");
+        }
         let unit = |unit| When { unit: Some(unit), ..When::default() };
         assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other("1101258284")), Some(1_101_258_284_000_000));
         assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other("1.0000019")), Some(1_000_001));

@@ -1,6 +1,7 @@
 //! Suggests the `--time` flags for records without a readable time: lists the fields that read as times, and the
 //! formats and units that read a value. Every suggestion has been tried by the reader of times itself.
 
+use super::names::split_time;
 use super::reader::{TimeUnit, When, is_number};
 use crate::json::text::unescape;
 use crate::json::walk::members;
@@ -63,6 +64,8 @@ const DATES: [&[&str]; 5] =
 /// The number of fields that a message about a record names, and the characters of their names.
 const NAMES_SHOWN: usize = 8;
 const NAMES_LENGTH: usize = 60;
+/// The bytes up to which the first record is kept.
+const FIRST_LENGTH: usize = 64 << 10;
 /// The number of ways to take the time that a message names.
 const WAYS: usize = 5;
 /// The number of ways that are counted of one record.
@@ -108,6 +111,8 @@ pub struct TimeSamples {
     dated: Option<DatedField>,
     /// The first field that is an array of objects.
     list: Option<String>,
+    /// The first record, unless it is long.
+    first: String,
 }
 
 impl TimeSamples {
@@ -115,6 +120,7 @@ impl TimeSamples {
     pub fn add(&mut self, text: &str) {
         if self.records == 0 {
             self.names = shown_names(text);
+            self.first = if text.len() <= FIRST_LENGTH { text.to_owned() } else { String::new() };
         }
         self.records += 1;
         self.visit(text, "", 0, &mut 0);
@@ -178,8 +184,12 @@ impl TimeSamples {
             false => format!(" (in {} of {} records)", way.records, self.records),
         };
         let ways = self.best().into_iter().take(WAYS);
-        let ways: Vec<String> =
-            ways.map(|way| format!("--time {}{}{}", shell::word(&way.path), way.flags, share(way))).collect();
+        let ways: Vec<String> = ways
+            .map(|way| match split_time(&self.first, &way.path) {
+                Some(split) => format!("{}{}", split.joined, share(way)),
+                None => format!("--time {}{}{}", shell::word(&way.path), way.flags, share(way)),
+            })
+            .collect();
         if !ways.is_empty() {
             return format!("use {}", ways.join("  or  "));
         }
@@ -250,7 +260,8 @@ pub(super) fn flags(value: Value<'_>) -> Vec<String> {
     match value {
         Value::Plain(text) if read_iso(text, None).is_ok() => vec![String::new()],
         Value::Plain(text) | Value::Other(text) if is_number(text) => match unit_of(text) {
-            Some(unit) => vec![format!(" --time-unit {unit}")],
+            // It is read without a flag.
+            Some(_) => vec![String::new()],
             None => first_of(&DIGITS, text).iter().map(of_format).collect(),
         },
         Value::Plain(text) => formats_of(text).iter().map(of_format).collect(),
@@ -334,8 +345,7 @@ mod tests {
             "properties":{"my t":1442018818771},"n":5}"#;
         assert_eq!(
             time_fields(record).remedy(),
-            "use --time created_at  or  --time a.ts --time-unit s  or  --time day --time-format '%d.%m.%Y'  or  \
-             --time 'my t' --time-unit ms"
+            "use --time created_at  or  --time a.ts  or  --time day --time-format '%d.%m.%Y'  or  --time 'my t'"
         );
     }
 

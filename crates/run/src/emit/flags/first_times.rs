@@ -7,7 +7,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use evt_core::error::Error;
 use evt_core::kind::dead::{ErrorType, Fault, Suspect};
 use evt_core::kind::event::column;
-use evt_core::mapping::{self, RecordMeta, TimeSamples, TimeUnit};
+use evt_core::mapping::{self, RecordMeta, SplitTime, TimeSamples, TimeUnit};
 use evt_core::time::format_instant;
 
 /// The number of records of an input among which one must have a readable time.
@@ -29,6 +29,8 @@ pub struct FirstTimes {
     samples: TimeSamples,
     /// `--time-unit`, until the first rows were looked at.
     unit: Option<TimeUnit>,
+    /// Whether a date without a time of day is a fault if the record has a time of day in another field.
+    joins_times: bool,
 }
 
 enum State {
@@ -79,6 +81,7 @@ impl FirstTimes {
             time: options.time.field().to_owned(),
             samples: TimeSamples::default(),
             unit: options.when.unit.filter(|_| is_read),
+            joins_times: is_read && options.when.format.is_none() && !is_compared,
         }
     }
 
@@ -122,11 +125,25 @@ impl FirstTimes {
         }
     }
 
+    /// Takes the field with the event time, which the first record has shown.
+    pub fn set_time(&mut self, field: &str) {
+        field.clone_into(&mut self.time);
+    }
+
     /// Counts a record with its JSON text, if it has one. `is_found`: this record or an earlier one had a readable
-    /// time. Errors after [`RECORDS`] records: exit status 2, as [`FirstTimes::end`].
+    /// time. Errors: exit status 2 if its time of day is in another field, and after [`RECORDS`] records as
+    /// [`FirstTimes::end`].
     #[cold]
-    pub fn count(&mut self, is_found: bool, text: Option<&str>) -> Result<(), Error> {
+    pub fn count(&mut self, is_found: bool, text: Option<&str>, meta: &RecordMeta<'_>) -> Result<(), Error> {
         if is_found {
+            let split = text.filter(|_| self.joins_times).and_then(|text| mapping::split_time(text, &self.time));
+            if let Some(SplitTime { date, joined, midnight }) = split {
+                self.state = State::Missing;
+                let message = format!(
+                    "{date} is a date, and the time of day is in another field: {joined} joins them, {midnight} takes midnight"
+                );
+                return Err(Error::usage(message).at(format!("{}:{}", meta.input, meta.offset)));
+            }
             self.state = State::Found;
         }
         let State::Looking(found) = &mut self.state else { return Ok(()) };

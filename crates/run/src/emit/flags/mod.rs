@@ -13,10 +13,17 @@ pub(super) struct FlagChecks {
     /// Whether a record of a file had a readable time.
     pub(super) first_times: FirstTimes,
     pub(super) unused: UnusedFlags,
+    /// Whether the first record may show which field is its time.
+    pub(super) seeks_time: bool,
 }
 
 impl FlagChecks {
+    /// Whether the next record is looked at alone.
+    pub(super) fn are_looking(&self) -> bool {
+        self.seeks_time || self.first_times.is_looking()
+    }
+
     pub(super) fn new(options: &mapping::Options) -> Self {
-        Self { first_times: FirstTimes::new(options), unused: UnusedFlags::new(options) }
+        Self { first_times: FirstTimes::new(options), unused: UnusedFlags::new(options), seeks_time: false }
     }
 }

@@ -16,7 +16,7 @@ impl UnusedFlags {
         if options.is_compared {
             return Self { of_rows: vec![], of_text: vec![] };
         }
-        let has_time = matches!(options.time, TimeFrom::Field(_) | TimeFrom::Arrival);
+        let has_time = matches!(options.time, TimeFrom::Field(_) | TimeFrom::Expr(_) | TimeFrom::Arrival);
         let flags = [
             ("--time", has_time),
             ("--field", !options.fields.is_empty()),
