@@ -11,7 +11,9 @@ use crate::json::text::unescape;
 use crate::json::walk::{items, last_member, members, predicted_members, string_content};
 use crate::kind::event::watched_name;
 use crate::time;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::Int32Type;
 use std::borrow::Cow;
@@ -159,10 +161,18 @@ impl LeafBatch {
                 // Every JSON value has a text.
                 (Some(dictionary), _) => LeafColumn::right(LeafValues::Dictionary(dictionary, OnceCell::new())),
                 (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.leaf_type)?,
-                (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
-                    Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.leaf_type),
-                    _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.leaf_type),
-                },
+                (None, Source::Path(path, _)) => {
+                    let is_decimal = leaves.has_decimals(index);
+                    match watched_at(leaves, *path, watched.as_deref()) {
+                        Some(column) if is_flat => {
+                            from_json(column.as_string::<i32>().iter(), leaf.leaf_type, is_decimal)
+                        }
+                        _ => {
+                            let texts = spans.iter().skip(*path).step_by(leaves.paths).copied();
+                            from_json(texts, leaf.leaf_type, is_decimal)
+                        }
+                    }
+                }
             });
         }
         Ok(Self {
@@ -245,6 +255,14 @@ impl LeafBatch {
                 }
                 rows.get().ok_or_else(|| Error::broken("rows that were set"))
             }
+        }
+    }
+
+    /// Returns the numbers of a leaf as decimals: texts, or doubles if each has the decimal as its shortest text.
+    pub(super) fn decimals(&self, leaf: usize) -> Result<&ArrayRef> {
+        match self.columns.get(leaf).and_then(|column| column.decimals.as_ref()) {
+            Some(texts) => Ok(texts),
+            None => self.array(leaf),
         }
     }
 
@@ -442,17 +460,23 @@ struct LeafColumn {
     is_rounded: bool,
     /// Whether some value is NULL because it has another type, which a lenient leaf permits.
     is_uncast: bool,
+    /// The numbers as written, if they may differ from the shortest texts of the doubles.
+    decimals: Option<ArrayRef>,
 }
 
 impl LeafColumn {
     /// Returns values that all have the right type.
     fn right(values: LeafValues) -> Self {
-        Self { values, wrong: vec![], is_rounded: false, is_uncast: false }
+        Self { values, wrong: vec![], is_rounded: false, is_uncast: false, decimals: None }
     }
 }
 
-/// Converts JSON texts to a leaf's type.
-fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_type: LeafType) -> LeafColumn {
+/// Converts JSON texts to a leaf's type; `is_decimal` keeps the decimals of numbers.
+fn from_json<'a>(
+    texts: impl ExactSizeIterator<Item = Option<&'a str>> + Clone,
+    leaf_type: LeafType,
+    is_decimal: bool,
+) -> LeafColumn {
     let rows = texts.len();
     let texts = texts.map(|text| text.filter(|text| *text != "null"));
     let LeafType::Kind { kind, lenient } = leaf_type else {
@@ -460,13 +484,15 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_typ
         return LeafColumn::right(LeafValues::Rows(Arc::new(present)));
     };
     let mut wrong = vec![];
-    let mut is_rounded = false;
+    let (mut is_rounded, mut is_long) = (false, false);
+    let written = is_decimal.then(|| texts.clone());
     let array: ArrayRef = match kind {
         ValueKind::Text => Arc::new(texts_of(texts, rows)),
         ValueKind::Number => {
             let mut builder = Float64Builder::with_capacity(rows);
             let number = |text| {
                 let number = number(text)?;
+                is_long |= may_be_long(text, number);
                 is_rounded |= number.abs() > INTEGER_MAX && is_rounded_integer(text, number);
                 Some(number)
             };
@@ -490,7 +516,29 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_typ
     if lenient {
         wrong.clear();
     }
-    LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded, is_uncast }
+    let decimals = written.filter(|_| is_long).map(|written| decimals(written, &array));
+    LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded, is_uncast, decimals }
+}
+
+/// Whether a number may differ from the shortest text of its double. A double keeps 15 digits, unless it is subnormal.
+#[inline]
+fn may_be_long(text: &str, number: f64) -> bool {
+    text.len() > 15 || number.abs() < f64::MIN_POSITIVE && text.contains(['e', 'E'])
+}
+
+/// Returns the texts of numbers; NULL where there is no number.
+#[cold]
+fn decimals<'a>(texts: impl Iterator<Item = Option<&'a str>>, numbers: &ArrayRef) -> ArrayRef {
+    let text = |text: &'a str| match string_content(text) {
+        Some(_) => content(text),
+        None => Cow::Borrowed(text),
+    };
+    let mut builder = StringBuilder::new();
+    for (row, written) in texts.enumerate() {
+        let number = written.filter(|_| numbers.is_valid(row)).map(text);
+        builder.append_option(number.as_deref().map(|number| number.trim_matches(cast::BLANKS)));
+    }
+    Arc::new(builder.finish())
 }
 
 /// Reads each text and appends its value, or NULL; records the rows with a text of the wrong type.
@@ -555,5 +603,11 @@ fn from_column(column: &ArrayRef, own: ValueKind, leaf_type: LeafType) -> Result
         let rows = (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row));
         wrong.extend(rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)));
     }
-    Ok(LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded: false, is_uncast: has_other && lenient })
+    Ok(LeafColumn {
+        values: LeafValues::Rows(array),
+        wrong,
+        is_rounded: false,
+        is_uncast: has_other && lenient,
+        decimals: None,
+    })
 }
