@@ -1,9 +1,14 @@
 //! Compares the exact accumulator with rationals of big integers, and its rounding with the definition of a double.
 
 use super::super::decimal;
+use super::super::definition::Definition;
+use super::super::stddev::STDDEV;
+use super::super::sum::{AVG, SUM};
 use super::*;
 use crate::json::number;
+use arrow::array::{ArrayRef, StringArray};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn config() -> ProptestConfig {
     ProptestConfig {
@@ -107,6 +112,14 @@ fn is_nearest_fraction(value: f64, numerator: &BigInt, denominator: &BigInt) -> 
     is_nearest(value, |other| BigInt::from(numerator << 1075).cmp(&(other * denominator)))
 }
 
+/// Whether `value` is the double nearest to the root of a fraction.
+fn is_nearest_root(value: f64, numerator: &BigInt, denominator: &BigInt) -> bool {
+    is_nearest(value, |other| {
+        let square = if other.sign() == Sign::Minus { -other.pow(2) } else { other.pow(2) };
+        BigInt::from(numerator << 2150).cmp(&(square * denominator))
+    })
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -133,11 +146,7 @@ proptest! {
         let Total { mantissa, exponent } = exact.total();
         let found = root(&mantissa, &divisor.into(), exponent);
         let scale = ten_to(2 * PLACES as i32) * divisor;
-        let order = |other: &BigInt| {
-            let square = if other.sign() == Sign::Minus { -(other * other) } else { other * other };
-            BigInt::from(&naive << 2150).cmp(&(square * &scale))
-        };
-        prop_assert!(is_nearest(found, order), "{}", found);
+        prop_assert!(is_nearest_root(found, &naive, &scale), "{}", found);
     }
 
     #[test]
@@ -154,6 +163,40 @@ proptest! {
         for other in [carried, loaded] {
             prop_assert_eq!(whole(&plain, PLACES), whole(&other, PLACES));
             prop_assert_eq!(saved(&plain), saved(&other));
+        }
+    }
+
+    /// sum, avg and stddev of texts that are divided among slots, which are saved, loaded and merged.
+    #[test]
+    fn aggregates_of_texts_are_the_fractions(
+        values in prop::collection::vec((number(), 0u32..4, any::<bool>()), 1..40),
+    ) {
+        let texts: ArrayRef = Arc::new(values.iter().map(|(text, ..)| Some(text)).collect::<StringArray>());
+        let result = |definition: &Definition| {
+            let mut aggregate = (definition.create)(0.0);
+            aggregate.ensure(4);
+            for (row, (_, slot, is_saved)) in (0..).zip(&values) {
+                aggregate.add(&[*slot], &[row], std::slice::from_ref(&texts));
+                if *is_saved {
+                    let mut bytes = vec![];
+                    aggregate.save(*slot, &mut bytes);
+                    aggregate.load(*slot, &bytes).unwrap();
+                }
+            }
+            [(0, 1), (2, 3), (0, 2)].into_iter().for_each(|(into, from)| aggregate.merge(into, from));
+            aggregate.result(0, 1)
+        };
+        let units: Vec<BigInt> = values.iter().map(|(text, ..)| units(text)).collect();
+        let (count, unit) = (units.len(), ten_to(PLACES as i32));
+        let sum: BigInt = units.iter().sum();
+        prop_assert!(is_nearest_fraction(result(&SUM).unwrap(), &sum, &unit));
+        prop_assert!(is_nearest_fraction(result(&AVG).unwrap(), &sum, &(&unit * count)));
+        // Σ(x − mean)² / (n − 1), times n².
+        let squares: BigInt = units.iter().map(|value| (value * count - &sum).pow(2)).sum();
+        let scale: BigInt = unit.pow(2) * count * count * count.saturating_sub(1);
+        match result(&STDDEV) {
+            None => prop_assert_eq!(count, 1),
+            Some(found) => prop_assert!(is_nearest_root(found, &squares, &scale), "{}", found),
         }
     }
 
