@@ -5,6 +5,7 @@ use super::read::LeafBatch;
 use super::tree::Tree;
 use super::value::Value;
 use super::value::cast::{self, canonical};
+use super::value::decimal::decimal_texts;
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Datum, Float64Array, UInt32Array};
 use arrow::compute::kernels::concat_elements::concat_elements_utf8;
@@ -194,8 +195,7 @@ fn chosen(test: &BooleanArray, yes: &Value, no: &Value) -> Result<Value> {
     let test = if test.null_count() > 0 { &prep_null_mask_filter(test) } else { test };
     // Of two columns of decimals one may have texts, the other doubles.
     if yes.array.data_type() != no.array.data_type() {
-        let texts =
-            |value: &Value| Ok::<_, Error>(Value { array: cast::decimal_texts(&value.array)?, scalar: value.scalar });
+        let texts = |value: &Value| Ok::<_, Error>(Value { array: decimal_texts(&value.array)?, scalar: value.scalar });
         return Ok(Value { array: zip(test, &texts(yes)?, &texts(no)?)?, scalar: false });
     }
     Ok(Value { array: zip(test, yes, no)?, scalar: false })

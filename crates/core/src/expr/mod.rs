@@ -58,7 +58,8 @@ pub(crate) use expression::without_blanks;
 pub(crate) use node::{Node, PathKey, hyphenated, literal_number, path_text, read_paths};
 pub(crate) use parse::{parse, parse_assignments, parse_call, refused};
 pub(crate) use read::value_at;
-pub(crate) use value::cast::{decimal_texts, text_number};
+pub(crate) use value::cast::text_number;
+pub(crate) use value::decimal::decimal_texts;
 
 #[cfg(test)]
 mod tests;

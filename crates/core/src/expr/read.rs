@@ -4,16 +4,14 @@ use super::bind::article;
 use super::leaf::{Leaf, LeafType, Leaves, PathStep, Source};
 use super::node::{PathKey, quoted_name};
 use super::parse::INTEGER_MAX;
-use super::value::{Dictionary, Value, ValueKind, cast, texts_of};
+use super::value::{Dictionary, Value, ValueKind, cast, decimal, texts_of};
 use crate::error::{Error, Result};
 use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::{items, last_member, members, predicted_members, string_content};
 use crate::kind::event::watched_name;
 use crate::time;
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::Int32Type;
 use std::borrow::Cow;
@@ -492,7 +490,7 @@ fn from_json<'a>(
             let mut builder = Float64Builder::with_capacity(rows);
             let number = |text| {
                 let number = number(text)?;
-                is_long |= may_be_long(text, number);
+                is_long |= decimal::may_be_long(text, number);
                 is_rounded |= number.abs() > INTEGER_MAX && is_rounded_integer(text, number);
                 Some(number)
             };
@@ -516,29 +514,8 @@ fn from_json<'a>(
     if lenient {
         wrong.clear();
     }
-    let decimals = written.filter(|_| is_long).map(|written| decimals(written, &array));
+    let decimals = written.filter(|_| is_long).map(|texts| decimal::written(texts, &array));
     LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded, is_uncast, decimals }
-}
-
-/// Whether a number may differ from the shortest text of its double. A double keeps 15 digits, unless it is subnormal.
-#[inline]
-fn may_be_long(text: &str, number: f64) -> bool {
-    text.len() > 15 || number.abs() < f64::MIN_POSITIVE && text.contains(['e', 'E'])
-}
-
-/// Returns the texts of numbers; NULL where there is no number.
-#[cold]
-fn decimals<'a>(texts: impl Iterator<Item = Option<&'a str>>, numbers: &ArrayRef) -> ArrayRef {
-    let text = |text: &'a str| match string_content(text) {
-        Some(_) => content(text),
-        None => Cow::Borrowed(text),
-    };
-    let mut builder = StringBuilder::new();
-    for (row, written) in texts.enumerate() {
-        let number = written.filter(|_| numbers.is_valid(row)).map(text);
-        builder.append_option(number.as_deref().map(|number| number.trim_matches(cast::BLANKS)));
-    }
-    Arc::new(builder.finish())
 }
 
 /// Reads each text and appends its value, or NULL; records the rows with a text of the wrong type.

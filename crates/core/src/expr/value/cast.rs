@@ -147,14 +147,6 @@ pub(in crate::expr) fn cast(values: &ArrayRef, from: ValueKind, to: ValueKind) -
     })
 }
 
-/// Returns a column of decimals as texts; doubles have their shortest texts.
-pub(crate) fn decimal_texts(column: &ArrayRef) -> Result<ArrayRef> {
-    match column.data_type() {
-        DataType::Float64 => cast(column, ValueKind::Number, ValueKind::Text),
-        _ => Ok(column.clone()),
-    }
-}
-
 /// Returns the instant so many seconds after 1970; `None` outside of the years that a text can have.
 fn instant(seconds: f64) -> Option<i64> {
     let micros = (seconds * time::SECOND as f64).round();
