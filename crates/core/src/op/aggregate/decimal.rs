@@ -1,7 +1,13 @@
 //! Decimals: an integer times a power of ten, as a text has it, or as the shortest text of a double has it.
 
+use std::fmt::Write;
+
 /// Maximum number of significant digits of a text that counts as written.
 const DIGITS_MAX: i64 = 38;
+/// Bytes that hold the shortest text of any double.
+const TEXT_BYTES: usize = 32;
+/// Number of digits that 64 bits hold.
+const SHORT_DIGITS: i64 = 18;
 /// The powers of ten between which the digits of a text are that counts as written.
 const POWERS: std::ops::RangeInclusive<i64> = -400..=400;
 /// Adding and subtracting it rounds a double below 2⁵¹ to an integer.
@@ -38,8 +44,9 @@ pub(super) fn parse(text: &str) -> Option<Decimal> {
         b'+' => (false, &text[1..]),
         _ => (false, text),
     };
-    let (mut mantissa, mut digits, mut zeros, mut places) = (0i128, 0i64, 0i64, None);
-    let mut exponent = 0i64;
+    // Up to 18 digits need only 64 bits.
+    let (mut short, mut mantissa) = (0u64, 0i128);
+    let (mut digits, mut zeros, mut places, mut exponent) = (0i64, 0i64, None, 0i64);
     for (at, byte) in text.iter().enumerate() {
         match byte {
             b'0'..=b'9' => {
@@ -52,9 +59,16 @@ pub(super) fn parse(text: &str) -> Option<Decimal> {
                 if digits > DIGITS_MAX {
                     return None;
                 }
-                for _ in 0..=std::mem::take(&mut zeros) {
-                    mantissa *= 10;
+                let zeros = std::mem::take(&mut zeros);
+                if digits <= SHORT_DIGITS {
+                    (0..zeros).for_each(|_| short *= 10);
+                    short = short * 10 + u64::from(byte - b'0');
+                    continue;
                 }
+                if mantissa == 0 {
+                    mantissa = short.into();
+                }
+                (0..=zeros).for_each(|_| mantissa *= 10);
                 mantissa += i128::from(byte - b'0');
             }
             b'.' => places = Some(0),
@@ -65,8 +79,11 @@ pub(super) fn parse(text: &str) -> Option<Decimal> {
             _ => return None,
         }
     }
-    if mantissa == 0 {
-        return Some(Decimal { mantissa, exponent: 0 });
+    if digits == 0 {
+        return Some(Decimal { mantissa: 0, exponent: 0 });
+    }
+    if digits <= SHORT_DIGITS {
+        mantissa = short.into();
     }
     let exponent = exponent + zeros - places.unwrap_or(0);
     let is_near = POWERS.contains(&exponent) && POWERS.contains(&(exponent + digits));
@@ -114,7 +131,11 @@ fn shortest_of_any(value: f64) -> ShortDecimal {
             return found;
         }
     }
-    let Decimal { mantissa, exponent } = parse(&format!("{value:e}")).unwrap_or(Decimal { mantissa: 0, exponent: 0 });
+    // Other libraries choose another one of two shortest texts that are equally near; evt writes this one.
+    let mut text = String::with_capacity(TEXT_BYTES);
+    // Writing to a String cannot fail.
+    _ = write!(text, "{value:e}");
+    let Decimal { mantissa, exponent } = parse(&text).unwrap_or(Decimal { mantissa: 0, exponent: 0 });
     // The shortest text has at most 17 digits.
     ShortDecimal { mantissa: mantissa as i64, exponent }
 }
