@@ -94,7 +94,7 @@ fn a_day_of_prices_has_no_tail_of_digits() {
     let mut random = Draws::new();
     let cents: Vec<u64> = (0..86_400 / 4).map(|_| 1 + random.below(1_000_000)).collect();
     let price = |cents: &u64| {
-        let zeros = if cents % 16 == 0 { "00000000000000" } else { "" };
+        let zeros = if cents.is_multiple_of(16) { "00000000000000" } else { "" };
         format!("{}.{:02}{zeros}", cents / 100, cents % 100)
     };
     let prices: Vec<String> = cents.iter().map(price).collect();

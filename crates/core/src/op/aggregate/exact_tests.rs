@@ -109,14 +109,16 @@ fn is_nearest(value: f64, order: impl Fn(&BigInt) -> std::cmp::Ordering) -> bool
 
 /// Whether `value` is the double nearest to a fraction.
 fn is_nearest_fraction(value: f64, numerator: &BigInt, denominator: &BigInt) -> bool {
-    is_nearest(value, |other| BigInt::from(numerator << 1075).cmp(&(other * denominator)))
+    let scaled: BigInt = numerator << 1075;
+    is_nearest(value, |other| scaled.cmp(&(other * denominator)))
 }
 
 /// Whether `value` is the double nearest to the root of a fraction.
 fn is_nearest_root(value: f64, numerator: &BigInt, denominator: &BigInt) -> bool {
+    let scaled: BigInt = numerator << 2150;
     is_nearest(value, |other| {
         let square = if other.sign() == Sign::Minus { -other.pow(2) } else { other.pow(2) };
-        BigInt::from(numerator << 2150).cmp(&(square * denominator))
+        scaled.cmp(&(square * denominator))
     })
 }
 
