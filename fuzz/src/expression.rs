@@ -13,7 +13,7 @@ pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (text, properties) = text.split_once('\n').unwrap_or((text, "{}\n{\"a\":1,\"b\":\"x\",\"c\":{\"d\":[1]}}"));
     let mut leaves = Leaves::new(&Kind::Event.schema());
-    for want in [Want::Presence, Want::AsText, Want::Kind(ValueKind::Number)] {
+    for want in [Want::Presence, Want::AsText, Want::Kind(ValueKind::Number), Want::Decimal] {
         if let Ok(expr) = Expr::parse(text, want, &mut leaves) {
             let _ = expr.explain(&leaves);
             // The printed text means the same.
@@ -27,7 +27,7 @@ pub fn run(input: &[u8]) {
         assert_eq!(again.text(), call.text());
     }
     let batch = events(properties.lines().take(16));
-    for want in [Want::AsText, Want::Kind(ValueKind::Number)] {
+    for want in [Want::AsText, Want::Kind(ValueKind::Number), Want::Decimal] {
         let Ok(expr) = Expr::parse(text, want, &mut leaves) else { continue };
         let read = LeafBatch::read(&leaves, &batch).expect("leaves");
         let values = expr.eval(&read).expect("values");

@@ -60,6 +60,7 @@ mod containers;
 mod costly_advice;
 mod crash;
 mod csv;
+mod decimals;
 mod dedup;
 mod demo;
 mod docs;

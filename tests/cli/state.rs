@@ -147,6 +147,22 @@ pub fn results(mut window: Window, batches: &[RecordBatch], end: &[Progress]) ->
     rows
 }
 
+/// Whether result rows are equal, but for the last digit of standard deviations: those of version 7 and before were
+/// rounded twice.
+fn are_same(now: &str, then: &str) -> bool {
+    let is_same = |(now, then): (&str, &str)| now == then || now.starts_with("stddev ") && is_near(now, then);
+    now.lines().count() == then.lines().count() && now.lines().zip(then.lines()).all(is_same)
+}
+
+/// Whether two rows differ only in the last digit of their values.
+fn is_near(now: &str, then: &str) -> bool {
+    let parts = |row: &'_ str| row.split(['(', ')']).map(str::to_owned).collect::<Vec<_>>();
+    let (now, then) = (parts(now), parts(then));
+    let bits = |parts: &[String]| parts.get(1).and_then(|value| value.parse::<f64>().ok()).map(f64::to_bits);
+    let is_value = matches!((bits(&now), bits(&then)), (Some(now), Some(then)) if now.abs_diff(then) <= 1);
+    is_value && now.len() == 3 && (&now[0], &now[2]) == (&then[0], &then[2])
+}
+
 pub fn kept(mut dedup: Dedup, batches: &[RecordBatch]) -> String {
     let digits = batches.iter().flat_map(|batch| dedup.on_batch(batch).expect("events").iter().collect::<Vec<_>>());
     digits.map(|keep| if keep == Some(true) { '1' } else { '0' }).collect()
@@ -178,7 +194,8 @@ fn every_snapshot_ever_saved_is_restored_and_goes_on_to_the_same_results() {
         let rest = &batches[CUT / BATCH_ROWS..];
         let saved = version.saved();
         let window = Window::restore(version.options(), &saved.window.0).expect("it restores");
-        assert_eq!(results(window, rest, &told[told.len() - 1..]), saved.window.1, "{}", version.0.display());
+        let found = results(window, rest, &told[told.len() - 1..]);
+        assert!(are_same(&found, &saved.window.1), "{}: {found}", version.0.display());
         let dedup = Dedup::restore(Version::dedup_options(), &saved.dedup.0).expect("it restores");
         assert_eq!(kept(dedup, rest), saved.dedup.1, "{}", version.0.display());
     }
@@ -213,7 +230,7 @@ fn every_aggregate_has_a_saved_state_and_a_form_that_has_changed_has_a_new_versi
          edited, restore it: {BLESS} adds a version for a new aggregate",
         last.0.display()
     );
-    assert!(now.window.1 == then.window.1 && now.dedup.1 == then.dedup.1, "the results have changed");
+    assert!(are_same(&now.window.1, &then.window.1) && now.dedup.1 == then.dedup.1, "the results have changed");
     assert!(bless, "a saved form has a new version: {BLESS} keeps a snapshot of it beside the older ones");
     last.add_next(&[]).bless(&now);
 }

@@ -186,7 +186,7 @@ def passes(event, where):
 
 
 def aggregate(name, events):
-    amounts = [Fraction(event["amount"]) for event in events if event.get("amount") is not None]
+    amounts = [Fraction(str(event["amount"])) for event in events if event.get("amount") is not None]
     if name == "count(*)":
         return float(len(events))
     if name.startswith("ratio"):

@@ -69,24 +69,28 @@ def key(data):
     return values
 
 
-def exact(state):
+def exact(state, version):
     """An exact sum, in its units."""
     sign = -1 if state.flag() else 1
     first, digits = state.count(), [state.value("I") for _ in range(state.count())]
-    return sign * sum(digit << 32 * (first + at) for at, digit in enumerate(digits))
+    base = 2**32 if version == 1 else 10**9
+    assert all(digit < base for digit in digits)
+    return sign * sum(digit * base ** (first + at) for at, digit in enumerate(digits))
 
 
 def aggregate(name, data):
     state = Bytes(data)
-    assert state.byte() == 1
+    version, has_sums = state.byte(), name in ("sum", "avg", "stddev")
+    assert 1 <= version <= (2 if has_sums else 1)
     if name in ("count", "rate"):
         state.count()
-    elif name in ("sum", "avg", "stddev"):
+    elif has_sums:
         number, specials = state.count(), state.byte()
         assert specials < 8
-        total = exact(state)
+        total = exact(state, version)
         # Of n values the squares have a sum of at least the square of their sum through n.
-        assert name != "stddev" or number * exact(state) >= total * total
+        unit = 1 if version == 1 else 10**2151
+        assert name != "stddev" or number * exact(state, version) * unit >= total * total
     elif name in ("min", "max"):
         has_value, value = state.flag(), state.value("d")
         assert has_value or value == 0
@@ -227,7 +231,7 @@ def files(state, metrics, directory, has_columns):
 def window(data, directory):
     state = Bytes(data)
     version = state.byte()
-    assert version in (1, 2, 3, 4)
+    assert version in (1, 2, 3, 4, 5)
     assert re.fullmatch(r"out_of_orderness (all|\d+) explicit (true|false) emit (Panes|Final)", state.text())
     state.flag(), state.optional()
     for _ in range(state.count()):

@@ -5,6 +5,7 @@ A case is a query (DuckDB) or a function (fastavro) that gives name, start in se
 
 import calendar
 import collections
+import fractions
 import json
 import math
 import sqlite3
@@ -53,7 +54,7 @@ def airline(path):
     for (date, carrier), values in delays.items():
         start = calendar.timegm(time.strptime(date, "%Y-%m-%d"))
         known = [value for value in values if value is not None]
-        mean = math.fsum(known) / len(known) if known else None
+        mean = float(sum(map(fractions.Fraction, map(str, known))) / len(known)) if known else None
         rows.append(("delay", start, json.dumps({"Carrier": carrier}), mean, len(values)))
         rows.append(("flights", start, json.dumps({"Carrier": carrier}), float(len(values)), len(values)))
     return rows

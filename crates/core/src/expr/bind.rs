@@ -54,6 +54,7 @@ impl NodeType {
 pub(super) struct Binder<'a> {
     leaves: &'a mut Leaves,
     used: Vec<usize>,
+    doubles: Vec<usize>,
     paths: Vec<String>,
     warnings: Vec<String>,
     has_strict_cast: bool,
@@ -63,6 +64,8 @@ pub(super) struct Binder<'a> {
 pub(super) struct Findings {
     /// The leaves that it reads.
     pub(super) leaves: Vec<usize>,
+    /// Those that it does not read as decimals.
+    pub(super) doubles: Vec<usize>,
     /// Their names.
     pub(super) paths: Vec<String>,
     /// Likely mistakes.
@@ -73,19 +76,20 @@ pub(super) struct Findings {
 
 impl<'a> Binder<'a> {
     pub(super) fn new(leaves: &'a mut Leaves) -> Self {
-        Self { leaves, used: vec![], paths: vec![], warnings: vec![], has_strict_cast: false }
+        Self { leaves, used: vec![], doubles: vec![], paths: vec![], warnings: vec![], has_strict_cast: false }
     }
 
     /// Returns the leaves and the warnings found.
     pub(super) fn finish(self) -> Findings {
-        let Self { used: leaves, paths, warnings, has_strict_cast, .. } = self;
-        Findings { leaves, paths, warnings, has_strict_cast }
+        let Self { used: leaves, doubles, paths, warnings, has_strict_cast, .. } = self;
+        Findings { leaves, doubles, paths, warnings, has_strict_cast }
     }
 
     /// Binds the whole expression to the type that its context requires.
     pub(super) fn root(&mut self, node: &Node, want: Want) -> Bound<(Tree, ValueKind)> {
         match (want, node) {
             (Want::Kind(kind), _) => Ok((self.bind(node, kind)?, kind)),
+            (Want::Decimal, _) => Ok((self.decimal(node)?, ValueKind::Number)),
             (Want::Presence, Node::Name(parts)) => Ok((self.presence(parts)?, ValueKind::Bool)),
             (Want::Presence | Want::Own, _) => self.by_itself(node),
             (Want::AsText, _) => Ok((self.as_text(node)?, ValueKind::Text)),
@@ -96,6 +100,25 @@ impl<'a> Binder<'a> {
     fn by_itself(&mut self, node: &Node) -> Bound<(Tree, ValueKind)> {
         let kind = self.known(node)?.kind().unwrap_or(ValueKind::Text);
         Ok((self.bind(node, kind)?, kind))
+    }
+
+    /// Binds a node to numbers. A property keeps its decimal, also one that `case` or `coalesce` selects; what is
+    /// computed or cast is a double.
+    fn decimal(&mut self, node: &Node) -> Bound<Tree> {
+        match node {
+            Node::Name(parts) if self.known(node)? == NodeType::Nothing => {
+                let leaf = self.used_leaf(parts, LeafType::Kind { kind: ValueKind::Number, lenient: false })?;
+                self.leaves.keep_decimals(leaf);
+                Ok(Tree::Decimal(leaf))
+            }
+            Node::Case { operand, branches, otherwise } => {
+                self.case(operand.as_deref(), branches, otherwise.as_deref(), &Self::decimal)
+            }
+            Node::Coalesce(values) => {
+                Ok(Tree::Coalesce(values.iter().map(|value| self.decimal(value)).collect::<Bound<_>>()?))
+            }
+            _ => self.bind(node, ValueKind::Number),
+        }
     }
 
     fn as_text(&mut self, node: &Node) -> Bound<Tree> {
@@ -197,7 +220,7 @@ impl<'a> Binder<'a> {
                 Ok(Tree::Match { value, pattern, negated: *negated })
             }
             Node::Case { operand, branches, otherwise } => {
-                self.case(operand.as_deref(), branches, otherwise.as_deref(), want)
+                self.case(operand.as_deref(), branches, otherwise.as_deref(), &|binder, node| binder.bind(node, want))
             }
             Node::Cast { value, kind, lenient } => self.cast(value, *kind, *lenient),
             Node::Coalesce(values) => Ok(Tree::Coalesce(self.all(values, want)?)),
@@ -253,7 +276,7 @@ impl<'a> Binder<'a> {
         operand: Option<&Node>,
         branches: &[Branch<Node>],
         otherwise: Option<&Node>,
-        want: ValueKind,
+        bind_result: &dyn Fn(&mut Self, &Node) -> Bound<Tree>,
     ) -> Bound<Tree> {
         let kind = match operand {
             None => ValueKind::Bool,
@@ -264,10 +287,10 @@ impl<'a> Binder<'a> {
         };
         let operand = operand.map(|operand| self.boxed(operand, kind)).transpose()?;
         let branches = branches.iter().map(|Branch { condition, result }| {
-            Ok(Branch { condition: self.bind(condition, kind)?, result: self.bind(result, want)? })
+            Ok(Branch { condition: self.bind(condition, kind)?, result: bind_result(self, result)? })
         });
         let branches = branches.collect::<Bound<Vec<_>>>()?;
-        let otherwise = Box::new(self.bind(otherwise.unwrap_or(&Node::Literal(Literal::Null)), want)?);
+        let otherwise = Box::new(bind_result(self, otherwise.unwrap_or(&Node::Literal(Literal::Null)))?);
         Ok(Tree::Case { operand, branches, otherwise })
     }
 
@@ -308,6 +331,15 @@ impl<'a> Binder<'a> {
     }
 
     fn leaf(&mut self, steps: &[PathKey], leaf_type: LeafType) -> Bound<Tree> {
+        let leaf = self.used_leaf(steps, leaf_type)?;
+        if !self.doubles.contains(&leaf) {
+            self.doubles.push(leaf);
+        }
+        Ok(Tree::Leaf(leaf))
+    }
+
+    /// Returns the leaf of a name, which the expression uses.
+    fn used_leaf(&mut self, steps: &[PathKey], leaf_type: LeafType) -> Bound<usize> {
         let name = path_text(steps);
         let place = self.leaves.resolve(steps)?;
         let leaf = self.leaves.leaf(place, leaf_type, &name);
@@ -317,7 +349,7 @@ impl<'a> Binder<'a> {
         if !self.paths.contains(&name) {
             self.paths.push(name);
         }
-        Ok(Tree::Leaf(leaf))
+        Ok(leaf)
     }
 
     fn presence(&mut self, parts: &[PathKey]) -> Bound<Tree> {

@@ -5,7 +5,8 @@ use super::read::LeafBatch;
 use super::tree::Tree;
 use super::value::Value;
 use super::value::cast::{self, canonical};
-use crate::error::Result;
+use super::value::decimal::decimal_texts;
+use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Datum, Float64Array, UInt32Array};
 use arrow::compute::kernels::concat_elements::concat_elements_utf8;
 use arrow::compute::kernels::{cmp, numeric, zip::zip};
@@ -38,6 +39,7 @@ fn other_value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
     match tree {
         Tree::Binary(..) => value(tree, batch),
         Tree::Leaf(leaf) => Ok(Value { array: batch.array(*leaf)?.clone(), scalar: false }),
+        Tree::Decimal(leaf) => Ok(Value { array: batch.decimals(*leaf)?.clone(), scalar: false }),
         Tree::Constant(array) => Ok(Value { array: array.clone(), scalar: true }),
         Tree::Not(inner) => {
             let inner = value(inner, batch)?;
@@ -191,5 +193,10 @@ fn coalesce(values: &[Tree], batch: &LeafBatch) -> Result<Value> {
 /// Selects `yes` where the test is true, else `no`; NULL is not true.
 fn chosen(test: &BooleanArray, yes: &Value, no: &Value) -> Result<Value> {
     let test = if test.null_count() > 0 { &prep_null_mask_filter(test) } else { test };
+    // Of two columns of decimals one may have texts, the other doubles.
+    if yes.array.data_type() != no.array.data_type() {
+        let texts = |value: &Value| Ok::<_, Error>(Value { array: decimal_texts(&value.array)?, scalar: value.scalar });
+        return Ok(Value { array: zip(test, &texts(yes)?, &texts(no)?)?, scalar: false });
+    }
     Ok(Value { array: zip(test, yes, no)?, scalar: false })
 }

@@ -18,6 +18,7 @@ pub struct Expr {
     kind: ValueKind,
     text: String,
     leaves: Vec<usize>,
+    doubles: Vec<usize>,
     paths: Vec<String>,
     warnings: Vec<String>,
     has_strict_cast: bool,
@@ -35,8 +36,8 @@ impl Expr {
     pub(crate) fn of(node: &Node, want: Want, text: &str, leaves: &mut Leaves) -> Result<Self> {
         let mut binder = Binder::new(leaves);
         let (tree, kind) = binder.root(node, want).map_err(|why| refused(text, &why))?;
-        let Findings { leaves, paths, warnings, has_strict_cast } = binder.finish();
-        Ok(Self { tree, kind, text: without_blanks(text), leaves, paths, warnings, has_strict_cast })
+        let Findings { leaves, doubles, paths, warnings, has_strict_cast } = binder.finish();
+        Ok(Self { tree, kind, text: without_blanks(text), leaves, doubles, paths, warnings, has_strict_cast })
     }
 
     /// Returns the type of its values.
@@ -44,9 +45,17 @@ impl Expr {
         self.kind
     }
 
-    /// Returns the index of the leaf if the expression is only a leaf.
-    pub(crate) fn leaf(&self) -> Option<usize> {
-        if let Tree::Leaf(leaf) = self.tree { Some(leaf) } else { None }
+    /// Whether both are the same leaf, read in the same way, so that one array has the values of both.
+    pub(crate) fn is_same_leaf(&self, other: &Self) -> bool {
+        match (&self.tree, &other.tree) {
+            (Tree::Leaf(leaf), Tree::Leaf(other)) | (Tree::Decimal(leaf), Tree::Decimal(other)) => leaf == other,
+            _ => false,
+        }
+    }
+
+    /// Returns the leaves whose values it uses otherwise than as decimals.
+    pub(super) fn doubles(&self) -> &[usize] {
+        &self.doubles
     }
 
     /// Returns its text without spaces, except those inside quotes and between words: the default name of a metric.

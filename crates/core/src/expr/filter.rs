@@ -125,8 +125,8 @@ impl ObservedLeaves {
 
     /// Returns the names of an expression that had integers beyond 2^53 which were rounded.
     pub fn rounded(&self, expr: &Expr) -> Vec<String> {
-        let is_rounded = |name: &&String| self.named(name).any(|observed| observed.is_rounded);
-        expr.paths().iter().filter(is_rounded).cloned().collect()
+        let leaves = expr.doubles().iter().filter_map(|leaf| self.leaves.get(*leaf));
+        leaves.filter(|observed| observed.is_rounded).map(|observed| observed.leaf.name.clone()).collect()
     }
 
     /// Returns the names of an expression that no row has, as far as the expression uses their values; none before the

@@ -57,6 +57,8 @@ pub struct Leaves {
     pub(super) leaves: Vec<Arc<Leaf>>,
     pub(super) steps: Vec<PathStep>,
     pub(super) paths: usize,
+    /// The leaves that some expression reads as decimals.
+    decimals: Vec<usize>,
     pub(super) made: TextCache,
 }
 
@@ -92,7 +94,15 @@ impl Leaves {
     /// Creates an empty set; `columns` is the schema of the batches to come.
     pub fn new(columns: &SchemaRef) -> Self {
         let object = OBJECTS.iter().find_map(|name| columns.index_of(name).ok());
-        Self { schema: columns.clone(), object, leaves: vec![], steps: vec![], paths: 0, made: TextCache::default() }
+        Self {
+            schema: columns.clone(),
+            object,
+            leaves: vec![],
+            steps: vec![],
+            paths: 0,
+            decimals: vec![],
+            made: TextCache::default(),
+        }
     }
 
     /// Whether no expression reads anything.
@@ -204,6 +214,16 @@ impl Leaves {
                 self.leaves.len() - 1
             }
         }
+    }
+
+    /// Makes batches keep the decimals of a leaf.
+    pub(super) fn keep_decimals(&mut self, leaf: usize) {
+        self.decimals.push(leaf);
+    }
+
+    /// Whether batches keep the decimals of a leaf.
+    pub(super) fn has_decimals(&self, leaf: usize) -> bool {
+        self.decimals.contains(&leaf)
     }
 
     fn path(&mut self, path: &[PathKey]) -> usize {

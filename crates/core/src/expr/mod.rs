@@ -59,6 +59,7 @@ pub(crate) use node::{Node, PathKey, hyphenated, literal_number, path_text, read
 pub(crate) use parse::{parse, parse_assignments, parse_call, refused};
 pub(crate) use read::value_at;
 pub(crate) use value::cast::text_number;
+pub(crate) use value::decimal::decimal_texts;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::bind::article;
 use super::leaf::{Leaf, LeafType, Leaves, PathStep, Source};
 use super::node::{PathKey, quoted_name};
 use super::parse::INTEGER_MAX;
-use super::value::{Dictionary, Value, ValueKind, cast, texts_of};
+use super::value::{Dictionary, Value, ValueKind, cast, decimal, texts_of};
 use crate::error::{Error, Result};
 use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
@@ -159,10 +159,18 @@ impl LeafBatch {
                 // Every JSON value has a text.
                 (Some(dictionary), _) => LeafColumn::right(LeafValues::Dictionary(dictionary, OnceCell::new())),
                 (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.leaf_type)?,
-                (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
-                    Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.leaf_type),
-                    _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.leaf_type),
-                },
+                (None, Source::Path(path, _)) => {
+                    let is_decimal = leaves.has_decimals(index);
+                    match watched_at(leaves, *path, watched.as_deref()) {
+                        Some(column) if is_flat => {
+                            from_json(column.as_string::<i32>().iter(), leaf.leaf_type, is_decimal)
+                        }
+                        _ => {
+                            let texts = spans.iter().skip(*path).step_by(leaves.paths).copied();
+                            from_json(texts, leaf.leaf_type, is_decimal)
+                        }
+                    }
+                }
             });
         }
         Ok(Self {
@@ -245,6 +253,14 @@ impl LeafBatch {
                 }
                 rows.get().ok_or_else(|| Error::broken("rows that were set"))
             }
+        }
+    }
+
+    /// Returns the numbers of a leaf as decimals: texts, or doubles if each has the decimal as its shortest text.
+    pub(super) fn decimals(&self, leaf: usize) -> Result<&ArrayRef> {
+        match self.columns.get(leaf).and_then(|column| column.decimals.as_ref()) {
+            Some(texts) => Ok(texts),
+            None => self.array(leaf),
         }
     }
 
@@ -442,17 +458,23 @@ struct LeafColumn {
     is_rounded: bool,
     /// Whether some value is NULL because it has another type, which a lenient leaf permits.
     is_uncast: bool,
+    /// The numbers as written, if they may differ from the shortest texts of the doubles.
+    decimals: Option<ArrayRef>,
 }
 
 impl LeafColumn {
     /// Returns values that all have the right type.
     fn right(values: LeafValues) -> Self {
-        Self { values, wrong: vec![], is_rounded: false, is_uncast: false }
+        Self { values, wrong: vec![], is_rounded: false, is_uncast: false, decimals: None }
     }
 }
 
-/// Converts JSON texts to a leaf's type.
-fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_type: LeafType) -> LeafColumn {
+/// Converts JSON texts to a leaf's type; `is_decimal` keeps the decimals of numbers.
+fn from_json<'a>(
+    texts: impl ExactSizeIterator<Item = Option<&'a str>> + Clone,
+    leaf_type: LeafType,
+    is_decimal: bool,
+) -> LeafColumn {
     let rows = texts.len();
     let texts = texts.map(|text| text.filter(|text| *text != "null"));
     let LeafType::Kind { kind, lenient } = leaf_type else {
@@ -460,13 +482,15 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_typ
         return LeafColumn::right(LeafValues::Rows(Arc::new(present)));
     };
     let mut wrong = vec![];
-    let mut is_rounded = false;
+    let (mut is_rounded, mut is_long) = (false, false);
+    let written = is_decimal.then(|| texts.clone());
     let array: ArrayRef = match kind {
         ValueKind::Text => Arc::new(texts_of(texts, rows)),
         ValueKind::Number => {
             let mut builder = Float64Builder::with_capacity(rows);
             let number = |text| {
                 let number = number(text)?;
+                is_long |= decimal::may_be_long(text, number);
                 is_rounded |= number.abs() > INTEGER_MAX && is_rounded_integer(text, number);
                 Some(number)
             };
@@ -490,7 +514,8 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_typ
     if lenient {
         wrong.clear();
     }
-    LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded, is_uncast }
+    let decimals = written.filter(|_| is_long).map(|texts| decimal::written(texts, &array));
+    LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded, is_uncast, decimals }
 }
 
 /// Reads each text and appends its value, or NULL; records the rows with a text of the wrong type.
@@ -555,5 +580,11 @@ fn from_column(column: &ArrayRef, own: ValueKind, leaf_type: LeafType) -> Result
         let rows = (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row));
         wrong.extend(rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)));
     }
-    Ok(LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded: false, is_uncast: has_other && lenient })
+    Ok(LeafColumn {
+        values: LeafValues::Rows(array),
+        wrong,
+        is_rounded: false,
+        is_uncast: has_other && lenient,
+        decimals: None,
+    })
 }

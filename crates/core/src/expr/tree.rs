@@ -12,6 +12,8 @@ use std::collections::HashSet;
 pub(super) enum Tree {
     /// Index of a leaf.
     Leaf(usize),
+    /// Index of a leaf with numbers, which keep the decimals that are written.
+    Decimal(usize),
     /// An array of one value.
     Constant(ArrayRef),
     Not(Box<Tree>),

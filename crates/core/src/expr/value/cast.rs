@@ -64,9 +64,12 @@ pub(crate) fn text_number(text: &str) -> Option<f64> {
     if number_end(text.as_bytes(), 0) == Some(text.len()) { finite(text) } else { unusual_number(text) }
 }
 
+/// The blanks that may be around a number.
+pub(in crate::expr) const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
+
 #[cold]
 fn unusual_number(text: &str) -> Option<f64> {
-    let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    let text = text.trim_matches(BLANKS);
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     if is_digits { long(text) } else { None }
 }

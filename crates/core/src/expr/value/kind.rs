@@ -38,8 +38,11 @@ impl ValueKind {
 /// The type that the context of an expression requires of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// A value of this type: `where` requires Bool, `sum` Number.
+    /// A value of this type: `where` requires Bool, `min` Number.
     Kind(ValueKind),
+    /// A number. Properties keep the decimal that is written if it is not the shortest text of its double: the array
+    /// then has texts, else doubles (`sum`).
+    Decimal,
     /// No type: only whether it is NULL counts (`count(x)`).
     Presence,
     /// Any value, as text (a dimension, `approx_distinct`).

@@ -1,4 +1,5 @@
-//! Values: their types (`kind.rs`), their arrays (`operand.rs`, `dictionary.rs`) and casts between types (`cast.rs`).
+//! Values: their types (`kind.rs`), their arrays (`operand.rs`, `dictionary.rs`), decimals (`decimal.rs`) and casts
+//! between types (`cast.rs`).
 //!
 //! ```text
 //! column, or property of JSON ─► dictionary column ─┬─► operand.rs: Value, an array or one literal ─► functions
@@ -7,6 +8,7 @@
 //! ```
 
 pub(in crate::expr) mod cast;
+pub(in crate::expr) mod decimal;
 mod dictionary;
 mod kind;
 mod operand;

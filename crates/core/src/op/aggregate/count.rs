@@ -53,14 +53,14 @@ impl<const RATE: bool> Accumulator for Count<RATE> {
             return Some(self.0 as f64);
         }
         let micros = u64::try_from(asked.window_micros).ok().filter(|micros| *micros > 0)?;
-        Some(exact::round(&(BigInt::from(self.0) * SECOND), micros, 0))
+        Some(exact::round(&(BigInt::from(self.0) * SECOND), &micros.into()))
     }
 
     fn save(&self, out: &mut Vec<u8>) {
         put_u64(out, self.0);
     }
 
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Result<Self> {
         reader.rows().map(Self)
     }
 }

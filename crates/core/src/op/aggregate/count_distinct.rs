@@ -77,7 +77,7 @@ impl Accumulator for DistinctTexts {
         out.extend(saved.finish());
     }
 
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Result<Self> {
         let (is_over, count) = (reader.flag()?, reader.count()?);
         let (mut state, mut last) = (Self { is_over, ..Self::default() }, None);
         for _ in 0..count {

@@ -219,7 +219,7 @@ impl Accumulator for Distinct {
     }
 
     /// The dense form is longer than any list, so the length distinguishes the two.
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Result<Self> {
         let bytes = reader.rest();
         let ranked = |rank: u8| (1..=RANK_MAX).contains(&rank);
         let state = if bytes.len() == REGISTERS {

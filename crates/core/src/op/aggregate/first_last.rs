@@ -115,7 +115,7 @@ impl<const LAST: bool> Accumulator for FirstOrLast<LAST> {
         out.extend(saved.finish());
     }
 
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Result<Self> {
         if !reader.flag()? {
             return Ok(Self(None));
         }

@@ -165,6 +165,23 @@ fn percentile_holds(values: &[Option<f64>], part: u32, whole: u32) -> Result<(),
     Ok(())
 }
 
+proptest! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn a_double_is_its_shortest_text(values in prop::collection::vec(value(), 0..60)) {
+        for definition in [&sum::SUM, &sum::AVG, &stddev::STDDEV] {
+            let text = |value: f64| if value.is_finite() { format!("{value:e}") } else { value.to_string() };
+            let texts: ArrayRef = Arc::new(values.iter().map(|value| value.map(text)).collect::<StringArray>());
+            let mut aggregate = (definition.create)(0.0);
+            aggregate.ensure(1);
+            let rows: Vec<u32> = (0..values.len() as u32).collect();
+            aggregate.add(&vec![0; rows.len()], &rows, &[texts]);
+            prop_assert_eq!(state(&*aggregate, 0), whole(definition, &values), "{}", definition.name);
+        }
+    }
+}
+
 #[test]
 fn percentiles_hold_on_sorted_constant_huge_and_tiny_values() {
     let shapes: [Vec<f64>; 7] = [

@@ -4,6 +4,7 @@ use super::definition::Definition;
 use super::states::{Accumulator, ResultInputs, States, each_number};
 use super::sum::SUM;
 use crate::error::Result;
+use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::Reader;
 use arrow::array::ArrayRef;
 
@@ -12,6 +13,7 @@ pub(super) const MIN: Definition = Definition {
     name: "min",
     usage: "min(x)",
     about: "minimum; NaN is greater than every number",
+    args: &[Want::Kind(ValueKind::Number)],
     create: States::<Extreme<false>>::create,
     ..SUM
 };
@@ -22,7 +24,7 @@ pub(super) const MAX: Definition = Definition {
     usage: "max(x)",
     about: "maximum; NaN is greater than every number",
     create: States::<Extreme<true>>::create,
-    ..SUM
+    ..MIN
 };
 
 #[derive(Default)]
@@ -57,7 +59,7 @@ impl<const GREATEST: bool> Accumulator for Extreme<GREATEST> {
         out.extend_from_slice(&self.0.unwrap_or(0.0).to_le_bytes());
     }
 
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Result<Self> {
         let some = reader.flag()?;
         let value: f64 = reader.le()?;
         Ok(Self(some.then_some(value)))

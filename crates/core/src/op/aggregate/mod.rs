@@ -11,10 +11,12 @@
 //!
 //! [`parse`] resolves a call such as `sum(a)`; [`AggregateCall::create`] makes its states. One [`Aggregate`]
 //! (`definition.rs`) holds the states of one metric by slot, so a batch costs one dynamic call; `states.rs` builds it
-//! from the `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
+//! from the `Accumulator` that each aggregate's file implements. `decimal.rs` has decimals, `exact.rs` exact sums of
+//! them, `quantile.rs` ranks.
 
 mod count;
 mod count_distinct;
+mod decimal;
 mod definition;
 mod distinct;
 mod exact;

@@ -17,6 +17,7 @@ use super::definition::Definition;
 use super::states::{Accumulator, ResultInputs, States, each_number};
 use super::sum::SUM;
 use crate::error::{Error, Result};
+use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
 use arrow::array::ArrayRef;
 
@@ -25,6 +26,7 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
     name: "approx_percentile",
     usage: "approx_percentile(x, q) with q from 0 to 1",
     about: "value of rank max(1, ⌈q·n⌉) of n in ascending order, within 1 % of the exact value: DDSketch",
+    args: &[Want::Kind(ValueKind::Number)],
     quantile: true,
     create: States::<Percentile>::create,
     ..SUM
@@ -205,7 +207,7 @@ impl Accumulator for Percentile {
         }
     }
 
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Result<Self> {
         let bins: u64 = reader.le()?;
         let mut state = Self::default();
         for _ in 0..bins {

@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use num_bigint::BigInt;
 
 /// `ratio(COND[, OF])`.
 pub(super) const RATIO: Definition = Definition {
@@ -47,7 +46,7 @@ impl Accumulator for Ratio {
     }
 
     fn result(&self, _: ResultInputs) -> Option<f64> {
-        (self.of > 0).then(|| exact::round(&BigInt::from(self.hits), self.of, 0))
+        (self.of > 0).then(|| exact::round(&self.hits.into(), &self.of.into()))
     }
 
     fn save(&self, out: &mut Vec<u8>) {
@@ -55,7 +54,7 @@ impl Accumulator for Ratio {
         put_u64(out, self.of);
     }
 
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Result<Self> {
         Ok(Self { hits: reader.rows()?, of: reader.rows()? })
     }
 }

@@ -7,7 +7,7 @@ use crate::op::snapshot::Reader;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::Float64Type;
 
-/// The version that every saved form starts with.
+/// The version that every saved form starts with, unless its aggregate has a later one.
 pub(super) const VERSION: u8 = 1;
 
 /// The inputs of a result beside the state.
@@ -21,6 +21,8 @@ pub(super) struct ResultInputs {
 
 /// The state of one slot.
 pub(super) trait Accumulator: Default + 'static {
+    /// The version of the saved form. Those from 1 on can be loaded.
+    const VERSION: u8 = VERSION;
     /// Adds row `rows[i]` of the arguments to `states[slots[i]]`.
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]);
     /// Adds another state.
@@ -34,8 +36,9 @@ pub(super) trait Accumulator: Default + 'static {
     /// Saves the state. The same values in any order and any splits give the same bytes. [`States`] writes the version
     /// before it.
     fn save(&self, out: &mut Vec<u8>);
-    /// Restores a saved state. Errors: exit status 65 if [`Accumulator::save`] cannot have written the bytes.
-    fn load(reader: &mut Reader<'_>) -> Result<Self>;
+    /// Restores a state that was saved with a version. Errors: exit status 65 if [`Accumulator::save`] cannot have
+    /// written the bytes.
+    fn load(version: u8, reader: &mut Reader<'_>) -> Result<Self>;
 }
 
 /// The states of one metric.
@@ -83,17 +86,18 @@ impl<A: Accumulator> Aggregate for States<A> {
     }
 
     fn save(&self, slot: u32, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(A::VERSION);
         self.states[slot as usize].save(out);
     }
 
     fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<()> {
         let mut reader = Reader::new(bytes);
         let version = reader.byte()?;
-        if version != VERSION {
-            return Err(Error::corrupt(format!("saved aggregate: expected version {VERSION}, found {version}")));
+        if !(1..=A::VERSION).contains(&version) {
+            let known = A::VERSION;
+            return Err(Error::corrupt(format!("saved aggregate: expected version {known}, found {version}")));
         }
-        let state = A::load(&mut reader)?;
+        let state = A::load(version, &mut reader)?;
         reader.finish()?;
         self.states[slot as usize] = state;
         Ok(())

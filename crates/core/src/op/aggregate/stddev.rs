@@ -1,19 +1,20 @@
 //! stddev of the sample (n − 1), from the exact sums of the values and of their squares.
 
+use super::decimal::{Decimal, ShortDecimal};
 use super::definition::Definition;
-use super::exact::{Exact, SQUARE_UNIT, UNIT, root};
-use super::states::{Accumulator, ResultInputs, States, each_number};
-use super::sum::{SUM, Specials};
+use super::exact::{BINARY_UNIT, Exact, Total, root};
+use super::states::{Accumulator, ResultInputs, States};
+use super::sum::{Adds, DECIMAL_VERSION, SUM, Specials, add_each};
 use crate::error::Result;
 use crate::op::snapshot::{Reader, put_u64};
 use arrow::array::ArrayRef;
-use num_bigint::{BigInt, BigUint};
+use num_bigint::BigInt;
 
 /// `stddev(x)`.
 pub(super) const STDDEV: Definition = Definition {
     name: "stddev",
     usage: "stddev(x)",
-    about: "sample standard deviation, exact within one unit in the last place; NULL for fewer than two values",
+    about: "sample standard deviation of the decimals, exact and rounded once; NULL for fewer than two values",
     create: States::<Stddev>::create,
     ..SUM
 };
@@ -26,22 +27,31 @@ struct Stddev {
     specials: Specials,
 }
 
-impl Stddev {
+impl Adds for Stddev {
     #[inline(always)]
-    fn push(&mut self, value: f64) {
+    fn add_short(&mut self, value: ShortDecimal) {
         self.count += 1;
-        if value.is_finite() {
-            self.sum.add(value);
-            self.squares.add_square(value);
-        } else {
-            self.specials.note(value);
-        }
+        self.sum.add(value);
+        self.squares.add_square(value);
+    }
+
+    fn add_long(&mut self, value: Decimal) {
+        self.count += 1;
+        self.sum.add_long(value);
+        self.squares.add_long_square(value);
+    }
+
+    fn add_special(&mut self, value: f64) {
+        self.count += 1;
+        self.specials.note(value);
     }
 }
 
 impl Accumulator for Stddev {
+    const VERSION: u8 = DECIMAL_VERSION;
+
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
-        each_number(states, slots, rows, args, Self::push);
+        add_each(states, slots, rows, args);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -59,17 +69,13 @@ impl Accumulator for Stddev {
         if self.specials != Specials::default() {
             return Some(f64::NAN);
         }
-        let (sum, sum_shift) = self.sum.total();
-        let (squares, squares_shift) = self.squares.total();
-        let (square_of_sum, shift) = (&sum * &sum, 2 * sum_shift);
-        let low = shift.min(squares_shift);
-        let left: BigInt = (squares * self.count) << (squares_shift - low).unsigned_abs();
-        let right: BigInt = square_of_sum << (shift - low).unsigned_abs();
+        let (sum, squares) = (self.sum.total(), self.squares.total());
+        let least = squares.exponent.min(2 * sum.exponent);
+        let square_of_sum = Total { mantissa: &sum.mantissa * &sum.mantissa, exponent: 2 * sum.exponent };
         // The difference is never negative, by the Cauchy–Schwarz inequality, because both sides are exact.
-        let spread = left - right;
-        let pairs = BigUint::from(self.count) * (self.count - 1);
-        debug_assert_eq!(SQUARE_UNIT, 2 * UNIT);
-        Some(root(spread.magnitude(), &pairs, SQUARE_UNIT + low))
+        let spread = squares.at(least) * self.count - square_of_sum.at(least);
+        let pairs = BigInt::from(self.count) * (self.count - 1);
+        Some(root(&spread, &pairs, least))
     }
 
     fn heap(&self) -> usize {
@@ -84,8 +90,12 @@ impl Accumulator for Stddev {
         squares.save(out);
     }
 
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+    fn load(version: u8, reader: &mut Reader<'_>) -> Result<Self> {
         let (count, specials) = (reader.rows()?, Specials::load(reader)?);
-        Ok(Self { count, specials, sum: Exact::load(reader)?, squares: Exact::load(reader)? })
+        let (sum, squares) = match version {
+            Self::VERSION => (Exact::load(reader)?, Exact::load(reader)?),
+            _ => (Exact::load_binary(reader, BINARY_UNIT)?, Exact::load_binary(reader, 2 * BINARY_UNIT)?),
+        };
+        Ok(Self { count, specials, sum, squares })
     }
 }

@@ -1,20 +1,22 @@
-//! sum and avg: exact, rounded once.
+//! sum and avg of decimals: exact, rounded once.
 
+use super::decimal::{self, Decimal, ShortDecimal};
 use super::definition::Definition;
-use super::exact::{Exact, UNIT, round};
-use super::states::{Accumulator, ResultInputs, States, each_number};
+use super::exact::{BINARY_UNIT, Exact};
+use super::states::{Accumulator, ResultInputs, States, each_present};
 use crate::error::Result;
-use crate::expr::{ValueKind, Want};
+use crate::expr::Want;
 use crate::op::snapshot::{Reader, put_u64};
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float64Type};
 
 /// `sum(x)`.
 pub(super) const SUM: Definition = Definition {
     name: "sum",
     usage: "sum(x)",
-    about: "exact sum, rounded once; NaN if a value is NaN or both infinities occur",
+    about: "exact sum of the decimals, rounded once: of 0.10 and 0.20 it is 0.3; NaN if a value is NaN or both infinities occur",
     star: false,
-    args: &[Want::Kind(ValueKind::Number)],
+    args: &[Want::Decimal],
     least: 1,
     quantile: false,
     is_ordered: false,
@@ -27,7 +29,7 @@ pub(super) const SUM: Definition = Definition {
 pub(super) const AVG: Definition = Definition {
     name: "avg",
     usage: "avg(x)",
-    about: "exact sum divided by the count, rounded once",
+    about: "exact sum of the decimals divided by the count, rounded once",
     create: States::<Sum<true>>::create,
     ..SUM
 };
@@ -73,6 +75,48 @@ impl Specials {
     }
 }
 
+/// The version of the saved form of exact sums. Sums of version 1 are of doubles.
+pub(super) const DECIMAL_VERSION: u8 = 2;
+
+/// A number that a sum adds.
+pub(super) trait Adds {
+    /// Adds a decimal of at most 18 digits.
+    fn add_short(&mut self, value: ShortDecimal);
+    /// Adds a decimal of at most 38 digits.
+    fn add_long(&mut self, value: Decimal);
+    /// Adds an infinity or NaN.
+    fn add_special(&mut self, value: f64);
+
+    /// Adds the decimal of the shortest text of a double.
+    #[inline(always)]
+    fn add_double(&mut self, value: f64) {
+        if value.is_finite() {
+            self.add_short(decimal::shortest(value));
+        } else {
+            self.add_special(value);
+        }
+    }
+
+    /// Adds a number as written, or the double nearest to it if it has too many digits.
+    fn add_text(&mut self, text: &str) {
+        match decimal::parse(text) {
+            Some(value) => self.add_long(value),
+            None => self.add_double(text.parse().unwrap_or(f64::NAN)),
+        }
+    }
+}
+
+/// Adds each number of the first argument, which is [`Want::Decimal`], to its state.
+pub(super) fn add_each<A: Adds>(states: &mut [A], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
+    if *args[0].data_type() == DataType::Utf8 {
+        let texts = args[0].as_string::<i32>();
+        return each_present(texts, slots, rows, |slot, row| states[slot].add_text(texts.value(row)));
+    }
+    let numbers = args[0].as_primitive::<Float64Type>();
+    let values = numbers.values();
+    each_present(numbers, slots, rows, |slot, row| states[slot].add_double(values[row]));
+}
+
 /// An exact sum and its number of values; with `MEAN` its result is the mean.
 #[derive(Debug, Default)]
 struct Sum<const MEAN: bool> {
@@ -81,21 +125,29 @@ struct Sum<const MEAN: bool> {
     specials: Specials,
 }
 
-impl<const MEAN: bool> Sum<MEAN> {
+impl<const MEAN: bool> Adds for Sum<MEAN> {
     #[inline(always)]
-    fn push(&mut self, value: f64) {
+    fn add_short(&mut self, value: ShortDecimal) {
         self.count += 1;
-        if value.is_finite() {
-            self.exact.add(value);
-        } else {
-            self.specials.note(value);
-        }
+        self.exact.add(value);
+    }
+
+    fn add_long(&mut self, value: Decimal) {
+        self.count += 1;
+        self.exact.add_long(value);
+    }
+
+    fn add_special(&mut self, value: f64) {
+        self.count += 1;
+        self.specials.note(value);
     }
 }
 
 impl<const MEAN: bool> Accumulator for Sum<MEAN> {
+    const VERSION: u8 = DECIMAL_VERSION;
+
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
-        each_number(states, slots, rows, args, Self::push);
+        add_each(states, slots, rows, args);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -108,11 +160,7 @@ impl<const MEAN: bool> Accumulator for Sum<MEAN> {
         if self.count == 0 {
             return None;
         }
-        if let Some(sum) = self.specials.sum() {
-            return Some(sum);
-        }
-        let (total, shift) = self.exact.total();
-        Some(round(&total, if MEAN { self.count } else { 1 }, UNIT + shift))
+        self.specials.sum().or_else(|| Some(self.exact.divided(if MEAN { self.count } else { 1 })))
     }
 
     fn heap(&self) -> usize {
@@ -126,7 +174,12 @@ impl<const MEAN: bool> Accumulator for Sum<MEAN> {
         exact.save(out);
     }
 
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { count: reader.rows()?, specials: Specials::load(reader)?, exact: Exact::load(reader)? })
+    fn load(version: u8, reader: &mut Reader<'_>) -> Result<Self> {
+        let (count, specials) = (reader.rows()?, Specials::load(reader)?);
+        let exact = match version {
+            Self::VERSION => Exact::load(reader)?,
+            _ => Exact::load_binary(reader, BINARY_UNIT)?,
+        };
+        Ok(Self { count, specials, exact })
     }
 }

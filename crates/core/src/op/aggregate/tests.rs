@@ -72,6 +72,82 @@ fn a_sum_is_exact_where_doubles_are_not() {
     assert_eq!(of("stddev(x)", &[0.1; 1000]), Some(0.0));
 }
 
+/// Returns the result over properties of one name, as JSON texts.
+fn of_written(text: &str, values: &[&str]) -> Option<f64> {
+    let (leaves, call) = called(text);
+    let properties: Vec<String> = values.iter().map(|value| format!(r#"{{"ok":true,"x":{value}}}"#)).collect();
+    let batch = crate::test_events::events(&properties.iter().map(String::as_str).collect::<Vec<_>>());
+    let batch = crate::expr::LeafBatch::read(&leaves, &batch).unwrap();
+    let args: Vec<ArrayRef> = call.args().iter().map(|arg| arg.eval(&batch).unwrap()).collect();
+    assert!(call.args().iter().all(|arg| arg.wrong(&batch).next().is_none()), "{text}: {values:?}");
+    let mut aggregate = call.create();
+    aggregate.ensure(1);
+    let rows: Vec<u32> = (0..values.len() as u32).collect();
+    aggregate.add(&vec![0; rows.len()], &rows, &args);
+    aggregate.result(0, MINUTE)
+}
+
+#[test]
+fn a_sum_is_of_decimals() {
+    assert_eq!(of("sum(x)", &[0.1, 0.2]), Some(0.3));
+    assert_eq!(of("avg(x)", &[0.1, 0.1, 0.7]), Some(0.3));
+    assert_eq!(of("sum(x)", &[1e22, 0.1, -1e22]), Some(0.1));
+    assert_eq!(of("stddev(x)", &[0.1, 0.3]), Some(0.02f64.sqrt()));
+    let large = ["9007199254740993", "1"];
+    let long = ["0.1000000000000000055511151", "-0.1"];
+    for (text, values, expected) in [
+        ("sum(x)", &["0.10", "0.20"][..], Some(0.3)),
+        ("sum(x)", &["0.10", "\"0.20\""], Some(0.3)),
+        ("avg(x)", &["0.10", "null", "0.20"], Some(0.15)),
+        ("sum(x)", &large, Some(9_007_199_254_740_994.0)),
+        ("sum(x)", &["\" 9007199254740993\"", "\"+1.\""], Some(9_007_199_254_740_994.0)),
+        ("sum(coalesce(x, 0))", &large, Some(9_007_199_254_740_994.0)),
+        ("sum(case when ok then x else 0.5 end)", &large, Some(9_007_199_254_740_994.0)),
+        ("sum(x) filter (where ok)", &large, Some(9_007_199_254_740_994.0)),
+        // What is computed or cast is a double, and 9007199254740992 its shortest text;
+        // the sum with 1 is a tie.
+        ("sum(x * 1)", &large, Some(9_007_199_254_740_992.0)),
+        ("sum(cast(x as double))", &large, Some(9_007_199_254_740_992.0)),
+        ("sum(try_cast(x as double))", &large, Some(9_007_199_254_740_992.0)),
+        ("sum(x * 3)", &["0.1", "0.2"], Some(0.900_000_000_000_000_1)),
+        ("sum(x)", &long, Some(5.551_115_1e-18)),
+        ("sum(cast(x as double))", &long, Some(0.0)),
+        ("avg(x)", &long, Some(2.775_557_55e-18)),
+        ("max(x)", &long, Some(0.1)),
+        // Beyond 38 digits a number is the shortest text of its double.
+        ("sum(x)", &["0.1000000000000000000000000000000000000001", "-0.1"], Some(0.0)),
+        ("sum(x)", &["0.10000000000000000000000000000000000001", "-0.1"], Some(1e-38)),
+        ("sum(x)", &["9007199254740992", "1", "1e-400"], Some(9_007_199_254_740_994.0)),
+        ("sum(x)", &["9007199254740993"; 2], Some(18_014_398_509_481_986.0)),
+        ("sum(x)", &["9007199254740992", "1"], Some(9_007_199_254_740_992.0)),
+        ("stddev(x)", &["9007199254740993", "9007199254740995"], Some(2f64.sqrt())),
+        ("stddev(x)", &["123456789012345678901234567.5", "123456789012345678901234568.5"], Some(0.5f64.sqrt())),
+    ] {
+        assert_eq!(of_written(text, values), expected, "{text}: {values:?}");
+    }
+}
+
+/// What version 1 saved of 0.1 and 0.2, doubles: their sum is a tie between two doubles.
+#[test]
+fn a_sum_of_version_1_is_continued() {
+    let mut aggregate = called("sum(x)").1.create();
+    aggregate.ensure(2);
+    let mut bytes = vec![1];
+    bytes.extend(2u64.to_le_bytes());
+    bytes.extend([0, 0]);
+    // (0.1 + 0.2) · 2^1074 is 3 · 3602879701896397 · 2^1019, and 1019 is 31 · 32 + 27.
+    let digits = (3 * 3_602_879_701_896_397u128) << 27;
+    bytes.extend(31u64.to_le_bytes());
+    bytes.extend(3u64.to_le_bytes());
+    bytes.extend(&digits.to_le_bytes()[..12]);
+    aggregate.load(0, &bytes).unwrap();
+    assert_eq!(aggregate.result(0, MINUTE), Some(0.1 + 0.2));
+    aggregate.add(&[0, 1], &[0, 0], &[numbers(&[Some(0.3)])]);
+    aggregate.merge(1, 0);
+    assert_eq!(aggregate.result(0, MINUTE), Some(0.6));
+    assert_eq!(aggregate.result(1, MINUTE), Some(0.9));
+}
+
 #[test]
 fn infinities_and_nan_have_their_own_rules() {
     let (up, down, nan) = (f64::INFINITY, f64::NEG_INFINITY, f64::NAN);

@@ -127,7 +127,9 @@ pub struct Window {
 }
 
 /// Version of the snapshot.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
+/// The version whose sums are of doubles.
+const OF_DOUBLES: u8 = 4;
 /// The version whose files can be read only for the metrics for which they were saved.
 const WITHOUT_LAYOUTS: u8 = 3;
 /// The version whose state was in memory.
@@ -529,15 +531,15 @@ impl Window {
     pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
         let mut saved = Reader::new(bytes);
         let version = saved.byte()?;
-        if ![VERSION, WITHOUT_LAYOUTS, WITHOUT_FILES, WITHOUT_INPUTS].contains(&version) {
+        if ![VERSION, OF_DOUBLES, WITHOUT_LAYOUTS, WITHOUT_FILES, WITHOUT_INPUTS].contains(&version) {
             return Err(Error::corrupt("snapshot of windows: unknown version"));
         }
         let mut restored = Self::new(options);
         check_fingerprint(&saved.text()?, &restored.fingerprint())?;
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
-        if [VERSION, WITHOUT_LAYOUTS].contains(&version) {
-            restored.restore_files(&mut saved, version == VERSION)?;
+        if version > WITHOUT_FILES {
+            restored.restore_files(&mut saved, version > WITHOUT_LAYOUTS)?;
         }
         let begins = restored.watermark.greatest_ever();
         let running = restored.groups.iter_mut().flat_map(|group| &mut group.state.shard.running);

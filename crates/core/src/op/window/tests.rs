@@ -55,6 +55,11 @@ pub(super) fn stream_times(events: &[Event]) -> Vec<i64> {
         .collect()
 }
 
+/// Writes a value. Some have so many digits that sums read the texts of their batch.
+fn written(value: i32) -> String {
+    if value % 4 == 0 { format!("{value}.00000000000000000000") } else { value.to_string() }
+}
+
 pub(super) fn batch(events: &[Event], stream_times: &[i64]) -> RecordBatch {
     let rows = events.len();
     let instants =
@@ -64,7 +69,7 @@ pub(super) fn batch(events: &[Event], stream_times: &[i64]) -> RecordBatch {
     let names: Vec<String> = events.iter().map(|event| event.partition.to_string()).collect();
     let partition: DictionaryArray<Int32Type> = names.iter().map(String::as_str).collect();
     let properties: StringArray =
-        events.iter().map(|event| Some(format!(r#"{{"k":"{}","v":{}}}"#, event.key, event.value))).collect();
+        events.iter().map(|event| Some(format!(r#"{{"k":"{}","v":{}}}"#, event.key, written(event.value)))).collect();
     let none: Vec<Option<i64>> = vec![None; rows];
     let columns: Vec<ArrayRef> = vec![
         Arc::new(FixedSizeBinaryArray::try_from_iter(vec![[0u8; 16]; rows].into_iter()).unwrap()),

@@ -28,7 +28,6 @@ use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, MetricWindows};
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::concat_batches;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
@@ -268,9 +267,10 @@ impl Spilled {
     pub(crate) fn flush(&mut self, context: &mut GroupFiles<'_>) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        let Some(first) = pending.first() else { return Ok(()) };
-        let rows = concat_batches(first.schema_ref(), &pending)?;
-        drop(pending);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let rows = rows::joined(pending)?;
         let limit = context.limit as u64;
         self.ranges = std::mem::take(&mut self.ranges)
             .into_iter()

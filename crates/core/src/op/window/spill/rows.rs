@@ -8,6 +8,7 @@
 //! also takes rows that are in no log yet; some of these may be late.
 
 use crate::error::{Error, Result};
+use crate::expr::decimal_texts;
 use crate::kind::values::truth;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::firing::Shard;
@@ -16,8 +17,8 @@ use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, TimeBounds};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::take;
-use arrow::datatypes::{Field, Int64Type, Schema};
+use arrow::compute::{concat, take};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use std::ops::Range;
@@ -71,16 +72,16 @@ impl RowLayout {
             next - 1
         };
         let masks: Vec<Option<usize>> = metrics.iter().map(|metric| metric.filter.as_ref().map(|_| column())).collect();
-        let (first_arg, mut sources, mut leaves) = (next, vec![], vec![]);
+        let (first_arg, mut sources): (usize, Vec<ArgSource>) = (next, vec![]);
+        let source = |ArgSource { member, arg }: &ArgSource| &metrics[*member].call.args()[*arg];
         let mut laid_out = vec![];
         for (member, (metric, mask)) in metrics.iter().zip(masks).enumerate() {
             let mut args = vec![];
             for (at, arg) in metric.call.args().iter().enumerate() {
-                let known = arg.leaf().and_then(|leaf| leaves.iter().position(|known| *known == Some(leaf)));
+                let known = sources.iter().position(|known| source(known).is_same_leaf(arg));
                 args.push(first_arg + known.unwrap_or(sources.len()));
                 if known.is_none() {
                     sources.push(ArgSource { member, arg: at });
-                    leaves.push(arg.leaf());
                 }
             }
             laid_out.push(Some(MetricColumnIndexes { mask, args }));
@@ -180,6 +181,19 @@ fn batch(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     let field = |(at, column): (usize, &ArrayRef)| Field::new(at.to_string(), column.data_type().clone(), true);
     let schema = Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>());
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
+/// Joins batches of one layout. An argument of decimals that is text in one of them becomes text in all.
+pub(crate) fn joined(batches: Vec<RecordBatch>) -> Result<RecordBatch> {
+    let Some(columns) = batches.first().map(RecordBatch::num_columns) else { return Err(Error::broken("no rows")) };
+    let joined = |column: usize| -> Result<ArrayRef> {
+        let arrays = || batches.iter().map(move |rows| rows.column(column));
+        let has_texts = arrays().any(|array| *array.data_type() == DataType::Utf8);
+        let arrays = arrays().map(|array| if has_texts { decimal_texts(array) } else { Ok(array.clone()) });
+        let arrays = arrays.collect::<Result<Vec<_>>>()?;
+        Ok(concat(&arrays.iter().map(ArrayRef::as_ref).collect::<Vec<_>>())?)
+    };
+    batch((0..columns).map(joined).collect::<Result<_>>()?)
 }
 
 /// Returns the hash of the key of each row.
