@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use strsim::levenshtein;
 
 /// The names of the fields of a rule.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 26] = [
     "rule_id",
     "name",
     "metric_name",
@@ -27,6 +27,8 @@ const FIELDS: [&str; 24] = [
     "for",
     "keep_firing_for",
     "no_data",
+    "null_as",
+    "forget_after",
     "enabled",
     "is_active",
     "severity",
