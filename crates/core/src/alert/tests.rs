@@ -65,6 +65,38 @@ share_of = 'event'
 condition = 'gt'
 threshold = 0.5
 window_seconds = 4
+
+[[rule]]
+name = 'forgets'
+aggregate = 'count(*)'
+by = ['source']
+condition = '<'
+threshold = 2
+window_seconds = 3
+for = 33
+forget_after = '2m'
+
+[[rule]]
+name = 'keeps'
+aggregate = 'avg(amount)'
+by = ['source']
+condition = '>='
+threshold = 2
+window_seconds = 2
+for = 9
+null_as = 'keep'
+forget_after = 50
+
+[[rule]]
+name = 'breaks'
+aggregate = 'max(amount)'
+where = 'amount > 1'
+by = ['source']
+condition = '>'
+threshold = 3
+window_seconds = 3
+for = 5
+null_as = 'breach'
 ";
 
 const OPTIONS: EngineOptions = EngineOptions { max_groups: 100, since: None };
@@ -299,6 +331,24 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_alerts_of_a_rule_do_not_depend_on_groups_that_other_rules_keep(events in sparse_events()) {
+        // Each rule has a view of its own if it is alone; together they share views.
+        let rules = by_source().replace("window_seconds = 2", "window_seconds = 3").replace("baseline = 20", "baseline = 21");
+        let whole = run(&rules, &events, |_| false, false);
+        for rule in rules.split("[[rule]]").skip(1) {
+            let rule = format!("[[rule]]{rule}");
+            let alone = run(&rule, &events, |_| false, false);
+            let name = rule.split('\'').nth(1).unwrap();
+            let of_rule: Vec<Alert> = whole.iter().filter(|alert| alert.rule.name == name).cloned().collect();
+            prop_assert_eq!(alone, of_rule);
+        }
+    }
+}
+
 #[test]
 fn seconds_that_are_passed_over_change_nothing_in_the_page_of_an_alert_that_fired_behind_the_wall_clock() {
     // More than five minutes pass after the first instant: an alert of it is not paged before the last one.
@@ -406,7 +456,14 @@ fn an_instant_at_which_nothing_changes_costs_nothing() {
     add(&mut engine, &[steady(0..10), vec![Event { time: far, stream_time: far, amount: 1, source: "web" }]].concat());
     engine.begin(START);
     let transitions = engine.advance(START + far, START + far);
-    assert!(transitions.iter().any(|one| one.alert.reason == AlertReason::GroupGone), "{transitions:?}");
+    let last_of = |rule: &str| transitions.iter().rfind(|one| one.alert.rule.name == rule).map(|one| &one.alert);
+    // Nine rows of `web`, the last one at 9 s.
+    let forgotten = last_of("forgets").expect("it fires");
+    assert_eq!((forgotten.reason, forgotten.at), (AlertReason::GroupGone, START + (9 + 120) * SECOND));
+    for rule in ["sum", "breaks"] {
+        let alert = last_of(rule).expect("it fires");
+        assert_eq!((alert.state, alert.dimensions.as_str()), (AlertState::Firing, "{\"source\":\"web\"}"), "{rule}");
+    }
     assert_eq!(engine.clock(), Some(START + far - SECOND));
 }
 
