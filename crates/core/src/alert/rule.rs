@@ -323,8 +323,9 @@ fn kind_of(name: &str, field: &str) -> Result<Kind> {
 
 fn measure(fields: &mut RuleFields, metrics: Option<&[NamedMetric]>) -> Result<Measure> {
     let (named, aggregate) = (fields.text("metric_name")?, fields.text("aggregate")?);
-    let (filter, by) = (fields.text("where")?, fields.names("by")?);
-    let by: Vec<String> = by.iter().flat_map(|text| split_list(text)).map(str::to_owned).collect();
+    let (filter, by) = (fields.text("where")?, fields.texts("by")?);
+    let by: Vec<String> =
+        by.iter().flat_map(|text| split_list(text)).filter(|text| !text.is_empty()).map(str::to_owned).collect();
     let input = fields.text("input")?.map_or(Ok(Kind::Event), |name| kind_of(&name, "input"))?;
     let (aggregate, filter, by) = match (named, aggregate) {
         (Some(name), None) if filter.is_none() && by.is_empty() && input == Kind::Event => {
