@@ -492,7 +492,8 @@ fn silent_host(back: f64) -> String {
 #[test]
 fn a_group_that_was_silent_for_more_than_ten_windows_is_compared_with_the_windows_before() {
     let dir = Dir::new("alert-silent-group");
-    let fields = json!({"by": ["k"], "compare": "120s", "condition": "lt", "threshold": 0.5, "window_seconds": 5});
+    let mut fields = json!({"by": ["k"], "compare": "120s", "condition": "lt", "threshold": 0.5, "window_seconds": 5});
+    fields["forget_after"] = json!(50);
     dir.write("rules.json", rules(&[rule(&fields)]));
     // The group is gone ten windows after its last row. What comes back is a tenth of what was there two minutes
     // before.
@@ -513,6 +514,12 @@ fn a_group_that_was_silent_for_more_than_ten_windows_is_compared_with_the_window
         found.extend(transitions(&once(&dir, &["--state", "alerts.db", "in.jsonl"]).ends_with(1).rows()));
     }
     assert_eq!(found, wanted);
+    // Without forget_after the alert fires until the values are right again, and the windows of the silence have no
+    // value to compare with all the same.
+    fields["forget_after"] = Value::Null;
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    let wanted = ["r firing condition at 125 since 125", "r resolved condition at 254 since 125"];
+    assert_eq!(transitions(&once(&dir, &["in.jsonl"]).ends_with(1).rows()), wanted);
 }
 
 #[test]
