@@ -255,7 +255,9 @@ class Rule:
         if "forget_after" not in self.fields:
             return False
         of_group = [row["slice"] for row in rows if row["from"] <= g and row["group"] == group and self.seen(row)]
-        return g - max([self.start, *of_group]) >= self.fields["forget_after"]
+        # A rule that was made between two rows has seen no earlier row.
+        last = max(of_group, default=self.start)
+        return g - (last if self.created is None else max(last, self.start)) >= self.fields["forget_after"]
 
     def plain(self, rows, g, group):
         key = (g, group)

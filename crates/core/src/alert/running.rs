@@ -171,7 +171,10 @@ impl RunningRule {
 
     /// Returns the instant from which on the rule has forgotten a group if this gets no row.
     fn forgets_at(&self, group: &GroupValue) -> Option<i64> {
-        Some(group.last.max(self.start?) + self.definition.policy.forget_after?)
+        let after = self.definition.policy.forget_after?;
+        // The group without dimensions may have had no row, or none that the rule has seen.
+        let has_row = self.created.is_none() && group.last > i64::MIN;
+        Some(after + if has_row { group.last } else { group.last.max(self.start?) })
     }
 
     /// Whether a group is known to the rule at instant `g`: it has had a row that the rule has seen, in the last
