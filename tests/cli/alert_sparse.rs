@@ -122,7 +122,7 @@ fn the_limit_of_groups_ends_no_alert_of_a_silent_group() {
     let found = run(Value::Null, "2");
     assert_eq!(by_host(&found.rows()), ["b r firing condition at 119 since 119"]);
     assert!(found.stderr().contains("rule r: 10 rows of groups beyond --max-groups were left out"), "{found}");
-    let kept = "1 group without rows counts for --max-groups, because its alert fires or waits; forget_after of a rule";
+    let kept = "groups without rows that count for --max-groups because of their alerts: 1; forget_after of a rule";
     assert!(found.stderr().contains(kept), "{found}");
     // A rule that forgets the group makes room.
     let found = run(json!("10m"), "2");

@@ -181,11 +181,10 @@ pub fn interrupted(rule: &str, hold: i64, interruptions: &Interruptions) -> Stri
 
 /// Returns the line about groups that only their alerts keep, if rows of other groups were left out.
 pub fn kept_groups(silent: usize) -> String {
-    let kept = [
-        "group without rows counts for --max-groups, because its alert fires or waits",
-        "groups without rows count for --max-groups, because their alerts fire or wait",
-    ];
-    format!("{}; forget_after of a rule ends such alerts (evt-rules(5))", counted(silent as u64, kept))
+    format!(
+        "groups without rows that count for --max-groups because of their alerts: {silent}; forget_after of a rule ends \
+         such alerts (evt-rules(5))"
+    )
 }
 
 /// Returns the line about a rule that no instant was evaluated for; `window` is the length of its window (s).

@@ -152,7 +152,7 @@ pub enum NullAs {
     Ok,
     /// NULL is a breach.
     Breach,
-    /// An alert that waits for `for` goes on waiting, and one that fires goes on firing.
+    /// It changes nothing: an alert that waits for `for` still waits, and one that fires still fires.
     Keep,
 }
 

@@ -72,7 +72,7 @@ impl GroupValue {
     }
 
     /// Notes a row in `slice`; returns whether it was silent.
-    fn hear(&mut self, slice: i64) -> bool {
+    fn note_row(&mut self, slice: i64) -> bool {
         self.last = self.last.max(slice);
         let was_silent = std::mem::take(&mut self.is_silent);
         if was_silent {
@@ -240,7 +240,7 @@ impl WindowView {
         // A row that was in no window of this view does not make its group known, whatever windows other rules have.
         let is_in_window = slice > g.saturating_sub(self.window);
         if let Some(group) = self.groups.get_mut(&key) {
-            if is_in_window && group.hear(slice) {
+            if is_in_window && group.note_row(slice) {
                 self.silent.remove(&key);
                 self.expiry.entry(slice + WINDOWS_KNOWN * self.window).or_default().push(key);
             }

@@ -96,13 +96,13 @@ pub struct MetricSpec {
 fn one_or_several<'a, D: Deserializer<'a>>(value: D) -> std::result::Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a text or a list of texts")]
-    enum Texts {
+    enum OneOrSeveral {
         One(String),
         Several(Vec<String>),
     }
-    Ok(Some(match Texts::deserialize(value)? {
-        Texts::One(text) => vec![text],
-        Texts::Several(texts) => texts,
+    Ok(Some(match OneOrSeveral::deserialize(value)? {
+        OneOrSeveral::One(text) => vec![text],
+        OneOrSeveral::Several(texts) => texts,
     }))
 }
 
