@@ -370,7 +370,9 @@ impl AlertEngine {
     /// Forgets the silent groups of which no rule has an alert, and earlier values that nothing needs.
     fn forget_silent(&mut self, g: i64) {
         let mut kept: Vec<BTreeSet<u32>> = vec![];
-        if self.views.iter().any(|view| !view.silent().is_empty()) {
+        let has_ended = self.rules.iter_mut().fold(false, |any, rule| std::mem::take(&mut rule.has_ended) | any);
+        let has_silent = self.views.iter().any(|view| !view.silent().is_empty());
+        if has_silent && (has_ended || self.views.iter().any(WindowView::has_fallen_silent)) {
             kept.resize_with(self.views.len(), BTreeSet::new);
             for rule in &self.rules {
                 let silent = self.views[rule.view].silent();

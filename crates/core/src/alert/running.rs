@@ -110,6 +110,8 @@ pub struct RunningRule {
     pub(super) is_started: bool,
     /// Groups whose condition holds or whose alert fires.
     pub(super) active: BTreeMap<u32, ActiveAlert>,
+    /// Whether an alert has ended or ceased to wait since the engine looked for groups that only alerts keep.
+    pub(super) has_ended: bool,
     /// Its alerts that NULL kept from firing.
     pub interruptions: Interruptions,
 }
@@ -118,7 +120,9 @@ impl RunningRule {
     /// Makes a rule without state. Rows up to `created` were read before the rule existed.
     pub fn new(definition: RuleDefinition, view: usize, count: Option<usize>, created: Option<i64>) -> Self {
         let (active, interruptions) = (BTreeMap::new(), Interruptions::default());
-        Self { definition, view, count, start: None, created, is_started: false, active, interruptions }
+        // The views may have groups that an alert of a former rule kept.
+        let has_ended = true;
+        Self { definition, view, count, start: None, created, is_started: false, active, has_ended, interruptions }
     }
 
     /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy
@@ -130,7 +134,7 @@ impl RunningRule {
             let firing = self.active.values_mut().filter_map(|active| active.firing.as_mut());
             firing.for_each(|firing| firing.notified_at = None);
         }
-        Self { definition, view, count, is_started, ..self }
+        Self { definition, view, count, is_started, has_ended: true, ..self }
     }
 
     /// Sets the instant since which rows are known.
@@ -207,19 +211,37 @@ impl RunningRule {
         }
         let keys: BTreeSet<u32> = match all {
             true => view.groups.keys().copied().collect(),
-            false => changed.iter().chain(self.active.keys()).copied().collect(),
+            false => changed.iter().copied().chain(self.due(view, at)).collect(),
         };
         for key in keys {
             let Some(group) = view.groups.get(&key) else { continue };
             if self.knows(view, key, group, at.g) {
                 let value = self.value(views, group, at.g);
                 self.step(key, group, value, at, transitions);
-            } else if let Some(active) = self.active.remove(&key).filter(|active| active.firing.is_some()) {
+            } else if let Some(active) = self.active.remove(&key) {
+                self.has_ended = true;
+                if active.firing.is_none() {
+                    continue;
+                }
                 let observed = ValueSince { value: None, since: active.since };
                 let change = AlertChange::Resolves(AlertReason::GroupGone);
                 transitions.push(self.transition(group, change, observed, at));
             }
         }
+    }
+
+    /// Returns the groups whose alert may change at an instant although the value is as before. Thousands of alerts may
+    /// fire for months.
+    fn due<'a>(&'a self, view: &'a WindowView, at: Instant) -> impl Iterator<Item = u32> {
+        let (policy, repeat) = (&self.definition.policy, self.definition.repeat);
+        let is_past = move |end: Option<i64>| end.is_some_and(|end| end <= at.g);
+        let forgets = move |key: u32| policy.forget_after.and_then(|_| self.forgets_at(view.groups.get(&key)?));
+        let is_due = move |(key, active): &(&u32, &ActiveAlert)| {
+            active.firing.is_none()
+                || is_past(active.timer(policy, repeat, at.g, at.paged_from()))
+                || is_past(forgets(**key))
+        };
+        self.active.iter().filter(is_due).map(|(key, _)| *key)
     }
 
     /// Advances one group.
@@ -233,6 +255,7 @@ impl RunningRule {
     ) {
         let mut active = self.active.remove(&key);
         let since = active.as_ref().map_or(at.g, |active| active.since);
+        let was_active = active.is_some();
         let was_pending = active.as_ref().is_some_and(|active| active.firing.is_none());
         let change = step(&self.definition.policy, &mut active, Observed::new(value, group), at.g);
         if was_pending && active.is_none() && value.is_none() {
@@ -253,8 +276,9 @@ impl RunningRule {
                 _ => {}
             }
         }
-        if let Some(active) = active {
-            self.active.insert(key, active);
+        match active {
+            Some(active) => _ = self.active.insert(key, active),
+            None => self.has_ended |= was_active,
         }
         // If the resolve threshold is on the other side of the threshold, a value that fires is clear, and one that is
         // resolved is a breach, at the next instant and without a change of the value.

@@ -120,6 +120,8 @@ pub struct WindowView {
     expiry: BTreeMap<i64, Vec<u32>>,
     /// The groups of `groups` that are silent.
     silent: BTreeSet<u32>,
+    /// Whether some fell silent since [`WindowView::forget_silent`].
+    fell_silent: bool,
     /// The earlier values of groups that are gone, by the bytes of their keys.
     gone: HashMap<Vec<u8>, GoneHistory>,
     /// The groups of `gone` in the order in which they became gone; some may have rows again.
@@ -150,6 +152,7 @@ impl WindowView {
             span: 0,
             expiry: BTreeMap::new(),
             silent: BTreeSet::new(),
+            fell_silent: false,
             gone: HashMap::new(),
             gone_order: VecDeque::new(),
             empty,
@@ -272,6 +275,7 @@ impl WindowView {
                 } else {
                     self.changed_at = g;
                     self.silent.insert(key);
+                    self.fell_silent = true;
                     group.fall_silent(g);
                 }
             }
@@ -283,8 +287,14 @@ impl WindowView {
         &self.silent
     }
 
+    /// Whether groups fell silent since the last [`WindowView::forget_silent`].
+    pub fn has_fallen_silent(&self) -> bool {
+        self.fell_silent
+    }
+
     /// Removes the silent groups that no alert keeps; `kept` are the others.
     pub fn forget_silent(&mut self, series: &mut EventSeries, kept: BTreeSet<u32>, g: i64) {
+        self.fell_silent = false;
         for key in std::mem::replace(&mut self.silent, kept) {
             if self.silent.contains(&key) {
                 continue;
