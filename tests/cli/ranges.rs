@@ -109,9 +109,11 @@ fn groups_that_fell_silent_before_a_range_of_evt_alert_fire_in_it_until_they_are
             let of_host = |all: &[Value], host: &str| {
                 firing(all, second).iter().any(|key| key.contains("lasting") && key.contains(host))
             };
-            for (host, lives) in [("stopped", &[0..300][..]), ("back", &[0..200, 900..1000]), ("brief", &[40..60])] {
-                let lives = lives.iter().filter(|life| life.start <= second);
-                let last = lives.map(|life| life.end.min(second)).max();
+            for (host, lives) in
+                [("stopped", &[[0, 300]][..]), ("back", &[[0, 200], [900, 1000]]), ("brief", &[[40, 60]])]
+            {
+                let lives = lives.iter().filter(|[start, _]| *start <= second);
+                let last = lives.map(|[_, end]| (*end).min(second)).max();
                 // While rows come back, an alert of which the range knows nothing is resolved.
                 let Some(last) =
                     last.filter(|last| *last < second).filter(|last| last.abs_diff(since.saturating_sub(540)) > 2)

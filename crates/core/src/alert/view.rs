@@ -101,6 +101,14 @@ impl GroupValue {
     }
 }
 
+/// The groups that had no row in the last [`WINDOWS_KNOWN`] windows.
+#[derive(Default)]
+struct SilentGroups {
+    keys: BTreeSet<u32>,
+    /// Whether some are new since [`WindowView::forget_silent`].
+    has_new: bool,
+}
+
 /// The values of one series over one window.
 pub struct WindowView {
     /// The number of its series.
@@ -119,9 +127,7 @@ pub struct WindowView {
     /// Groups that may fall silent, by the instant.
     expiry: BTreeMap<i64, Vec<u32>>,
     /// The groups of `groups` that are silent.
-    silent: BTreeSet<u32>,
-    /// Whether some fell silent since [`WindowView::forget_silent`].
-    fell_silent: bool,
+    silent: SilentGroups,
     /// The earlier values of groups that are gone, by the bytes of their keys.
     gone: HashMap<Vec<u8>, GoneHistory>,
     /// The groups of `gone` in the order in which they became gone; some may have rows again.
@@ -151,8 +157,7 @@ impl WindowView {
             lags: BTreeSet::new(),
             span: 0,
             expiry: BTreeMap::new(),
-            silent: BTreeSet::new(),
-            fell_silent: false,
+            silent: SilentGroups::default(),
             gone: HashMap::new(),
             gone_order: VecDeque::new(),
             empty,
@@ -244,7 +249,7 @@ impl WindowView {
         let is_in_window = slice > g.saturating_sub(self.window);
         if let Some(group) = self.groups.get_mut(&key) {
             if is_in_window && group.note_row(slice) {
-                self.silent.remove(&key);
+                self.silent.keys.remove(&key);
                 self.expiry.entry(slice + WINDOWS_KNOWN * self.window).or_default().push(key);
             }
             return true;
@@ -274,8 +279,8 @@ impl WindowView {
                     self.expiry.entry(until).or_default().push(key);
                 } else {
                     self.changed_at = g;
-                    self.silent.insert(key);
-                    self.fell_silent = true;
+                    self.silent.keys.insert(key);
+                    self.silent.has_new = true;
                     group.fall_silent(g);
                 }
             }
@@ -284,19 +289,19 @@ impl WindowView {
 
     /// Returns the groups that are silent.
     pub fn silent(&self) -> &BTreeSet<u32> {
-        &self.silent
+        &self.silent.keys
     }
 
     /// Whether groups fell silent since the last [`WindowView::forget_silent`].
     pub fn has_fallen_silent(&self) -> bool {
-        self.fell_silent
+        self.silent.has_new
     }
 
     /// Removes the silent groups that no alert keeps; `kept` are the others.
     pub fn forget_silent(&mut self, series: &mut EventSeries, kept: BTreeSet<u32>, g: i64) {
-        self.fell_silent = false;
-        for key in std::mem::replace(&mut self.silent, kept) {
-            if self.silent.contains(&key) {
+        let silent = std::mem::replace(&mut self.silent, SilentGroups { keys: kept, has_new: false });
+        for key in silent.keys {
+            if self.silent.keys.contains(&key) {
                 continue;
             }
             let Some(group) = self.groups.remove(&key) else { continue };
