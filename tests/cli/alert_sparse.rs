@@ -125,10 +125,10 @@ fn the_limit_of_groups_ends_no_alert_of_a_silent_group() {
     let kept = "groups without rows that count for --max-groups because of their alerts: 1; forget_after of a rule";
     assert!(found.stderr().contains(kept), "{found}");
     // A rule that forgets the group makes room.
-    let found = run(json!("10m"), "2");
+    let found = run(json!("12m"), "2");
     let wanted = [
         "b r firing condition at 119 since 119",
-        "b r resolved group gone at 659 since 119",
+        "b r resolved group gone at 779 since 119",
         "c r firing condition at 1069 since 1069",
     ];
     assert_eq!(by_host(&found.rows()), wanted);

@@ -491,6 +491,35 @@ fn the_history_of_groups_that_are_gone_is_bounded_by_the_limit_of_groups() {
 }
 
 #[test]
+fn windows_of_a_long_silence_are_no_earlier_values_whether_or_not_an_alert_keeps_the_group() {
+    // Until 39 s one row and two rows alternate. The first nine seconds of the silence have the value 0, the others
+    // none, so three rows at 70 s are 2.37 standard deviations above the mean. With 0 for all of them it were 2.69.
+    let of = |second: i64, count: i64, source| {
+        let event = Event { time: second * SECOND, stream_time: second * SECOND, amount: 5, source };
+        vec![event; count as usize]
+    };
+    let rows = |second: i64| match second {
+        0..40 => of(second, 1 + second % 2, "web"),
+        70 => of(second, 3, "web"),
+        _ => vec![],
+    };
+    let events: Vec<Event> = (0..75).flat_map(|second| [rows(second), of(second, 1, "ios")].concat()).collect();
+    let silent = "[[rule]]\nname = 'silent'\naggregate = 'count(*)'\nby = 'source'\nwindow_seconds = 1\ncondition = '<'\n\
+                  threshold = 1\n";
+    for (z, keeper) in [(2.3, ""), (2.5, ""), (2.3, silent), (2.5, silent)] {
+        let rule = format!(
+            "{keeper}[[rule]]\nname = 'z'\naggregate = 'count(*)'\nby = 'source'\nwindow_seconds = 1\ncondition = '>'\n\
+             anomaly = {{ z = {z}, baseline = 60, min = 20 }}\n"
+        );
+        let alerts = run(&rule, &events, |_| false, false);
+        let fired: Vec<i64> = alerts.iter().filter(|one| one.rule.name == "z").map(|one| one.at).collect();
+        let wanted = if z < 2.4 { vec![START + 70 * SECOND] } else { vec![] };
+        assert_eq!(fired, wanted, "{z} {keeper}");
+        assert_eq!(alerts.iter().any(|one| one.rule.name == "silent"), !keeper.is_empty());
+    }
+}
+
+#[test]
 fn a_rule_that_flaps_through_silent_years_is_evaluated_in_pieces_that_make_the_whole() {
     // Zero is below the threshold, and above the threshold of the resolve.
     let rules = "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'lt'\nthreshold = 1\nresolve_threshold = -1\n\
