@@ -5,6 +5,7 @@ use crate::notify::webhook;
 use crate::receivers::{Receiver, Reply};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
@@ -443,7 +444,7 @@ fn alerts_equal_a_naive_model_on_random_streams_rules_edits_and_restarts() {
     let dir = Dir::new("alert-model");
     let first: u64 = std::env::var("EVT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let count: u64 = std::env::var("EVT_ALERT_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(12);
-    let mut compared = 0;
+    let mut totals: BTreeMap<String, u64> = BTreeMap::new();
     for seed in first..first + count {
         let name = format!("s{seed}");
         ask(&dir, &python, "alert.py", &["generate", &name, &seed.to_string()]);
@@ -457,7 +458,9 @@ fn alerts_equal_a_naive_model_on_random_streams_rules_edits_and_restarts() {
             }
             let rules = format!("{name}/rules{number}.json");
             let state = format!("{name}/alerts.db");
+            let stats = format!("{name}/stats{number}.json");
             let mut args = vec!["--once", "-q", "--rules", &rules, "--state", &state, "--max-future", "1000d"];
+            args.extend(["--stats", &stats]);
             let paths: Vec<String> = files.keys().map(|file| format!("{name}/{file}")).collect();
             args.extend(paths.iter().map(String::as_str));
             if paths.is_empty() {
@@ -469,9 +472,14 @@ fn alerts_equal_a_naive_model_on_random_streams_rules_edits_and_restarts() {
             dir.write(&format!("{name}/status{number}"), run.status().to_string());
         }
         let found = ask(&dir, &python, "alert.py", &["check", &name]);
-        compared += found.text().trim().parse::<u64>().expect("a number");
+        let found: BTreeMap<String, u64> = serde_json::from_str(&found.text()).expect("numbers");
+        found.into_iter().for_each(|(name, number)| *totals.entry(name).or_default() += number);
     }
-    assert!(compared > 10, "only {compared} rows in {count} scenarios");
+    assert!(totals["compared"] > 10, "only few rows in {count} scenarios: {totals:?}");
+    assert!(
+        count < 12 || ["interrupted", "silent", "group gone", "no_data"].iter().all(|name| totals[*name] > 0),
+        "{totals:?}"
+    );
 }
 
 /// Events of host `a` every second to 260 s; those of host `b` come ten a second to 100 s, and once a second from
@@ -484,7 +492,8 @@ fn silent_host(back: f64) -> String {
 #[test]
 fn a_group_that_was_silent_for_more_than_ten_windows_is_compared_with_the_windows_before() {
     let dir = Dir::new("alert-silent-group");
-    let fields = json!({"by": ["k"], "compare": "120s", "condition": "lt", "threshold": 0.5, "window_seconds": 5});
+    let mut fields = json!({"by": ["k"], "compare": "120s", "condition": "lt", "threshold": 0.5, "window_seconds": 5});
+    fields["forget_after"] = json!(50);
     dir.write("rules.json", rules(&[rule(&fields)]));
     // The group is gone ten windows after its last row. What comes back is a tenth of what was there two minutes
     // before.
@@ -505,6 +514,12 @@ fn a_group_that_was_silent_for_more_than_ten_windows_is_compared_with_the_window
         found.extend(transitions(&once(&dir, &["--state", "alerts.db", "in.jsonl"]).ends_with(1).rows()));
     }
     assert_eq!(found, wanted);
+    // Without forget_after the alert fires until the values are right again, and the windows of the silence have no
+    // value to compare with all the same.
+    fields["forget_after"] = Value::Null;
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    let wanted = ["r firing condition at 125 since 125", "r resolved condition at 254 since 125"];
+    assert_eq!(transitions(&once(&dir, &["in.jsonl"]).ends_with(1).rows()), wanted);
 }
 
 #[test]

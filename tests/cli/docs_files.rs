@@ -80,6 +80,22 @@ fn the_file_of_channels_is_valid() {
 }
 
 #[test]
+fn the_rule_of_a_silent_source_ends_a_day_later() {
+    let dir = Dir::new("page-sparse");
+    dir.write("rules.toml", block("man/evt-rules.5", "SPARSE DATA"));
+    let of = |source: &str, count: u32| {
+        format!("[[test.series]]\nevery = \"1m\"\ncount = {count}\nset = {{ source = \"{source}\" }}\n")
+    };
+    let fires = |at: &str, firing: &str| format!("[[test.expect]]\nat = \"{at}\"\nfiring = [{firing}]\n");
+    // The last row of `ios` is an hour after the first one.
+    let alert = "{ rule = \"source_silent\", dimensions = { source = \"ios\" }, since = \"65m\" }";
+    let test = format!("[[test]]\nname = \"silence\"\n{}{}", of("web", 2000), of("ios", 61));
+    let expected = [fires("3899s", ""), fires("65m", alert), fires("89999s", alert), fires("25h", "")];
+    dir.write("test.toml", test + &expected.concat());
+    dir.run("evt-alert", &["test", "rules.toml", "test.toml"]).succeeds();
+}
+
+#[test]
 fn the_registry_has_the_layout_of_its_page() {
     let dir = Dir::new("page-registry");
     let (mut levels, mut versions) = (String::new(), vec![]);

@@ -180,6 +180,7 @@ const ROWS: &[Row] = &[
     ),
     row("man/evt-registry.5", "DESCRIPTION", 1, By(&["docs_files::the_registry_has_the_layout_of_its_page"])),
     row("man/evt-rules.5", "DESCRIPTION", 1, By(&["docs::the_rule_of_evt_rules_passes_the_test_of_the_same_page"])),
+    row("man/evt-rules.5", "SPARSE DATA", 1, By(&["docs_files::the_rule_of_a_silent_source_ends_a_day_later"])),
     row("man/evt-rules.5", "TESTS", 1, By(&["docs::the_rule_of_evt_rules_passes_the_test_of_the_same_page"])),
     row("man/evt-runbook.7", "DEAD LETTERS SPIKE", 3, By(&["runbooks::dead_letters_spike"])),
     row(

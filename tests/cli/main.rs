@@ -9,6 +9,7 @@ mod alert_marks;
 mod alert_pages;
 mod alert_rows;
 mod alert_rules;
+mod alert_sparse;
 mod alert_stores;
 mod alert_topics;
 mod annotations;

@@ -74,14 +74,19 @@ fn groups_that_fell_silent_before_a_range_of_evt_alert_fire_in_it_until_they_are
     dir.write("in.jsonl", lines(&[&rows[..], &[vec![late]]].concat()));
     dir.shell("evt-ingest -q in.jsonl --to sqlite:in.db").succeeds();
     let silent = |name: &str, window: u32| {
-        rule(&json!({"name": name, "by": ["user_id"], "condition": "lt", "threshold": 1, "window_seconds": window}))
+        let mut rule = rule(&json!({"name": name, "by": ["user_id"], "condition": "lt", "threshold": 1}));
+        (rule["window_seconds"], rule["forget_after"]) = (json!(window), json!(10 * window));
+        rule
     };
-    let no_data = json!({"name": "no data", "by": ["user_id"], "threshold": 1000, "no_data": true});
-    dir.write("rules.json", rules(&[silent("minute", 60), silent("short", 20), rule(&no_data)]));
+    let no_data =
+        json!({"name": "no data", "by": ["user_id"], "threshold": 1000, "no_data": true, "forget_after": 600});
+    let mut lasting = silent("lasting", 60);
+    lasting["forget_after"] = Value::Null;
+    dir.write("rules.json", rules(&[silent("minute", 60), silent("short", 20), rule(&no_data), lasting]));
     let run = |input: &str, flags: &[&str]| once(&dir, &[&["-q", "-o", "jsonl", input], flags].concat()).rows();
     let whole = run("in.jsonl", &[]);
     assert!(!firing(&whole, 700).is_empty() && whole.iter().any(|row| row["reason"] == "group gone"), "{whole:?}");
-    let (mut draws, mut fired) = (Draws::new(), 0);
+    let (mut draws, mut fired, mut lasted) = (Draws::new(), 0, 0);
     for case in 0..12 {
         let since = draws.below(1500) as u32;
         let until = since + 60 + draws.below(u64::from(1800 - since)) as u32;
@@ -99,8 +104,30 @@ fn groups_that_fell_silent_before_a_range_of_evt_alert_fire_in_it_until_they_are
                 fired += wanted.len();
             }
         }
+        // An alert that lasts is found if its group had rows in the nine windows before the range.
+        for second in (since + 60..until).filter(|second| *second < 1800) {
+            let of_host = |all: &[Value], host: &str| {
+                firing(all, second).iter().any(|key| key.contains("lasting") && key.contains(host))
+            };
+            for (host, lives) in
+                [("stopped", &[[0, 300]][..]), ("back", &[[0, 200], [900, 1000]]), ("brief", &[[40, 60]])]
+            {
+                let lives = lives.iter().filter(|[start, _]| *start <= second);
+                let last = lives.map(|[_, end]| (*end).min(second)).max();
+                // While rows come back, an alert of which the range knows nothing is resolved.
+                let Some(last) =
+                    last.filter(|last| *last < second).filter(|last| last.abs_diff(since.saturating_sub(540)) > 2)
+                else {
+                    continue;
+                };
+                let is_known = last > since.saturating_sub(540);
+                let is_found = of_host(&found, host);
+                assert_eq!(is_found, is_known && of_host(&whole, host), "{draws}: {range:?} {host} at {second}");
+                lasted += usize::from(is_found && second > last + 700);
+            }
+        }
     }
-    assert!(fired > 1000, "{fired} alerts at instants of ranges");
+    assert!(fired > 1000 && lasted > 100, "{fired} and {lasted} alerts at instants of ranges");
 }
 
 #[test]

@@ -25,6 +25,7 @@ def grid(micros):
 # Rules.
 
 AGGREGATES = ["count(*)", "sum(amount)", "avg(amount)", "max(amount)", "min(amount)", "ratio(event_type = 'error')"]
+SIGNS = [">", "<", ">=", "<=", "==", "=", "!="]
 FILTERS = [None, "event_type = 'error'", "amount > 5"]
 
 
@@ -34,12 +35,17 @@ def random_rule(rng, number):
         "aggregate": rng.choice(AGGREGATES),
         "by": rng.choice([[], ["source"], ["source", "country"]]),
         "window_seconds": rng.choice([1, 3, 10, 20, 60]),
-        "condition": rng.choice(["gt", "lt", "ge", "le", "eq", "ne", "GREATER_THAN", "LESS_THAN"]),
-        "for": rng.choice([0, 0, 2, 7]),
+        "condition": rng.choice(["gt", "lt", "ge", "le", "eq", "ne", "GREATER_THAN", "LESS_THAN", *SIGNS]),
+        "for": rng.choice([0, 0, 2, 7, 35]),
         "keep_firing_for": rng.choice([0, 1, 5, 30]),
         "no_data": rng.random() < 0.3,
+        "null_as": rng.choice(["ok", "ok", "keep", "breach"]),
         "enabled": rng.random() < 0.9,
     }
+    if rng.random() < 0.3:
+        rule["forget_after"] = rule["for"] + 60 + rng.choice([4, 10, 60, 200])
+    if rng.random() < 0.3:
+        del rule["null_as"]
     where = rng.choice(FILTERS)
     if where:
         rule["where"] = where
@@ -62,7 +68,7 @@ def random_rule(rng, number):
         rule.pop("resolve_threshold", None)
         if rng.random() < 0.5:
             del rule["condition"]
-        elif rule["condition"] in ("eq", "ne"):
+        elif rule["condition"] in ("eq", "ne", "==", "=", "!="):
             rule["condition"] = "gt"
     return rule
 
@@ -78,7 +84,9 @@ def edited(rng, rules):
         elif change < 0.2 and "threshold" in rule:
             rule["threshold"] = rule["threshold"] + rng.choice([-1, 1])
         elif change < 0.3:
-            rule["for"] = rng.choice([0, 3])
+            rule["for"] = rng.choice([0, 3] if "forget_after" in rule else [0, 3, 35])
+        elif change < 0.35:
+            rule["null_as"] = rng.choice(["ok", "keep", "breach"])
         elif change < 0.4:
             rule["window_seconds"] = rng.choice([1, 3]) if "anomaly" in rule else rng.choice([1, 3, 10, 20])
             if "anomaly" in rule:
@@ -105,7 +113,10 @@ def random_file(rng, start, length):
     # A source that is silent for more than ten windows of many rules, and comes back.
     silent = rng.choice(["ios", "web"])
     since = start + rng.randrange(0, length)
-    until = since + rng.randrange(12, 80) * 1_000_000
+    until = since + rng.choice([rng.randrange(12, 80), rng.randrange(100, 500)]) * 1_000_000
+    # Another value is rare: its rows are further apart than the windows of many rules.
+    rare, pause = rng.choice(["ios", "web", "bot"]), rng.choice([0, 2, 5, 15])
+    last = start
     while now < start + length:
         burst = rng.random()
         if burst < 0.02:
@@ -119,8 +130,11 @@ def random_file(rng, start, length):
             time = max(0, now - rng.randrange(0, 30_000_000))
         if rng.random() < 0.1:
             time = time // 1_000_000 * 1_000_000
+        sources = [source for source in ["ios", "web", "bot"] if source != silent or not since <= now < until]
+        source = rng.choice([source for source in sources if source != rare or now - last >= pause * 1_000_000])
+        last = now if source == rare else last
         event = {
-            "source": rng.choice([source for source in ["ios", "web"] if source != silent or not since <= now < until]),
+            "source": source,
             "event_type": rng.choice(["view", "view", "error"]),
             "server_timestamp": text(time),
         }
@@ -163,7 +177,7 @@ def generate(path, seed):
 
 # The model.
 
-NAMES = {"GREATER_THAN": "gt", "LESS_THAN": "lt"}
+NAMES = {"GREATER_THAN": "gt", "LESS_THAN": "lt", ">": "gt", "<": "lt", ">=": "ge", "<=": "le", "==": "eq", "=": "eq", "!=": "ne"}
 
 
 def holds(condition, value, threshold):
@@ -210,6 +224,7 @@ MEASURE = ["aggregate", "where", "by", "window_seconds", "share_of", "compare", 
 class Rule:
     def __init__(self, fields, created):
         self.fields, self.created, self.start, self.active = fields, created, created, {}
+        self.interrupted = 0
         self.cache = {}
 
     def measure(self):
@@ -234,6 +249,15 @@ class Rule:
             return True
         since = g - KNOWN * self.fields["window_seconds"]
         return any(row["from"] <= g and since < row["slice"] and row["group"] == group and self.seen(row) for row in rows)
+
+    def forgotten(self, rows, g, group):
+        """Whether the group has had no row for forget_after; before its first row, since the rule began."""
+        if "forget_after" not in self.fields:
+            return False
+        of_group = [row["slice"] for row in rows if row["from"] <= g and row["group"] == group and self.seen(row)]
+        # A rule that was made between two rows has seen no earlier row.
+        last = max(of_group, default=self.start)
+        return g - (last if self.created is None else max(last, self.start)) >= self.fields["forget_after"]
 
     def plain(self, rows, g, group):
         key = (g, group)
@@ -279,7 +303,8 @@ class Rule:
         if "anomaly" not in self.fields:
             return self.fields["threshold"]
         z = self.fields["anomaly"]["z"]
-        return -z if self.fields.get("condition") in ("lt", "le", "LESS_THAN") else z
+        condition = self.fields.get("condition")
+        return -z if NAMES.get(condition, condition) in ("lt", "le") else z
 
     def breach(self, value, is_firing):
         if value is None:
@@ -304,10 +329,13 @@ class Rule:
         own = lambda row: self.created is None or row["slice"] > self.start
         groups = {row["group"] for row in rows if row["from"] <= g and own(row) and self.seen(row)} if self.fields["by"] else {"{}"}
         for group in sorted(groups | set(self.active)):
-            if not self.known(rows, g, group):
+            if self.forgotten(rows, g, group):
                 since, firing = self.active.pop(group, (None, None))
                 if firing:
                     out.append(self.row(g, group, "resolved", "group gone", None, since))
+                continue
+            is_known = self.known(rows, g, group)
+            if not is_known and group not in self.active:
                 continue
             value = self.value(rows, everything, g, group)
             has_rows = bool(self.window(rows, g, group))
@@ -315,9 +343,19 @@ class Rule:
             reason = "condition" if self.breach(value, firing is not None) else None
             if reason is None and self.fields["no_data"] and not has_rows:
                 reason = "no_data"
+            null_as = self.fields.get("null_as", "ok")
+            if reason is None and value is None and null_as == "breach":
+                reason = "condition" if has_rows else "no_data"
+            if reason is None and value is None and null_as == "keep":
+                # The alert stays as it is, but a group that is gone waits for nothing.
+                if firing is None and is_known and since is not None:
+                    continue
+                if firing is not None and firing["clear"] is None:
+                    continue
             if firing is None:
                 if reason is None:
-                    self.active.pop(group, None)
+                    if self.active.pop(group, None) is not None and value is None:
+                        self.interrupted += 1
                     continue
                 since = g if since is None else since
                 self.active[group] = (since, None)
@@ -342,7 +380,7 @@ def check(path):
     runs = json.load(open(f"{path}/runs.json"))
     events, seen, streams, rules = [], {}, {}, []
     evaluated = read_to = None
-    compared = 0
+    compared, totals = 0, {"interrupted": 0, "silent": 0}
     for number, run in enumerate(runs):
         out = []
         # Rules are edited before the run reads.
@@ -397,6 +435,8 @@ def check(path):
                 for rule, rows in zip(rules, of_rule):
                     rule.evaluate(rows, events, g, out)
                 evaluated = g
+            for rule, rows in zip(rules, of_rule):
+                totals["silent"] += sum(not rule.known(rows, evaluated, group) for group in rule.active)
         order = lambda row: (row["at"], row["rule"], json.dumps(row["dimensions"]), row["state"])
         expected = sorted(out, key=order)
         found = [json.loads(line) for line in open(f"{path}/out{number}.jsonl")]
@@ -407,11 +447,19 @@ def check(path):
             one, other = (rows[at] if at < len(rows) else None for rows in (expected, found))
             assert one == other, f"run {number}, row {at}:\nexpected {one}\nfound    {other}"
         still = any(firing for rule in rules for _, firing in rule.active.values())
+        stats = json.load(open(f"{path}/stats{number}.json"))
+        interrupted = sum(rule.interrupted for rule in rules)
+        assert stats["interruptions"] == interrupted, f"run {number}: expected {interrupted} interruptions, found {stats}"
+        for rule in rules:
+            rule.interrupted = 0
+        totals["interrupted"] += interrupted
+        for row in expected:
+            totals[row["reason"]] = totals.get(row["reason"], 0) + 1
         status = int(any(row["state"] == "firing" for row in out) or still)
         found_status = int(open(f"{path}/status{number}").read())
         assert status == found_status, f"run {number}: expected status {status}, found {found_status}"
         compared += len(expected)
-    print(compared)
+    print(json.dumps({**totals, "compared": compared}))
 
 
 if sys.argv[1] == "generate":

@@ -160,6 +160,12 @@ pub static ALERT_ROWS_REJECTED: Definition = counter(
     &[],
     "Rows that rules left out because their groups are beyond --max-groups, since the state began (evt-alert).",
 );
+/// Alerts that NULL kept from firing.
+pub static ALERT_INTERRUPTIONS: Definition = counter(
+    "evt_alert_interruptions_total",
+    &["rule", "dimensions"],
+    "How often NULL ended the time of for before the alert fired: the first ten groups of a rule, and all others (evt-alert).",
+);
 /// Notifications by channel and outcome.
 pub static NOTIFICATIONS: Definition = gauge(
     "evt_alert_notifications",
@@ -208,7 +214,7 @@ pub static HTTP_SECONDS: Definition = Definition {
 };
 
 /// The metrics of every run.
-pub static STAGE: [&Definition; 24] = [
+pub static STAGE: [&Definition; 25] = [
     &EVENTS,
     &DEAD_LETTERS,
     &SINK_ROWS,
@@ -227,6 +233,7 @@ pub static STAGE: [&Definition; 24] = [
     &STATE_BYTES,
     &ALERTS_FIRING,
     &ALERT_ROWS_REJECTED,
+    &ALERT_INTERRUPTIONS,
     &NOTIFICATIONS,
     &SPOOL,
     &BUILD,

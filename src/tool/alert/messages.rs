@@ -5,9 +5,11 @@ use super::load::ReplacedRule;
 use crate::source;
 use evt_core::alert::engine::AlertEngine;
 use evt_core::alert::rule::RuleDefinition;
+use evt_core::alert::running::Interruptions;
 use evt_core::counts::{Counts, counted};
 use evt_core::time::{SECOND, format_duration, format_instant};
 use evt_run::console::Console;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
@@ -154,6 +156,37 @@ pub fn rejected_rows(rule: Option<&str>, rows: u64) -> String {
     format!("{of}{} left out", counted(rows, verbs))
 }
 
+/// The most groups that the line about a rule names.
+const GROUPS_NAMED: usize = 3;
+
+/// Returns the line about a rule whose `for` (`hold` seconds) NULL has interrupted.
+pub fn interrupted(rule: &str, hold: i64, interruptions: &Interruptions) -> String {
+    let Interruptions { groups, others } = interruptions;
+    let mut often: Vec<(&str, u64)> = groups.iter().map(|(group, count)| (group.as_str(), *count)).collect();
+    often.sort_by_key(|(group, count)| (Reverse(*count), *group));
+    let named = often.iter().take(GROUPS_NAMED).filter(|(group, _)| *group != "{}");
+    let mut named: Vec<String> = named.map(|(group, count)| format!("{group} {count}")).collect();
+    match others + often.iter().skip(GROUPS_NAMED).map(|(_, count)| count).sum::<u64>() {
+        0 => {}
+        rest => named.push(format!("other groups {rest}")),
+    }
+    let of = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
+    let hold = format_duration(hold * SECOND);
+    let times = counted(interruptions.total(), ["time", "times"]);
+    format!(
+        "rule {rule}: windows without a value interrupted for ({hold}) {times}{of}, each time before the alert fired; \
+         null_as says what such a window means (evt-rules(5))"
+    )
+}
+
+/// Returns the line about groups that only their alerts keep, if rows of other groups were left out.
+pub fn kept_groups(silent: usize) -> String {
+    format!(
+        "groups without rows that count for --max-groups because of their alerts: {silent}; forget_after of a rule ends \
+         such alerts (evt-rules(5))"
+    )
+}
+
 /// Returns the line about a rule that no instant was evaluated for; `window` is the length of its window (s).
 pub fn not_evaluated(rule: &str, window: i64) -> String {
     let window = format_duration(window * SECOND);
@@ -217,6 +250,21 @@ pub fn dropped_records(counts: &Counts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_groups_with_the_most_interruptions_are_named() {
+        let of = |groups: &[(&str, u64)], others| {
+            let groups = groups.iter().map(|(group, count)| ((*group).to_owned(), *count)).collect();
+            interrupted("hot", 300, &Interruptions { groups, others })
+        };
+        let end = ", each time before the alert fired; null_as says what such a window means (evt-rules(5))";
+        let begin = "rule hot: windows without a value interrupted for (5m)";
+        assert_eq!(of(&[("{}", 1)], 0), format!("{begin} 1 time{end}"));
+        let few = of(&[(r#"{"k":"a"}"#, 2), (r#"{"k":"b"}"#, 9)], 0);
+        assert_eq!(few, format!(r#"{begin} 11 times ({{"k":"b"}} 9, {{"k":"a"}} 2){end}"#));
+        let many = of(&[("{a}", 5), ("{b}", 3), ("{c}", 5), ("{d}", 4)], 7);
+        assert_eq!(many, format!("{begin} 24 times ({{a}} 5, {{c}} 5, {{d}} 4, other groups 10){end}"));
+    }
 
     #[test]
     fn growing_losses_are_reported_once_a_minute() {

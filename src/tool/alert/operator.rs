@@ -4,7 +4,8 @@
 use super::feed::FeedRun;
 use super::load;
 use super::messages::{
-    LossReport, RuleMessages, dropped_records, late_lines, lost_rows, not_evaluated, refused, rejected_rows,
+    LossReport, RuleMessages, dropped_records, interrupted, kept_groups, late_lines, lost_rows, not_evaluated, refused,
+    rejected_rows,
 };
 use super::positions::FramePartitions;
 use super::setup::{AlertSetup, Services};
@@ -17,7 +18,7 @@ use arrow::array::RecordBatch;
 use evt_core::alert::clock::HOLD;
 use evt_core::alert::rule::RuleDefinition;
 use evt_core::alert::rules::RuleSet;
-use evt_core::alert::running::{Transition, TransitionUse};
+use evt_core::alert::running::{Interruptions, Transition, TransitionUse};
 use evt_core::alert::snapshot;
 use evt_core::counts::Counts;
 use evt_core::error::{Error, Result};
@@ -240,6 +241,12 @@ impl AlertOperator {
         }
         run.metrics.set(&metrics::ALERTS_FIRING, &[], to.engine.firing() as f64);
         run.metrics.set(&metrics::ALERT_ROWS_REJECTED, &[], rejected as f64);
+        for (rule, Interruptions { groups, others }) in to.engine.interruptions() {
+            let others = Some(("others", others)).filter(|(_, count)| **count > 0);
+            for (group, count) in groups.iter().map(|(group, count)| (group.as_str(), count)).chain(others) {
+                run.metrics.set(&metrics::ALERT_INTERRUPTIONS, &[&rule.rule.name, group], *count as f64);
+            }
+        }
         if let Some(state) = services.state.as_ref().filter(|_| !options.channels.is_empty()) {
             for ChannelNotifications { channel, due, lost } in state.notifications()? {
                 run.metrics.set(&metrics::NOTIFICATIONS, &[&channel, "due"], due as f64);
@@ -270,8 +277,18 @@ impl AlertOperator {
     /// a run without an alert in a job of cron leaves out.
     fn report(&self, counts: &Counts, out: &mut dyn Collector) {
         let AlertSetup { to, feeds, services, options, .. } = &self.setup;
-        for (rule, rows) in to.engine.rejected() {
-            out.warn(rejected_rows(Some(rule), rows));
+        let rejected = to.engine.rejected();
+        for (rule, rows) in &rejected {
+            out.warn(rejected_rows(Some(rule), *rows));
+        }
+        let silent = to.engine.silent();
+        if !rejected.is_empty() && silent > 0 {
+            out.warn(kept_groups(silent));
+        }
+        let mut interruptions = 0;
+        for (rule, found) in to.engine.interruptions() {
+            interruptions += found.total();
+            out.warn(interrupted(&rule.rule.name, rule.policy.hold, found));
         }
         if counts.late > 0 && !self.progress.losses.has_told(counts.late) {
             let unnamed = feeds.iter().filter_map(|feed| feed.known.unnamed());
@@ -293,6 +310,7 @@ impl AlertOperator {
         out.detail("fired", fired.into());
         out.detail("resolved", resolved.into());
         out.detail("firing", firing.into());
+        out.detail("interruptions", interruptions.into());
         out.detail("clock", to.engine.clock().map(format_instant).into());
     }
 }

@@ -1,9 +1,9 @@
 //! The engine: rows in, transitions of alerts out.
 
 use super::rule::{Derived, Lags, Measure, RuleDefinition};
-use super::running::{Instant, RunningRule, Transition, all_rows, grid_end};
+use super::running::{Instant, Interruptions, RunningRule, Transition, all_rows, grid_end};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
-use super::view::{Changes, GroupValue, WINDOWS_KNOWN, WindowView};
+use super::view::{GroupValue, WINDOWS_KNOWN, WindowView};
 use crate::error::Result;
 use crate::expr::{LeafBatch, Leaves, ObservedLeaves, WrongRows};
 use crate::kind::Kind;
@@ -172,6 +172,18 @@ impl AlertEngine {
         rejected.filter(|(_, rows)| *rows > 0).collect()
     }
 
+    /// Returns the groups that have had no row for so long that only their alerts keep them. They count for the limit
+    /// of groups.
+    pub fn silent(&self) -> usize {
+        self.views.iter().map(|view| view.silent().len()).sum()
+    }
+
+    /// Returns the rules whose alerts NULL kept from firing, with how often.
+    pub fn interruptions(&self) -> impl Iterator<Item = (&RuleDefinition, &Interruptions)> {
+        let rules = self.rules.iter().map(|rule| (&rule.definition, &rule.interruptions));
+        rules.filter(|(_, interruptions)| interruptions.total() > 0)
+    }
+
     /// Returns the rules that were never evaluated although rows were read, with the lengths of their windows (s).
     pub fn waiting(&self) -> Vec<(&str, i64)> {
         let waits = |rule: &&RunningRule| self.evaluated.is_some_and(|g| rule.waits(g));
@@ -331,7 +343,7 @@ impl AlertEngine {
     fn next(&self, at: Instant) -> Option<i64> {
         let arrivals = self.series.iter().filter_map(EventSeries::next_arrival);
         let views = self.views.iter().filter_map(|view| view.next(&self.series[view.series], self.stepped));
-        let rules = self.rules.iter().filter_map(|rule| rule.next(at));
+        let rules = self.rules.iter().filter_map(|rule| rule.next(at, &self.views));
         arrivals.chain(views).chain(rules).min().map(|next| next.max(at.g + 1))
     }
 
@@ -339,20 +351,40 @@ impl AlertEngine {
         self.evaluated = Some(g);
         let arrive = |series: &mut EventSeries| series.arrive(g, self.options.max_groups);
         let arrivals: Vec<Vec<Arrival>> = self.series.iter_mut().map(arrive).collect();
-        let mut changes: Vec<Changes> = vec![];
+        let mut changed: Vec<Vec<u32>> = vec![];
         for view in &mut self.views {
             let series = &mut self.series[view.series];
-            changes.push(view.evaluate(series, &arrivals[view.series], self.stepped, g));
-            view.forget_gone(g, self.options.max_groups);
+            changed.push(view.evaluate(series, &arrivals[view.series], self.stepped, g));
         }
         let first = transitions.len();
         for rule in &mut self.rules {
-            rule.evaluate(&self.views, &changes[rule.view], Instant { g, now }, transitions);
+            rule.evaluate(&self.views, &changed[rule.view], Instant { g, now }, transitions);
         }
+        self.forget_silent(g);
         let order = |one: &Transition| (one.alert.rule.name.clone(), one.alert.dimensions.clone());
         transitions[first..].sort_by_key(order);
         self.series.iter_mut().for_each(|series| series.prune(g));
         self.stepped = g;
+    }
+
+    /// Forgets the silent groups of which no rule has an alert, and earlier values that nothing needs.
+    fn forget_silent(&mut self, g: i64) {
+        let mut kept: Vec<BTreeSet<u32>> = vec![];
+        let has_ended = self.rules.iter_mut().fold(false, |any, rule| std::mem::take(&mut rule.has_ended) | any);
+        let has_silent = self.views.iter().any(|view| !view.silent().is_empty());
+        if has_silent && (has_ended || self.views.iter().any(WindowView::has_fallen_silent)) {
+            kept.resize_with(self.views.len(), BTreeSet::new);
+            for rule in &self.rules {
+                let silent = self.views[rule.view].silent();
+                if !silent.is_empty() {
+                    kept[rule.view].extend(rule.active.keys().filter(|key| silent.contains(key)));
+                }
+            }
+        }
+        for (view, kept) in self.views.iter_mut().zip(kept) {
+            view.forget_silent(&mut self.series[view.series], kept, g);
+        }
+        self.views.iter_mut().for_each(|view| view.forget_gone(g, self.options.max_groups));
     }
 
     /// Replaces the rules from the next instant on. Resolves the alerts of a rule that is deleted, disabled or has

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use strsim::levenshtein;
 
 /// The names of the fields of a rule.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 26] = [
     "rule_id",
     "name",
     "metric_name",
@@ -27,6 +27,8 @@ const FIELDS: [&str; 24] = [
     "for",
     "keep_firing_for",
     "no_data",
+    "null_as",
+    "forget_after",
     "enabled",
     "is_active",
     "severity",
@@ -118,6 +120,18 @@ impl RuleFields {
 
     /// Reads a list of names: an array, its text as JSON, or text with commas.
     pub fn names(&mut self, name: &str) -> Result<Vec<String>> {
+        let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.starts_with('['));
+        let has_commas = self.fields.get(name).is_some_and(is_text);
+        let mut names = self.texts(name)?;
+        if has_commas {
+            names = names.iter().flat_map(|text| text.split(',')).map(|name| name.trim().to_owned()).collect();
+        }
+        names.retain(|name| !name.is_empty());
+        Ok(names)
+    }
+
+    /// Reads a list of texts: an array, its text as JSON, or one text.
+    pub fn texts(&mut self, name: &str) -> Result<Vec<String>> {
         let value = match self.fields.remove(name) {
             None => return Ok(vec![]),
             Some(Value::String(text)) if text.starts_with('[') => {
@@ -125,12 +139,11 @@ impl RuleFields {
             }
             Some(value) => value,
         };
-        let names: Vec<String> = match value {
-            Value::String(text) => text.split(',').map(|name| name.trim().to_owned()).collect(),
-            Value::Array(items) => items.into_iter().map(|item| text_of(name, item)).collect::<Result<_>>()?,
-            other => return Err(expected(name, "a list of names", &other)),
-        };
-        Ok(names.into_iter().filter(|name| !name.is_empty()).collect())
+        match value {
+            Value::String(text) => Ok(vec![text]),
+            Value::Array(items) => items.into_iter().map(|item| text_of(name, item)).collect(),
+            other => Err(expected(name, "a list of names", &other)),
+        }
     }
 
     /// Reads a field that is a table, or its text as JSON.

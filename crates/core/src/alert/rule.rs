@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub const WINDOW_MAX: i64 = 7 * 86_400;
 /// Longest `compare` and `baseline` (seconds).
 const SPAN_MAX: i64 = 31 * 86_400;
+/// Longest `forget_after` (seconds): ten years.
+const FORGET_MAX: i64 = 3_660 * 86_400;
 
 /// A comparison of the value with the threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,26 +33,28 @@ pub enum Condition {
 }
 
 impl Condition {
-    const ALL: [(Self, &'static str, &'static str); 6] = [
-        (Self::Gt, "gt", "GREATER_THAN"),
-        (Self::Lt, "lt", "LESS_THAN"),
-        (Self::Ge, "ge", "GREATER_THAN_OR_EQUAL"),
-        (Self::Le, "le", "LESS_THAN_OR_EQUAL"),
-        (Self::Eq, "eq", "EQUAL"),
-        (Self::Ne, "ne", "NOT_EQUAL"),
+    /// Each condition with its short word, its long word and its signs.
+    const ALL: [(Self, &'static str, &'static str, &'static [&'static str]); 6] = [
+        (Self::Gt, "gt", "GREATER_THAN", &[">"]),
+        (Self::Lt, "lt", "LESS_THAN", &["<"]),
+        (Self::Ge, "ge", "GREATER_THAN_OR_EQUAL", &[">="]),
+        (Self::Le, "le", "LESS_THAN_OR_EQUAL", &["<="]),
+        (Self::Eq, "eq", "EQUAL", &["==", "="]),
+        (Self::Ne, "ne", "NOT_EQUAL", &["!=", "<>"]),
     ];
 
-    /// Returns the condition of a short or a long word; `EQUALS` and `NOT_EQUALS` are accepted too.
+    /// Returns the condition of a sign, a short or a long word; `EQUALS` and `NOT_EQUALS` are accepted too.
     pub fn from_name(name: &str) -> Option<Self> {
-        let is_it = |(_, short, long): &&(Self, &str, &str)| {
-            *short == name || *long == name || long.ends_with("EQUAL") && name.strip_suffix('S') == Some(*long)
+        let is_it = |(_, short, long, signs): &&(Self, &str, &str, &[&str])| {
+            let is_plural = long.ends_with("EQUAL") && name.strip_suffix('S') == Some(*long);
+            *short == name || *long == name || signs.contains(&name) || is_plural
         };
         Self::ALL.iter().find(is_it).map(|(condition, ..)| *condition)
     }
 
     /// Returns the short word.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(condition, ..)| *condition == self).map_or("", |(_, short, _)| *short)
+        Self::ALL.iter().find(|(condition, ..)| *condition == self).map_or("", |(_, short, ..)| *short)
     }
 
     /// Whether `value` is a breach of `threshold`. NaN is one of no condition but `ne`.
@@ -140,6 +144,31 @@ impl Measure {
     }
 }
 
+/// What a rule does with a value that is NULL, as that of most aggregates over a window without rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NullAs {
+    /// NULL is no breach: it interrupts `for`, and resolves an alert.
+    #[default]
+    Ok,
+    /// NULL is a breach.
+    Breach,
+    /// It changes nothing: an alert that waits for `for` still waits, and one that fires still fires.
+    Keep,
+}
+
+impl NullAs {
+    const ALL: [(Self, &'static str); 3] = [(Self::Ok, "ok"), (Self::Breach, "breach"), (Self::Keep, "keep")];
+
+    fn from_name(name: &str) -> Result<Self> {
+        let found = Self::ALL.iter().find(|(_, word)| *word == name).map(|(null_as, _)| *null_as);
+        found.ok_or_else(|| Error::config(format!("null_as: expected breach, keep or ok, found '{name}'")))
+    }
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(null_as, _)| *null_as == self).map_or("", |(_, word)| *word)
+    }
+}
+
 /// When an alert fires and when it is resolved. All times are seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -155,6 +184,10 @@ pub struct Policy {
     pub keep_firing: i64,
     /// Whether a window without rows is a breach.
     pub no_data: bool,
+    /// What a value that is NULL is.
+    pub null_as: NullAs,
+    /// How long after the last row of a group its alert ends; `None` if it fires until rows come back.
+    pub forget_after: Option<i64>,
 }
 
 impl Policy {
@@ -273,6 +306,12 @@ impl RuleDefinition {
         if let Some(repeat) = repeat {
             set("repeat", json!(seconds(*repeat)));
         }
+        if policy.null_as != NullAs::Ok {
+            set("null_as", json!(policy.null_as.name()));
+        }
+        if let Some(after) = policy.forget_after {
+            set("forget_after", json!(seconds(after)));
+        }
         fields
     }
 }
@@ -284,8 +323,9 @@ fn kind_of(name: &str, field: &str) -> Result<Kind> {
 
 fn measure(fields: &mut RuleFields, metrics: Option<&[NamedMetric]>) -> Result<Measure> {
     let (named, aggregate) = (fields.text("metric_name")?, fields.text("aggregate")?);
-    let (filter, by) = (fields.text("where")?, fields.names("by")?);
-    let by: Vec<String> = by.iter().flat_map(|text| split_list(text)).map(str::to_owned).collect();
+    let (filter, by) = (fields.text("where")?, fields.texts("by")?);
+    let by: Vec<String> =
+        by.iter().flat_map(|text| split_list(text)).filter(|text| !text.is_empty()).map(str::to_owned).collect();
     let input = fields.text("input")?.map_or(Ok(Kind::Event), |name| kind_of(&name, "input"))?;
     let (aggregate, filter, by) = match (named, aggregate) {
         (Some(name), None) if filter.is_none() && by.is_empty() && input == Kind::Event => {
@@ -339,8 +379,8 @@ fn metric<'a>(name: &str, metrics: Option<&'a [NamedMetric]>) -> Result<&'a Name
 
 fn policy(fields: &mut RuleFields, measure: &Measure) -> Result<Policy> {
     let condition = fields.text("condition")?.map(|name| {
-        let unknown =
-            || Error::config(format!("condition: expected gt lt ge le eq ne or GREATER_THAN …, found '{name}'"));
+        let words = "gt lt ge le eq ne, > < >= <= == != or GREATER_THAN …";
+        let unknown = || Error::config(format!("condition: expected {words}, found '{name}'"));
         Condition::from_name(&name).ok_or_else(unknown)
     });
     let (condition, threshold) = (condition.transpose()?, fields.number("threshold")?);
@@ -363,12 +403,23 @@ fn policy(fields: &mut RuleFields, measure: &Measure) -> Result<Policy> {
         (_, Some(_)) => return Err(Error::config("expected condition")),
         (_, None) => return Err(Error::config("expected threshold")),
     };
+    let hold = fields.seconds("for", 0..=SPAN_MAX)?.unwrap_or(0);
+    let forget_after = fields.seconds("forget_after", 1..=FORGET_MAX)?;
+    let least = measure.window + hold;
+    if forget_after.is_some_and(|after| after <= least) {
+        let why = "an alert about missing rows would end before it fires";
+        return Err(Error::config(format!(
+            "forget_after: expected more than window_seconds and for ({least}s): {why}"
+        )));
+    }
     Ok(Policy {
         condition,
         threshold,
         resolve_threshold: fields.number("resolve_threshold")?.unwrap_or(threshold),
-        hold: fields.seconds("for", 0..=SPAN_MAX)?.unwrap_or(0),
+        hold,
         keep_firing: fields.seconds("keep_firing_for", 0..=SPAN_MAX)?.unwrap_or(30),
         no_data: fields.truth("no_data")?.unwrap_or(false),
+        null_as: fields.text("null_as")?.map_or(Ok(NullAs::Ok), |name| NullAs::from_name(&name))?,
+        forget_after,
     })
 }

@@ -3,7 +3,7 @@
 use super::rule::{Derived, Lags, Measure, RuleDefinition};
 use super::state::{ActiveAlert, AlertChange, Observed, step};
 use super::summary::{SummaryValues, render};
-use super::view::{Changes, GoneGroup, GroupValue, WindowView};
+use super::view::{GroupValue, WindowView};
 use crate::kind::Kind;
 use crate::kind::alert::{Alert, AlertReason, AlertState};
 use crate::time::{MINUTE, SECOND};
@@ -67,6 +67,33 @@ pub fn all_rows(kind: Kind, window: i64) -> Measure {
     Measure { input: kind, aggregate, filter: None, by: vec![], window, derived: Derived::Plain }
 }
 
+/// The most groups of a rule whose interruptions are counted one by one.
+pub const INTERRUPTED_GROUPS: usize = 10;
+
+/// How often NULL ended the time of `for` before an alert fired, since the engine was made or restored.
+#[derive(Debug, Default)]
+pub struct Interruptions {
+    /// By the dimensions as canonical JSON: the first [`INTERRUPTED_GROUPS`] groups.
+    pub groups: BTreeMap<String, u64>,
+    /// Those of further groups.
+    pub others: u64,
+}
+
+impl Interruptions {
+    fn note(&mut self, dimensions: &str) {
+        if self.groups.len() < INTERRUPTED_GROUPS || self.groups.contains_key(dimensions) {
+            *self.groups.entry(dimensions.to_owned()).or_default() += 1;
+        } else {
+            self.others += 1;
+        }
+    }
+
+    /// Returns the number of all of them.
+    pub fn total(&self) -> u64 {
+        self.groups.values().sum::<u64>() + self.others
+    }
+}
+
 /// A rule and the states of its groups.
 pub struct RunningRule {
     /// The rule.
@@ -83,12 +110,19 @@ pub struct RunningRule {
     pub(super) is_started: bool,
     /// Groups whose condition holds or whose alert fires.
     pub(super) active: BTreeMap<u32, ActiveAlert>,
+    /// Whether an alert has ended or ceased to wait since the engine looked for groups that only alerts keep.
+    pub(super) has_ended: bool,
+    /// Its alerts that NULL kept from firing.
+    pub interruptions: Interruptions,
 }
 
 impl RunningRule {
     /// Makes a rule without state. Rows up to `created` were read before the rule existed.
     pub fn new(definition: RuleDefinition, view: usize, count: Option<usize>, created: Option<i64>) -> Self {
-        Self { definition, view, count, start: None, created, is_started: false, active: BTreeMap::new() }
+        let (active, interruptions) = (BTreeMap::new(), Interruptions::default());
+        // The views may have groups that an alert of a former rule kept.
+        let has_ended = true;
+        Self { definition, view, count, start: None, created, is_started: false, active, has_ended, interruptions }
     }
 
     /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy
@@ -100,7 +134,7 @@ impl RunningRule {
             let firing = self.active.values_mut().filter_map(|active| active.firing.as_mut());
             firing.for_each(|firing| firing.notified_at = None);
         }
-        Self { definition, view, count, is_started, ..self }
+        Self { definition, view, count, is_started, has_ended: true, ..self }
     }
 
     /// Sets the instant since which rows are known.
@@ -124,59 +158,90 @@ impl RunningRule {
     }
 
     /// Returns the first instant after `at` at which its states may change without a change of a value.
-    pub fn next(&self, at: Instant) -> Option<i64> {
+    pub fn next(&self, at: Instant, views: &[WindowView]) -> Option<i64> {
         let g = at.g;
         let first = self.first().filter(|_| !self.is_started);
         // From this instant on there is one more earlier value to compare with.
         let compared = self.first().zip(self.definition.measure.lags());
         let compared = compared.and_then(|(first, lags)| Some(first + lags.after(g - first)?));
         let (policy, repeat) = (&self.definition.policy, self.definition.repeat);
-        let timers = self.active.values().filter_map(|active| active.timer(policy, repeat, at.paged_from()));
-        first.into_iter().chain(compared).chain(timers).min().map(|next| next.max(g + 1))
+        let timers = self.active.values().filter_map(|active| active.timer(policy, repeat, g, at.paged_from()));
+        let forgotten = policy.forget_after.into_iter().flat_map(|_| {
+            let groups = self.active.keys().filter_map(|key| views[self.view].groups.get(key));
+            groups.filter_map(|group| self.forgets_at(group))
+        });
+        first.into_iter().chain(compared).chain(timers).chain(forgotten).min().map(|next| next.max(g + 1))
+    }
+
+    /// Returns the instant from which on the rule has forgotten a group if this gets no row.
+    fn forgets_at(&self, group: &GroupValue) -> Option<i64> {
+        let after = self.definition.policy.forget_after?;
+        // The group without dimensions may have had no row, or none that the rule has seen.
+        let has_row = self.created.is_none() && group.last > i64::MIN;
+        Some(after + if has_row { group.last } else { group.last.max(self.start?) })
+    }
+
+    /// Whether a group is known to the rule at instant `g`: it has had a row that the rule has seen, in the last
+    /// windows unless the rule has an alert of it, and within `forget_after`.
+    fn knows(&self, view: &WindowView, key: u32, group: &GroupValue, g: i64) -> bool {
+        // A rule that was there before the first row has seen all of them; another one may share its view with older
+        // rules.
+        let has_seen = self.created.is_none() || self.start.is_some_and(|start| group.last > start);
+        (view.by.is_empty() || has_seen && (!group.is_silent || self.active.contains_key(&key)))
+            && self.forgets_at(group).is_none_or(|end| g < end)
     }
 
     /// Evaluates an instant.
-    pub fn evaluate(
-        &mut self,
-        views: &[WindowView],
-        changes: &Changes,
-        at: Instant,
-        transitions: &mut Vec<Transition>,
-    ) {
-        for GoneGroup { key, group } in &changes.gone {
-            if let Some(active) = self.active.remove(key).filter(|active| active.firing.is_some()) {
-                let observed = ValueSince { value: None, since: active.since };
-                let change = AlertChange::Resolves(AlertReason::GroupGone);
-                transitions.push(self.transition(group, change, observed, at));
-            }
+    pub fn evaluate(&mut self, views: &[WindowView], changed: &[u32], at: Instant, transitions: &mut Vec<Transition>) {
+        if self.first().is_none_or(|first| at.g < first) {
+            return;
         }
-        let Some(start) = self.start.filter(|_| self.first().is_some_and(|first| at.g >= first)) else { return };
         let view = &views[self.view];
         let all = !std::mem::replace(&mut self.is_started, true) || self.definition.measure.derived != Derived::Plain;
         if !all && self.active.is_empty() {
             // The common case: nothing is active, and few values have changed.
             let policy = &self.definition.policy;
             let is_breach = |key: &u32| match view.groups.get(key) {
-                Some(group) => policy.is_breach(group.value, false) || policy.no_data && group.rows == 0,
+                Some(group) => Observed::new(group.value, group).is_breach(policy),
                 None => false,
             };
-            if !changes.changed.iter().any(is_breach) {
+            if !changed.iter().any(is_breach) {
                 return;
             }
         }
         let keys: BTreeSet<u32> = match all {
             true => view.groups.keys().copied().collect(),
-            false => changes.changed.iter().chain(self.active.keys()).copied().collect(),
+            false => changed.iter().copied().chain(self.due(view, at)).collect(),
         };
         for key in keys {
             let Some(group) = view.groups.get(&key) else { continue };
-            // A group is known to a rule by a row that the rule has seen. A rule that was there before the first row
-            // has seen all of them; another one may share its view with older rules.
-            if self.created.is_none() || group.last > start || view.by.is_empty() {
+            if self.knows(view, key, group, at.g) {
                 let value = self.value(views, group, at.g);
                 self.step(key, group, value, at, transitions);
+            } else if let Some(active) = self.active.remove(&key) {
+                self.has_ended = true;
+                if active.firing.is_none() {
+                    continue;
+                }
+                let observed = ValueSince { value: None, since: active.since };
+                let change = AlertChange::Resolves(AlertReason::GroupGone);
+                transitions.push(self.transition(group, change, observed, at));
             }
         }
+    }
+
+    /// Returns the groups whose alert may change at an instant although the value is as before. Thousands of alerts may
+    /// fire for months.
+    fn due<'a>(&'a self, view: &'a WindowView, at: Instant) -> impl Iterator<Item = u32> {
+        let (policy, repeat) = (&self.definition.policy, self.definition.repeat);
+        let is_past = move |end: Option<i64>| end.is_some_and(|end| end <= at.g);
+        let forgets = move |key: u32| policy.forget_after.and_then(|_| self.forgets_at(view.groups.get(&key)?));
+        let is_due = move |(key, active): &(&u32, &ActiveAlert)| {
+            active.firing.is_none()
+                || is_past(active.timer(policy, repeat, at.g, at.paged_from()))
+                || is_past(forgets(**key))
+        };
+        self.active.iter().filter(is_due).map(|(key, _)| *key)
     }
 
     /// Advances one group.
@@ -190,7 +255,12 @@ impl RunningRule {
     ) {
         let mut active = self.active.remove(&key);
         let since = active.as_ref().map_or(at.g, |active| active.since);
+        let was_active = active.is_some();
+        let was_pending = active.as_ref().is_some_and(|active| active.firing.is_none());
         let change = step(&self.definition.policy, &mut active, Observed::new(value, group), at.g);
+        if was_pending && active.is_none() && value.is_none() {
+            self.interruptions.note(&group.dimensions);
+        }
         if let Some(change) = change {
             transitions.push(self.transition(group, change, ValueSince { value, since }, at));
         }
@@ -206,8 +276,9 @@ impl RunningRule {
                 _ => {}
             }
         }
-        if let Some(active) = active {
-            self.active.insert(key, active);
+        match active {
+            Some(active) => _ = self.active.insert(key, active),
+            None => self.has_ended |= was_active,
         }
         // If the resolve threshold is on the other side of the threshold, a value that fires is clear, and one that is
         // resolved is a breach, at the next instant and without a change of the value.

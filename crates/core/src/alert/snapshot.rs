@@ -8,8 +8,8 @@ use crate::op::snapshot;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// Version of the snapshot. Version 1 has no groups that are gone.
-const VERSION: u8 = 2;
+/// Version of the snapshot. Version 1 has no groups that are gone; up to version 2 no alert keeps a silent group.
+const VERSION: u8 = 3;
 
 /// Returns the state as bytes.
 pub fn save(engine: &AlertEngine) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! The state machine of one rule and group: pending, firing, resolved.
 
-use super::rule::Policy;
+use super::rule::{NullAs, Policy};
 use super::view::GroupValue;
 use crate::error::{Error, Result};
 use crate::kind::alert::AlertReason;
@@ -42,41 +42,66 @@ pub struct Observed {
     pub value: Option<f64>,
     /// Whether its window has rows.
     pub has_rows: bool,
+    /// Whether the group had a row in the last windows.
+    pub is_known: bool,
+}
+
+/// What a value means to a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Breach(AlertReason),
+    Clear,
+    /// It changes nothing.
+    Keep,
 }
 
 impl Observed {
     /// Observes the value that a rule has for a group.
     pub fn new(value: Option<f64>, group: &GroupValue) -> Self {
-        Self { value, has_rows: group.rows > 0 }
+        Self { value, has_rows: group.rows > 0, is_known: !group.is_silent }
     }
 
-    fn breach(self, policy: &Policy, is_firing: bool) -> Option<AlertReason> {
-        if policy.is_breach(self.value, is_firing) {
-            return Some(AlertReason::Condition);
+    /// Whether it is a breach for an alert that does not fire.
+    #[inline]
+    pub fn is_breach(self, policy: &Policy) -> bool {
+        matches!(self.meaning(policy, false), Meaning::Breach(_))
+    }
+
+    #[inline]
+    fn meaning(self, policy: &Policy, is_firing: bool) -> Meaning {
+        let absence = if self.has_rows { AlertReason::Condition } else { AlertReason::NoData };
+        match (self.value, policy.null_as) {
+            _ if policy.is_breach(self.value, is_firing) => Meaning::Breach(AlertReason::Condition),
+            _ if policy.no_data && !self.has_rows => Meaning::Breach(absence),
+            (None, NullAs::Breach) => Meaning::Breach(absence),
+            // Nothing would ever end the wait of a group that is gone.
+            (None, NullAs::Keep) if is_firing || self.is_known => Meaning::Keep,
+            _ => Meaning::Clear,
         }
-        (policy.no_data && !self.has_rows).then_some(AlertReason::NoData)
     }
 }
 
 /// Advances the state of a group to instant `g`.
 pub fn step(policy: &Policy, active: &mut Option<ActiveAlert>, observed: Observed, g: i64) -> Option<AlertChange> {
-    let breach = observed.breach(policy, active.as_ref().is_some_and(|active| active.firing.is_some()));
+    let meaning = observed.meaning(policy, active.as_ref().is_some_and(|active| active.firing.is_some()));
     let Some(state) = active else {
-        let reason = breach?;
+        let Meaning::Breach(reason) = meaning else { return None };
         *active = Some(ActiveAlert { since: g, firing: None });
         return fire(policy, active.as_mut()?, reason, g);
     };
-    match (&mut state.firing, breach) {
-        (None, None) => {
+    match (&mut state.firing, meaning) {
+        (None, Meaning::Keep) => None,
+        (None, Meaning::Clear) => {
             *active = None;
             None
         }
-        (None, Some(reason)) => fire(policy, state, reason, g),
-        (Some(firing), Some(_)) => {
+        (None, Meaning::Breach(reason)) => fire(policy, state, reason, g),
+        (Some(firing), Meaning::Breach(_)) => {
             firing.clear_since = None;
             None
         }
-        (Some(firing), None) => {
+        (Some(firing), Meaning::Keep) if firing.clear_since.is_none() => None,
+        (Some(firing), Meaning::Clear | Meaning::Keep) => {
             let since = *firing.clear_since.get_or_insert(g);
             if g - since < policy.keep_firing {
                 return None;
@@ -98,10 +123,11 @@ fn fire(policy: &Policy, state: &mut ActiveAlert, reason: AlertReason, g: i64) -
 }
 
 impl ActiveAlert {
-    /// Returns the next instant at which the state changes without a change of the value. Pages are not repeated before
-    /// instant `paged_from`.
-    pub fn timer(&self, policy: &Policy, repeat: Option<i64>, paged_from: i64) -> Option<i64> {
-        let Some(firing) = &self.firing else { return Some(self.since + policy.hold) };
+    /// Returns the next instant after `g` at which the state changes without a change of the value. Pages are not
+    /// repeated before instant `paged_from`.
+    pub fn timer(&self, policy: &Policy, repeat: Option<i64>, g: i64, paged_from: i64) -> Option<i64> {
+        // An alert that NULL keeps waiting after its time fires at the next value.
+        let Some(firing) = &self.firing else { return Some(self.since + policy.hold).filter(|end| *end > g) };
         let clear = firing.clear_since.map(|since| since + policy.keep_firing);
         let repeat = firing.notified_at.zip(repeat).map(|(at, repeat)| (at + repeat).max(paged_from));
         [clear, repeat].into_iter().flatten().min()
@@ -140,14 +166,24 @@ mod tests {
 
     fn policy(hold: i64, keep_firing: i64) -> Policy {
         let condition = Some(Condition::Gt);
-        Policy { condition, threshold: 5.0, resolve_threshold: 3.0, hold, keep_firing, no_data: false }
+        let (null_as, forget_after) = (NullAs::Ok, None);
+        Policy {
+            condition,
+            threshold: 5.0,
+            resolve_threshold: 3.0,
+            hold,
+            keep_firing,
+            no_data: false,
+            null_as,
+            forget_after,
+        }
     }
 
     fn run(policy: &Policy, values: &[Option<f64>]) -> Vec<(i64, AlertChange)> {
         let mut active = None;
         let mut changes = vec![];
         for (g, value) in (0..).zip(values) {
-            let observed = Observed { value: *value, has_rows: value.is_some() };
+            let observed = Observed { value: *value, has_rows: value.is_some(), is_known: true };
             changes.extend(step(policy, &mut active, observed, g).map(|change| (g, change)));
         }
         changes
@@ -168,6 +204,24 @@ mod tests {
         // 4 is not a breach of 5, but not beyond the threshold of the resolve.
         let values = [6.0, 4.0, 4.0, 2.0, 2.0, 4.0, 2.0, 2.0, 2.0].map(Some);
         assert_eq!(run(&policy(0, 2), &values), [(0, FIRES), (8, RESOLVES)]);
+    }
+
+    #[test]
+    fn null_interrupts_counts_or_is_left_out() {
+        let values = [Some(6.0), None, Some(6.0), None, None, Some(6.0), Some(1.0), None];
+        let null_as = |null_as| Policy { null_as, ..policy(3, 0) };
+        assert_eq!(run(&null_as(NullAs::Ok), &values), []);
+        let no_data = AlertReason::NoData;
+        let fires = [(3, AlertChange::Fires(no_data)), (6, AlertChange::Resolves(no_data))];
+        assert_eq!(run(&null_as(NullAs::Breach), &values), fires);
+        // NULL itself neither fires nor resolves.
+        assert_eq!(run(&null_as(NullAs::Keep), &values), [(5, FIRES), (6, RESOLVES)]);
+        let values = [Some(6.0), None, Some(1.0), None, None];
+        assert_eq!(
+            run(&Policy { keep_firing: 2, hold: 0, ..null_as(NullAs::Keep) }, &values),
+            [(0, FIRES), (4, RESOLVES)]
+        );
+        assert_eq!(run(&Policy { hold: 0, ..null_as(NullAs::Keep) }, &[None, None]), []);
     }
 
     #[test]

@@ -65,6 +65,38 @@ share_of = 'event'
 condition = 'gt'
 threshold = 0.5
 window_seconds = 4
+
+[[rule]]
+name = 'forgets'
+aggregate = 'count(*)'
+by = ['source']
+condition = '<'
+threshold = 2
+window_seconds = 3
+for = 33
+forget_after = '2m'
+
+[[rule]]
+name = 'keeps'
+aggregate = 'avg(amount)'
+by = ['source']
+condition = '>='
+threshold = 2
+window_seconds = 2
+for = 9
+null_as = 'keep'
+forget_after = 50
+
+[[rule]]
+name = 'breaks'
+aggregate = 'max(amount)'
+where = 'amount > 1'
+by = ['source']
+condition = '>'
+threshold = 3
+window_seconds = 3
+for = 5
+null_as = 'breach'
 ";
 
 const OPTIONS: EngineOptions = EngineOptions { max_groups: 100, since: None };
@@ -299,6 +331,24 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_alerts_of_a_rule_do_not_depend_on_groups_that_other_rules_keep(events in sparse_events()) {
+        // Each rule has a view of its own if it is alone; together they share views.
+        let rules = by_source().replace("window_seconds = 2", "window_seconds = 3").replace("baseline = 20", "baseline = 21");
+        let whole = run(&rules, &events, |_| false, false);
+        for rule in rules.split("[[rule]]").skip(1) {
+            let rule = format!("[[rule]]{rule}");
+            let alone = run(&rule, &events, |_| false, false);
+            let name = rule.split('\'').nth(1).unwrap();
+            let of_rule: Vec<Alert> = whole.iter().filter(|alert| alert.rule.name == name).cloned().collect();
+            prop_assert_eq!(alone, of_rule);
+        }
+    }
+}
+
 #[test]
 fn seconds_that_are_passed_over_change_nothing_in_the_page_of_an_alert_that_fired_behind_the_wall_clock() {
     // More than five minutes pass after the first instant: an alert of it is not paged before the last one.
@@ -406,7 +456,14 @@ fn an_instant_at_which_nothing_changes_costs_nothing() {
     add(&mut engine, &[steady(0..10), vec![Event { time: far, stream_time: far, amount: 1, source: "web" }]].concat());
     engine.begin(START);
     let transitions = engine.advance(START + far, START + far);
-    assert!(transitions.iter().any(|one| one.alert.reason == AlertReason::GroupGone), "{transitions:?}");
+    let last_of = |rule: &str| transitions.iter().rfind(|one| one.alert.rule.name == rule).map(|one| &one.alert);
+    // Nine rows of `web`, the last one at 9 s.
+    let forgotten = last_of("forgets").expect("it fires");
+    assert_eq!((forgotten.reason, forgotten.at), (AlertReason::GroupGone, START + (9 + 120) * SECOND));
+    for rule in ["sum", "breaks"] {
+        let alert = last_of(rule).expect("it fires");
+        assert_eq!((alert.state, alert.dimensions.as_str()), (AlertState::Firing, "{\"source\":\"web\"}"), "{rule}");
+    }
     assert_eq!(engine.clock(), Some(START + far - SECOND));
 }
 
@@ -431,6 +488,35 @@ fn the_history_of_groups_that_are_gone_is_bounded_by_the_limit_of_groups() {
     let [.., middle, _, _, _, _, _, _, _, _, _, _, last] = sizes[..] else { panic!("{sizes:?}") };
     assert_eq!(middle, last, "{sizes:?}");
     assert!(last > sizes[0], "{sizes:?}");
+}
+
+#[test]
+fn windows_of_a_long_silence_are_no_earlier_values_whether_or_not_an_alert_keeps_the_group() {
+    // Until 39 s one row and two rows alternate. The first nine seconds of the silence have the value 0, the others
+    // none, so three rows at 70 s are 2.37 standard deviations above the mean. With 0 for all of them it were 2.69.
+    let of = |second: i64, count: i64, source| {
+        let event = Event { time: second * SECOND, stream_time: second * SECOND, amount: 5, source };
+        vec![event; count as usize]
+    };
+    let rows = |second: i64| match second {
+        0..40 => of(second, 1 + second % 2, "web"),
+        70 => of(second, 3, "web"),
+        _ => vec![],
+    };
+    let events: Vec<Event> = (0..75).flat_map(|second| [rows(second), of(second, 1, "ios")].concat()).collect();
+    let silent = "[[rule]]\nname = 'silent'\naggregate = 'count(*)'\nby = 'source'\nwindow_seconds = 1\ncondition = '<'\n\
+                  threshold = 1\n";
+    for (z, keeper) in [(2.3, ""), (2.5, ""), (2.3, silent), (2.5, silent)] {
+        let rule = format!(
+            "{keeper}[[rule]]\nname = 'z'\naggregate = 'count(*)'\nby = 'source'\nwindow_seconds = 1\ncondition = '>'\n\
+             anomaly = {{ z = {z}, baseline = 60, min = 20 }}\n"
+        );
+        let alerts = run(&rule, &events, |_| false, false);
+        let fired: Vec<i64> = alerts.iter().filter(|one| one.rule.name == "z").map(|one| one.at).collect();
+        let wanted = if z < 2.4 { vec![START + 70 * SECOND] } else { vec![] };
+        assert_eq!(fired, wanted, "{z} {keeper}");
+        assert_eq!(alerts.iter().any(|one| one.rule.name == "silent"), !keeper.is_empty());
+    }
 }
 
 #[test]

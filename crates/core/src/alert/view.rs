@@ -23,6 +23,8 @@ pub struct GroupValue {
     pub dimensions: String,
     /// The values of the dimensions.
     pub values: Vec<Option<String>>,
+    /// Whether it had no row in the last [`WINDOWS_KNOWN`] windows. Only the alerts of rules keep such a group.
+    pub is_silent: bool,
     /// Earlier values, ascending by instant.
     history: History,
 }
@@ -54,20 +56,30 @@ struct GoneKey {
     key: Vec<u8>,
 }
 
-/// A group that had no row in the last windows.
-#[derive(Debug)]
-pub struct GoneGroup {
-    /// The number that the series gave it.
-    pub key: u32,
-    /// Its last value.
-    pub group: GroupValue,
-}
-
 impl GroupValue {
     /// Returns the value at an earlier instant, as it was evaluated then.
     pub fn at(&self, g: i64) -> Option<f64> {
         let after = self.history.partition_point(|earlier| earlier.from <= g);
         self.history.get(after.checked_sub(1)?)?.value
+    }
+
+    /// Notes at instant `g` that it had no row for so long that it has no value to compare with.
+    fn fall_silent(&mut self, g: i64) {
+        self.is_silent = true;
+        if self.history.back().is_some_and(|last| last.value.is_some()) {
+            self.history.push_back(EarlierValue { from: g, value: None });
+        }
+    }
+
+    /// Notes a row in `slice`; returns whether it was silent.
+    fn note_row(&mut self, slice: i64) -> bool {
+        self.last = self.last.max(slice);
+        let was_silent = std::mem::take(&mut self.is_silent);
+        if was_silent {
+            // As that of a new group: the next value is a change of NULL.
+            self.value = None;
+        }
+        was_silent
     }
 
     /// Sets the value at instant `g`; returns whether it changed. `span` is how long earlier values are needed.
@@ -89,13 +101,12 @@ impl GroupValue {
     }
 }
 
-/// The groups of a view that changed at an instant.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Groups whose value or rows may have changed, ascending.
-    pub changed: Vec<u32>,
-    /// Groups that are gone.
-    pub gone: Vec<GoneGroup>,
+/// The groups that had no row in the last [`WINDOWS_KNOWN`] windows.
+#[derive(Default)]
+struct SilentGroups {
+    keys: BTreeSet<u32>,
+    /// Whether some are new since [`WindowView::forget_silent`].
+    has_new: bool,
 }
 
 /// The values of one series over one window.
@@ -104,7 +115,8 @@ pub struct WindowView {
     pub series: usize,
     /// Length of the window (seconds).
     pub window: i64,
-    /// The groups with rows in the last [`WINDOWS_KNOWN`] windows; the group without dimensions is always among them.
+    /// The groups with rows in the last [`WINDOWS_KNOWN`] windows, and those that alerts keep; the group without
+    /// dimensions is always among them.
     pub groups: BTreeMap<u32, GroupValue>,
     /// The names of the dimensions.
     pub by: Vec<String>,
@@ -112,8 +124,10 @@ pub struct WindowView {
     lags: BTreeSet<Lags>,
     /// How long earlier values are needed (seconds).
     span: i64,
-    /// Groups that may be gone, by the instant.
+    /// Groups that may fall silent, by the instant.
     expiry: BTreeMap<i64, Vec<u32>>,
+    /// The groups of `groups` that are silent.
+    silent: SilentGroups,
     /// The earlier values of groups that are gone, by the bytes of their keys.
     gone: HashMap<Vec<u8>, GoneHistory>,
     /// The groups of `gone` in the order in which they became gone; some may have rows again.
@@ -143,6 +157,7 @@ impl WindowView {
             lags: BTreeSet::new(),
             span: 0,
             expiry: BTreeMap::new(),
+            silent: SilentGroups::default(),
             gone: HashMap::new(),
             gone_order: VecDeque::new(),
             empty,
@@ -165,7 +180,8 @@ impl WindowView {
             return self.groups.values_mut().for_each(|group| group.history.clear());
         }
         for group in self.groups.values_mut().filter(|group| group.history.is_empty()) {
-            group.history.push_back(EarlierValue { from: g, value: group.value });
+            let value = group.value.filter(|_| !group.is_silent);
+            group.history.push_back(EarlierValue { from: g, value });
         }
     }
 
@@ -200,8 +216,9 @@ impl WindowView {
         next
     }
 
-    /// Evaluates instant `g`; `previous` is the one that was evaluated before.
-    pub fn evaluate(&mut self, series: &mut EventSeries, arrivals: &[Arrival], previous: i64, g: i64) -> Changes {
+    /// Evaluates instant `g`; `previous` is the one that was evaluated before. Returns the groups whose value or rows
+    /// may have changed, ascending.
+    pub fn evaluate(&mut self, series: &mut EventSeries, arrivals: &[Arrival], previous: i64, g: i64) -> Vec<u32> {
         let mut changed: BTreeSet<u32> = BTreeSet::new();
         for Arrival { key, slice } in arrivals {
             if self.arrive(series, *key, *slice, g) {
@@ -222,7 +239,8 @@ impl WindowView {
             }
             group.forget(g, self.span);
         }
-        Changes { changed, gone: self.expire(series, g) }
+        self.fall_silent(g);
+        changed
     }
 
     /// Notes rows of a group; returns whether the group is known.
@@ -230,8 +248,9 @@ impl WindowView {
         // A row that was in no window of this view does not make its group known, whatever windows other rules have.
         let is_in_window = slice > g.saturating_sub(self.window);
         if let Some(group) = self.groups.get_mut(&key) {
-            if is_in_window {
-                group.last = group.last.max(slice);
+            if is_in_window && group.note_row(slice) {
+                self.silent.keys.remove(&key);
+                self.expiry.entry(slice + WINDOWS_KNOWN * self.window).or_default().push(key);
             }
             return true;
         }
@@ -250,28 +269,48 @@ impl WindowView {
         true
     }
 
-    /// Removes the groups that had no row in [`WINDOWS_KNOWN`] windows.
-    fn expire(&mut self, series: &mut EventSeries, g: i64) -> Vec<GoneGroup> {
-        let mut gone = vec![];
+    /// Notes the groups that had no row in [`WINDOWS_KNOWN`] windows.
+    fn fall_silent(&mut self, g: i64) {
         while let Some(entry) = self.expiry.first_entry().filter(|entry| *entry.key() <= g) {
             for key in entry.remove() {
-                let Some(group) = self.groups.get(&key) else { continue };
+                let Some(group) = self.groups.get_mut(&key) else { continue };
                 let until = group.last + WINDOWS_KNOWN * self.window;
                 if until > g {
                     self.expiry.entry(until).or_default().push(key);
-                } else if let Some(mut group) = self.groups.remove(&key) {
+                } else {
                     self.changed_at = g;
-                    if self.span > 0 {
-                        let mut history = std::mem::take(&mut group.history);
-                        history.push_back(EarlierValue { from: g, value: None });
-                        self.keep_gone(series.key_bytes(key).to_vec(), GoneHistory { since: g, history });
-                    }
-                    series.release(key);
-                    gone.push(GoneGroup { key, group });
+                    self.silent.keys.insert(key);
+                    self.silent.has_new = true;
+                    group.fall_silent(g);
                 }
             }
         }
-        gone
+    }
+
+    /// Returns the groups that are silent.
+    pub fn silent(&self) -> &BTreeSet<u32> {
+        &self.silent.keys
+    }
+
+    /// Whether groups fell silent since the last [`WindowView::forget_silent`].
+    pub fn has_fallen_silent(&self) -> bool {
+        self.silent.has_new
+    }
+
+    /// Removes the silent groups that no alert keeps; `kept` are the others.
+    pub fn forget_silent(&mut self, series: &mut EventSeries, kept: BTreeSet<u32>, g: i64) {
+        let silent = std::mem::replace(&mut self.silent, SilentGroups { keys: kept, has_new: false });
+        for key in silent.keys {
+            if self.silent.keys.contains(&key) {
+                continue;
+            }
+            let Some(group) = self.groups.remove(&key) else { continue };
+            if self.span > 0 {
+                let gone = GoneHistory { since: g, history: group.history };
+                self.keep_gone(series.key_bytes(key).to_vec(), gone);
+            }
+            series.release(key);
+        }
     }
 
     /// Keeps the earlier values of a group that is gone, for its return.

@@ -8,7 +8,7 @@ use crate::kind::Kind;
 use crate::op::aggregate;
 use crate::parse::nearest;
 use crate::time::{Calendar, CalendarUnit, DAY, Zone, format_duration, parse_duration};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::ops::Range;
 use toml::Spanned;
 
@@ -73,7 +73,8 @@ pub struct MetricSpec {
     /// `--where`.
     #[serde(rename = "where")]
     pub filter: Option<String>,
-    /// `--by`.
+    /// `--by`: a list, or one text.
+    #[serde(default, deserialize_with = "one_or_several")]
     pub by: Option<Vec<String>>,
     /// `--size`, as [`window_size`] accepts it.
     pub size: Option<String>,
@@ -89,6 +90,20 @@ pub struct MetricSpec {
     pub zone: Option<String>,
     /// `--out-of-orderness`, of all metrics of a file.
     pub out_of_orderness: Option<String>,
+}
+
+/// Reads a list of texts, or one text as a list.
+fn one_or_several<'a, D: Deserializer<'a>>(value: D) -> std::result::Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a text or a list of texts")]
+    enum OneOrSeveral {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(Some(match OneOrSeveral::deserialize(value)? {
+        OneOrSeveral::One(text) => vec![text],
+        OneOrSeveral::Several(texts) => texts,
+    }))
 }
 
 /// Maximum length of a window (µs). The ends of longer ones would leave the calendar.
