@@ -37,8 +37,8 @@ complete -c evt-window -l time-year -d 'Use N as the year of the first syslog ti
 complete -c evt-window -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-window -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-window -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt-window -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt-window -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt-window -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt-window -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt-window -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-window -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt-window -l max-future -d 'Reject events timestamped more than this after arrival' -r

@@ -73,8 +73,8 @@ complete -c evt -n "__fish_evt_using_subcommand ingest" -l time-year -d 'Use N a
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand ingest" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand ingest" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand ingest" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand ingest" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l max-future -d 'Reject events timestamped more than this after arrival' -r
@@ -133,8 +133,8 @@ complete -c evt -n "__fish_evt_using_subcommand validate" -l time-year -d 'Use N
 complete -c evt -n "__fish_evt_using_subcommand validate" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand validate" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand validate" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand validate" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand validate" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l max-future -d 'Reject events timestamped more than this after arrival' -r
@@ -210,8 +210,8 @@ complete -c evt -n "__fish_evt_using_subcommand window" -l time-year -d 'Use N a
 complete -c evt -n "__fish_evt_using_subcommand window" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand window" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand window" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l max-future -d 'Reject events timestamped more than this after arrival' -r
@@ -264,8 +264,8 @@ complete -c evt -n "__fish_evt_using_subcommand sink" -l time-year -d 'Use N as 
 complete -c evt -n "__fish_evt_using_subcommand sink" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand sink" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand sink" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand sink" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand sink" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l max-future -d 'Reject events timestamped more than this after arrival' -r
@@ -319,8 +319,8 @@ complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subco
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l max-future -d 'Reject events timestamped more than this after arrival' -r
@@ -397,8 +397,8 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l time-year -d 'Use N
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l max-future -d 'Reject events timestamped more than this after arrival' -r
@@ -454,8 +454,8 @@ complete -c evt -n "__fish_evt_using_subcommand replay" -l time-year -d 'Use N a
 complete -c evt -n "__fish_evt_using_subcommand replay" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand replay" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand replay" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l max-future -d 'Reject events timestamped more than this after arrival' -r
@@ -511,8 +511,8 @@ complete -c evt -n "__fish_evt_using_subcommand view" -l time-year -d 'Use N as 
 complete -c evt -n "__fish_evt_using_subcommand view" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand view" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand view" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand view" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand view" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l max-future -d 'Reject events timestamped more than this after arrival' -r
@@ -669,8 +669,8 @@ prometheus\t'The text format of Prometheus'"
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l to -d 'Write the results to FILE, which is replaced; - is standard output' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
-complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time -d 'Take the event time from a column or path (of several with commas, the first with a value), an expression (=EXPR), or the clock (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l max-future -d 'Reject events timestamped more than this after arrival' -r

@@ -390,11 +390,11 @@ pub struct MapArgs {
     /// Set COLUMN to TEXT in each event (repeatable)
     #[arg(long, value_name = "COLUMN=TEXT", value_parser = parse_pair)]
     pub set: Vec<(String, String)>,
-    /// Take the event time from a column or path, the first of several (comma-separated) with a value, an expression
-    /// (=EXPR), or the arrival (arrival)
+    /// Take the event time from a column or path (of several with commas, the first with a value), an expression
+    /// (=EXPR), or the clock (arrival)
     #[arg(long, value_name = "FIELD")]
     pub time: Option<String>,
-    /// Read numeric times in this unit: s ms us ns d, or that of the first four which is from 1980 to 2100 [default: auto]
+    /// Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
     pub time_unit: Option<NamedUnit>,
     /// Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]

@@ -127,7 +127,7 @@ impl Source {
             end: InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 },
         };
         if source.opener.known_end == KnownEnd::All && !source.needs.keeps_state {
-            source.emitter.seek_time();
+            source.emitter.stamp_mut().seek_time();
         }
         source.opener.known_end.limit(range, source.emitter.stamp_mut());
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;

@@ -63,12 +63,24 @@ const MESSAGES: &[Message] = &[
         "evt-ingest e.jsonl --to rows.parquet",
     ),
     message(
+        "d is a date, and the time of day is in another field: --time \"=d || ' ' || z\" joins them, --time \"=d\" takes midnight",
+        "printf 'd,z\n2026-03-01,10:00\n' > dz.csv; evt-ingest dz.csv --time d --to null:",
+        "evt-ingest dz.csv --time \"=d || ' ' || z\" --to null:",
+    ),
+    message("--time =v > 1: expected a time, found true or false", "evt-ingest e.jsonl --time '=v > 1' --to null:", ""),
+    message("--time =v +: ", "evt-ingest e.jsonl --time '=v +' --to null:", ""),
+    message(
+        "the event time is the field ts; --time ts says so, --time FIELD takes another",
+        "printf '{\"ts\":1772323200}\n' > ts.jsonl; evt-ingest ts.jsonl --to null:",
+        "evt-ingest ts.jsonl --time ts --to null:",
+    ),
+    message(
         "text in UTF-16; --encoding utf-16le reads it",
         "iconv -t utf-16 e.jsonl > u.jsonl; evt-ingest u.jsonl --to null:",
         "evt-ingest u.jsonl --encoding utf-16le --to null:",
     ),
     message(
-        "found 1; a number needs --time-unit s|ms|us|ns|d",
+        "found 1; in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d reads any number",
         "evt-ingest e.jsonl --time v --to null:",
         "evt-ingest e.jsonl --time v --time-unit s --to null:",
     ),
@@ -82,11 +94,7 @@ const MESSAGES: &[Message] = &[
         "evt-ingest day.jsonl --to null:",
         "evt-ingest day.jsonl --time day --time-format '%d.%m.%Y' --to null:",
     ),
-    message(
-        "use --time n --time-unit ms",
-        "evt-ingest number.jsonl --to null:",
-        "evt-ingest number.jsonl --time n --time-unit ms --to null:",
-    ),
+    message("use --time n", "evt-ingest number.jsonl --to null:", "evt-ingest number.jsonl --time n --to null:"),
     message(
         "--time-format %Z: %Z is ignored; it needs --time-zone NAME",
         "evt-ingest e.jsonl --time-format %Z --to null:",

@@ -214,7 +214,7 @@ fn a_schema_instead_of_the_directory_and_a_subject_that_differs_from_the_only_on
     dir.write("in.jsonl", "{\"n\":1}\n{\"n\":2}\n");
     let run = dir.shell("evt-validate in.jsonl --time arrival --schemas schemas/issue/1.avsc --to null:").ends_with(78);
     assert!(run.stderr().contains("found a file; for DIR/SUBJECT/1.avsc give DIR"), "{run}");
-    let line = "evt-validate -q in.jsonl --time arrival --schemas schemas --dlq null: --to out.jsonl";
+    let line = "evt-validate -q in.jsonl --time arrival --schemas schemas --dlq null: --append --to out.jsonl";
     let run = dir.shell(line).succeeds();
     let told = "2 events have a subject without a schema; --subject =issue takes the only one, for all events";
     assert!(run.stderr().contains(told), "{run}");

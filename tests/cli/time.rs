@@ -270,10 +270,8 @@ fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
         (r#""31/12/10 8:16 PM""#, "--time-format '%d/%m/%y %I:%M %p'"),
         (r#""17/May/2015:10:05:03 +0000""#, "--time-format '%d/%b/%Y:%H:%M:%S %z'"),
         (r#""Thu, 01 Jan 2015 00:00:00 GMT""#, "--time-format '%a, %d %b %Y %H:%M:%S GMT'"),
-        ("1700000000", "--time-unit s"),
-        ("1700000000000", "--time-unit ms"),
-        (r#""1700000000000000""#, "--time-unit us"),
-        ("1700000000000000000", "--time-unit ns"),
+        ("20150517100503", "--time-format '%Y%m%d%H%M%S'"),
+        (r#""20150517""#, "--time-format '%Y%m%d'"),
     ] {
         let dir = of_one("advice", value);
         let run = dir

@@ -57,7 +57,7 @@ impl TimeFrom {
     pub fn field(&self) -> &str {
         match self {
             TimeFrom::Field(name) => name,
-            TimeFrom::Expr(_) => "--time",
+            TimeFrom::Expr(_) => "the time",
             _ => COLUMNS[column::SERVER_TIMESTAMP],
         }
     }

@@ -262,7 +262,7 @@ impl RecordEmitter {
         if found.is_some() && self.decides(text, meta)? {
             return Ok(());
         }
-        self.choose_time(text);
+        usual_time::choose(text, &mut self.mapper, &mut self.stamp.flags, &self.run.console);
         self.mapper.take_fault();
         self.map(chunk, &mut one)?;
         let is_filtered = matches!(record.body, Body::Document { fault: None, .. });

@@ -79,6 +79,11 @@ impl Stamp {
         self.partition_table.advance_within(advances);
     }
 
+    /// Lets the first record of a file show which field is its time, if no flag names one and it has no usual time.
+    pub fn seek_time(&mut self) {
+        self.flags.seeks_time = true;
+    }
+
     /// Returns the input of the incomplete batch.
     pub(super) fn input(&self) -> u32 {
         self.open.input

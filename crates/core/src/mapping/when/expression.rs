@@ -10,6 +10,9 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
+/// The name of the value of the expression in messages.
+const NAME: &str = "the time";
+
 /// The expression, and how the fields of a record are read for it.
 ///
 /// Each record is a batch of one row. That is slower than a path; the way of a record to a row needs its time.
@@ -45,14 +48,14 @@ impl TimeExpr {
         parser: &mut Parser,
     ) -> std::result::Result<Option<i64>, Fault> {
         let fault = |message: String| Fault::new(ErrorType::TimestampError, message);
-        let (values, wrong) = self.eval(record).map_err(|error| fault(format!("--time: {error}")))?;
+        let (values, wrong) = self.eval(record).map_err(|error| fault(error.to_string()))?;
         if let Some(wrong) = wrong {
-            return Err(fault(format!("--time: {wrong}")));
+            return Err(fault(wrong));
         }
         if values.is_null(0) {
             return Ok(None);
         }
-        let unreadable = |value: Value<'_>| super::unreadable(when, "--time", value);
+        let unreadable = |value: Value<'_>| super::unreadable(when, NAME, value);
         let read = |value: Value<'_>, parser: &mut Parser| when.read(value, parser).ok_or_else(|| unreadable(value));
         match self.expr.kind() {
             ValueKind::Text => read(Value::Plain(values.as_string::<i32>().value(0)), parser).map(Some),
@@ -64,7 +67,7 @@ impl TimeExpr {
                 let instant = values.as_primitive::<Int64Type>().value(0);
                 match is_in_calendar(instant) {
                     true => Ok(Some(instant)),
-                    false => Err(fault("--time: outside the years 1 to 9999".to_owned())),
+                    false => Err(fault(format!("{NAME}: outside the years 1 to 9999"))),
                 }
             }
         }
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_no_time_says_why() {
-        assert!(read("a || b", r#"{"a":"10:00","b":":00"}"#).unwrap_err().contains("--time: expected a time like"));
+        assert!(read("a || b", r#"{"a":"10:00","b":":00"}"#).unwrap_err().contains("the time: expected a time like"));
         assert!(read("a + 1", r#"{"a":"x"}"#).unwrap_err().contains("a: expected a number, found"));
         assert!(TimeExpr::parse("a > 1").unwrap_err().to_string().contains("expected a time, found true or false"));
         assert_eq!(TimeExpr::parse("a ||").unwrap_err().kind(), ErrorKind::Usage);

@@ -1,7 +1,8 @@
 //! Messages about values that do not read as times.
 
+use super::formats;
 use super::reader::{When, is_number};
-use super::suggest::{self, TimeSamples};
+use super::suggest::TimeSamples;
 use crate::json::text::unescape;
 use crate::kind::dead::{ErrorType, Fault, TimeProposal};
 use crate::mapping::envelope::Value;
@@ -52,7 +53,7 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
         true => when.text(&text).err().unwrap_or(TimeFault::Beyond),
         false => when.number(&text).map_or(TimeFault::Form, |_| TimeFault::Beyond),
     };
-    let found = suggest::flags(value);
+    let found = formats::flags(value);
     let found: Vec<_> = found.iter().map(|flags| flags.trim()).filter(|flags| !flags.is_empty()).collect();
     let proposal = (!found.is_empty()).then(|| format!("{} reads it", found.join(" or ")));
     if let Some(cause) = fault.cause() {
@@ -62,7 +63,7 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
     if let Some(cause) = read_iso(&text, when.zone).err().and_then(TimeFault::cause).filter(|_| is_text) {
         return Cause::reason(cause);
     }
-    if is_text && suggest::names_no_year(&text) {
+    if is_text && formats::names_no_year(&text) {
         return Cause::reason("it names no year (-f syslog has --time-year)");
     }
     if found.is_empty() && is_number(&text) && when.unit.is_none() {
@@ -71,7 +72,7 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
             _ => Cause::reason("in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d reads any number"),
         };
     }
-    if proposal.is_none() && is_text && suggest::may_be_date(&text) {
+    if proposal.is_none() && is_text && formats::may_be_date(&text) {
         return Cause::reason("no known format reads it; --time-format FORMAT (strftime) names one");
     }
     Cause { reason: None, proposal }

@@ -9,19 +9,22 @@
 //! - `reader.rs`: reads times by `--time-unit`, `--time-format` and `--time-zone`.
 //! - `expression.rs`: the time that an expression gives (`--time =EXPR`).
 //! - `names.rs`: the field that is the time where no flag names one.
-//! - `suggest.rs`: proposes these flags; `message.rs`: says why a value is not a time.
+//! - `formats.rs`: the formats and units of these flags; `suggest.rs`: proposes them.
+//! - `message.rs`: says why a value is not a time.
 
 #[cfg(test)]
 mod days_tests;
 mod expression;
+mod formats;
 mod message;
 mod names;
 mod reader;
 mod suggest;
 
 pub use expression::TimeExpr;
+pub use formats::other_unit;
 pub(super) use message::fault as unreadable;
 pub use message::of_samples;
 pub use names::{SplitTime, TIME_NAMES, split_time, usual_time};
 pub use reader::{TimeUnit, When};
-pub use suggest::{TimeSamples, other_unit, time_fields};
+pub use suggest::{TimeSamples, time_fields};

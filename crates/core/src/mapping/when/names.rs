@@ -1,8 +1,8 @@
 //! The time of records whose field no flag names: usual names of fields, and dates whose time of day is in another
 //! field.
 
+use super::formats::flags;
 use super::reader::When;
-use super::suggest;
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::event::{COLUMNS, column};
@@ -11,7 +11,7 @@ use crate::mapping::path::alternatives;
 use crate::time::{Parser, read_iso};
 
 /// The names of fields that are taken for the event time, in this order; upper and lower case are equal.
-pub const TIME_NAMES: [&str; 15] = [
+pub const TIME_NAMES: [&str; 14] = [
     "timestamp",
     "@timestamp",
     "time",
@@ -25,7 +25,6 @@ pub const TIME_NAMES: [&str; 15] = [
     "occurred_at",
     "logged_at",
     "_time",
-    "t",
     "date",
 ];
 
@@ -76,9 +75,9 @@ pub fn split_time(record: &str, time: &str) -> Option<SplitTime> {
     }
     let (clock, hour) = fields.iter().find(|(name, text)| name != date && is_time_of_day(text))?;
     let joined = format!("{day} {hour}");
-    let flags = suggest::flags(Value::Plain(&joined)).into_iter().next().unwrap_or_default();
+    let more = flags(Value::Plain(&joined)).into_iter().next().unwrap_or_default();
     Some(SplitTime {
-        joined: format!("--time \"={} || ' ' || {}\"{flags}", quoted(date), quoted(clock)),
+        joined: format!("--time \"={} || ' ' || {}\"{more}", quoted(date), quoted(clock)),
         midnight: format!("--time \"={}\"", quoted(date)),
         date: date.clone(),
     })
@@ -87,7 +86,7 @@ pub fn split_time(record: &str, time: &str) -> Option<SplitTime> {
 /// Whether a text is a date without a time of day.
 fn is_date(text: &str) -> bool {
     !text.contains(':')
-        && !suggest::flags(Value::Plain(text)).is_empty()
+        && !flags(Value::Plain(text)).is_empty()
         && text.len() <= 12
         && {
             // A basic form may have hours without colons.
