@@ -67,6 +67,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         None => resolved.commit_mode(),
     };
     let Resolved { inputs, plans, dlq, side, span, .. } = resolved;
+    options.needs.writes_letters = dlq.is_some();
     if spec.range.is_some() {
         options.inputs.stores.request.span = span;
         options.range = span;

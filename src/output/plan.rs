@@ -577,7 +577,7 @@ fn encoded(
             Err(error) if error.kind() == ErrorKind::Usage && Kind::of(schema) == Some(Kind::Dead) => {
                 // An older version of evt may have written the header, with fewer columns.
                 let mut begun = Err(error);
-                for older in [dead::column::LETTER_ID, dead::column::ORIGINAL_LENGTH] {
+                for older in [dead::column::METRICS, dead::column::LETTER_ID, dead::column::ORIGINAL_LENGTH] {
                     if let Ok(append) = begin(&SchemaRef::new(schema.project(&Vec::from_iter(0..older))?)) {
                         (narrow, begun) = (Some(older), Ok(append));
                         break;

@@ -65,7 +65,8 @@ fn a_header_of_an_older_version_gets_rows_without_the_new_column() {
     let path = dir.path().join("dead.csv");
     write(&path, &spec(csv()), "first", EndReason::Exhausted).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
-    let older: String = text.lines().map(|line| format!("{}\n", line.rsplit_once(',').unwrap().0)).collect();
+    let without_last = |line: &str| line.rsplit_once(',').unwrap().0.to_owned();
+    let older: String = text.lines().map(|line| without_last(&without_last(line)) + "\n").collect();
     std::fs::write(&path, &older).unwrap();
     write(&path, &spec(csv()), "second", EndReason::Exhausted).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();

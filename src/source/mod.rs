@@ -126,6 +126,9 @@ impl Source {
             failure: None,
             end: InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 },
         };
+        if source.needs.writes_letters {
+            source.emitter.stamp_mut().set_writes_letters();
+        }
         if source.opener.known_end == KnownEnd::All && !source.needs.keeps_state {
             source.emitter.stamp_mut().seek_time();
         }

@@ -132,6 +132,8 @@ pub struct ToolNeeds {
     /// Whether the operator has rows only at the end of the input, or ends before it. It keeps no state, so it cannot
     /// be a stage of a pipe with a checkpoint: a restart would forget the rows of earlier epochs.
     pub whole_input: bool,
+    /// Whether dead letters are written.
+    pub writes_letters: bool,
     /// Whether the tool keeps a state of its own, with which a later run continues.
     pub keeps_state: bool,
 }

@@ -273,7 +273,9 @@ fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
         ("20150517100503", "--time-format '%Y%m%d%H%M%S'"),
         (r#""20150517""#, "--time-format '%Y%m%d'"),
     ] {
-        let dir = of_one("advice", value);
+        // The only record of an input would be a dead letter.
+        let dir = Dir::new("advice");
+        dir.write("in.jsonl", format!("{{\"t\":{value}}}\n").repeat(2));
         let run = dir
             .run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "out.jsonl", "--dlq", "dead.jsonl"])
             .ends_with(2);
@@ -386,8 +388,9 @@ fn records_without_readable_times_end_a_run_only_if_no_record_of_a_file_has_one(
     dir.write("in.jsonl", bad);
     dir.run("evt-ingest", &[&["good.jsonl", "in.jsonl"][..], &args].concat()).ends_with(0);
     assert_eq!(letters(), Some(1));
+    dir.write("in.jsonl", bad.repeat(2));
     let run = dir.run("evt-ingest", &[&["in.jsonl", "good.jsonl"][..], &args].concat()).ends_with(2);
-    assert!(run.stderr().contains("in.jsonl:1: the only record has no readable time: t: expected"), "{run}");
+    assert!(run.stderr().contains("in.jsonl:1: none of the 2 records has a readable time: t: expected"), "{run}");
 }
 
 /// evt must not assume a part of a time that the text does not have.

@@ -163,3 +163,25 @@ fn an_expression_gives_the_time_of_each_record() {
     dir.shell(late).succeeds();
     assert_eq!(dir.rows("l.jsonl")[0]["event_time"], MIDNIGHT);
 }
+
+#[test]
+fn the_only_record_of_an_input_is_a_dead_letter_where_letters_are_written() {
+    let dir = Dir::new("times-alone");
+    dir.write("one.jsonl", "{\"t\":\"never\"}\n");
+    dir.write("garbage.jsonl", "garbage\n");
+    dir.write("two.jsonl", "{\"t\":\"never\"}\n{\"t\":\"ever\"}\n");
+    for file in ["one.jsonl", "garbage.jsonl"] {
+        dir.write("dead.jsonl", "");
+        dir.shell(&format!("evt-window {file} --time t --size 1h -q -o csv --dlq dead.jsonl")).succeeds();
+        assert_eq!(dir.rows("dead.jsonl").len(), 1, "{file}");
+    }
+    assert!(
+        dir.shell("evt-window one.jsonl --time t --size 1h -q -o csv")
+            .ends_with(2)
+            .stderr()
+            .contains("the only record")
+    );
+    let several = dir.shell("evt-window two.jsonl --time t --size 1h -q -o csv --dlq none.jsonl").ends_with(2);
+    assert!(several.stderr().contains("none of the 2 records has a readable time"), "{several}");
+    assert!(!dir.path("none.jsonl").exists());
+}

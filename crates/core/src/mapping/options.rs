@@ -31,7 +31,7 @@ pub enum TimeFrom {
     Default,
     /// This column or property path, and nothing else.
     Field(String),
-    /// The value of this expression ([`TimeExpr`](super::TimeExpr)).
+    /// The value of this expression ([`TimeExpr`]).
     Expr(String),
     /// The clock of the run.
     Arrival,

@@ -79,6 +79,11 @@ impl Stamp {
         self.partition_table.advance_within(advances);
     }
 
+    /// Lets the only record of an input be a dead letter, instead of ending the run because a flag may be missing.
+    pub fn set_writes_letters(&mut self) {
+        self.flags.first_times.set_writes_letters();
+    }
+
     /// Lets the first record of a file show which field is its time, if no flag names one and it has no usual time.
     pub fn seek_time(&mut self) {
         self.flags.seeks_time = true;

@@ -31,6 +31,8 @@ pub struct FirstTimes {
     unit: Option<TimeUnit>,
     /// Whether a date without a time of day is a fault if the record has a time of day in another field.
     joins_times: bool,
+    /// Whether letters are written: the only record of an input may be one.
+    writes_letters: bool,
 }
 
 enum State {
@@ -82,6 +84,7 @@ impl FirstTimes {
             samples: TimeSamples::default(),
             unit: options.when.unit.filter(|_| is_read),
             joins_times: is_read && options.when.format.is_none() && !is_compared,
+            writes_letters: false,
         }
     }
 
@@ -125,6 +128,11 @@ impl FirstTimes {
         }
     }
 
+    /// Lets the only record of an input be a dead letter.
+    pub fn set_writes_letters(&mut self) {
+        self.writes_letters = true;
+    }
+
     /// Takes the field with the event time, which the first record has shown.
     pub fn set_time(&mut self, field: &str) {
         field.clone_into(&mut self.time);
@@ -156,7 +164,8 @@ impl FirstTimes {
     pub fn end(&mut self) -> Result<(), Error> {
         let State::Looking(found) = &mut self.state else { return Ok(()) };
         let found = std::mem::take(found);
-        let rejection = self.untimed(&found).or_else(|| self.unreadable(&found));
+        let may_be_letter = self.writes_letters && found.records == 1;
+        let rejection = self.untimed(&found).or_else(|| self.unreadable(&found)).filter(|_| !may_be_letter);
         self.state = match rejection {
             Some(_) => State::Missing,
             None if found.records < RECORDS => State::Waiting,
