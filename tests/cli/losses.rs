@@ -356,7 +356,7 @@ const LOSSES: [Loss; 42] = [
         1,
         "conflict: 1 row differs",
     ),
-    loss("printf '{\"a' > torn.jsonl; evt-ingest QUIET one.jsonl --time t --to torn.jsonl", 0, "torn.jsonl"),
+    loss("printf '{\"a' > torn.jsonl; evt-ingest QUIET one.jsonl --time t --append --to torn.jsonl", 0, "torn.jsonl"),
 ];
 
 fn losing() -> Dir {

@@ -69,6 +69,10 @@ fn a_usual_name_is_the_time_of_a_file_and_one_line_says_so() {
     // A time of its own comes first; the other is a property.
     let own = r#"{"ts":1772323200,"server_timestamp":"2026-03-02T00:00:00Z"}"#;
     assert_eq!(times(&dir, "own.jsonl", &[own], ""), ["2026-03-02T00:00:00.000000Z"]);
+    let mapped = r#"{"ts":1772323200,"at":"2026-03-02T00:00:00Z"}"#;
+    for flag in ["--field server_timestamp=at", "--set server_timestamp=2026-03-02T00:00:00Z"] {
+        assert_eq!(times(&dir, "mapped.jsonl", &[mapped], flag), ["2026-03-02T00:00:00.000000Z"], "{flag}");
+    }
     // The first record decides for all of the run.
     dir.write("two.jsonl", "{\"ts\":1772323200}\n{\"time\":\"2026-03-01T00:00:00Z\"}\n");
     let run = dir.shell("evt-ingest two.jsonl -q --dlq dead.jsonl -o jsonl").succeeds();

@@ -156,8 +156,9 @@ impl Mapper {
 
     /// Returns how times are read, if a record without a usual time may have it in another field.
     pub fn seeks_time(&self) -> Option<&When> {
+        let is_mapped = self.plan.mapped >> column::SERVER_TIMESTAMP & 1 == 1;
         let seeks = matches!(self.plan.options.time, TimeFrom::Default | TimeFrom::Optional | TimeFrom::Untimed);
-        seeks.then_some(&self.plan.options.when)
+        (seeks && !is_mapped).then_some(&self.plan.options.when)
     }
 
     /// Whether the mapper keeps the stamps that a record carries.
