@@ -591,7 +591,7 @@ fn encoded(
     let mut encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
     if let Some(columns) = narrow {
         let name = file.name();
-        let missing = dead::COLUMNS[columns..].join(" and ");
+        let missing = dead::COLUMNS[columns..].join(", ");
         console.say(format!("{name}: the header has no {missing}; dead letters are appended without it"));
         encoder = Box::new(NarrowEncoder { encoder, columns });
     }

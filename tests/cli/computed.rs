@@ -160,13 +160,13 @@ fn a_mapping_flag_that_meets_stamped_rows_is_a_warning_also_when_quiet() {
 #[test]
 fn a_range_of_time_over_records_without_a_time_ends_with_the_flag_that_reads_it() {
     let dir = Dir::new("range-untimed");
-    dir.write("in.jsonl", "{\"ts\":1795305601.5,\"k\":1}\n{\"ts\":1795309201.5,\"k\":2}\n");
+    dir.write("in.jsonl", "{\"at\":1795305601.5,\"k\":1}\n{\"at\":1795309201.5,\"k\":2}\n");
     for range in [["--last", "1h"], ["--until", "2026-11-22T00:30"], ["--since", "2026-11-22T00:30"]] {
         let args = [&["-q", "in.jsonl", "--columns", "k"], &range[..]].concat();
         let run = dir.run("evt-view", &args).ends_with(2);
-        assert!(run.stderr().contains("--time ts --time-unit s"), "{run}");
+        assert!(run.stderr().contains("use --time at"), "{run}");
     }
-    let args = ["in.jsonl", "--time", "ts", "--time-unit", "s", "--until", "2026-11-22T00:30", "--columns", "k"];
+    let args = ["in.jsonl", "--time", "at", "--until", "2026-11-22T00:30", "--columns", "k"];
     assert_eq!(dir.run("evt-view", &args).succeeds().text(), "{\"k\":1}\n");
     assert_eq!(dir.run("evt-view", &["-q", "in.jsonl", "--columns", "k"]).succeeds().text().lines().count(), 2);
 }

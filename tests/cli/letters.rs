@@ -46,6 +46,7 @@ fn letters_without_the_column_stand_beside_those_that_have_it() {
 
     let db = Connection::open(dir.path("both.db")).expect("it opens");
     let back = "ALTER TABLE dead_letters DROP COLUMN original_length; ALTER TABLE dead_letters DROP COLUMN letter_id;
+        ALTER TABLE dead_letters DROP COLUMN metrics; ALTER TABLE dead_letters DROP COLUMN partial;
         DROP TABLE corrections; DROP TABLE corrected_cells; DROP TABLE late_positions; DROP INDEX alerts_at;
         DROP TABLE pipeline_checkpoints; DROP TABLE checkpoint_epochs;
         CREATE TABLE pipeline_checkpoints (pipeline TEXT PRIMARY KEY, run INTEGER, epoch INTEGER, committed_at TEXT);
@@ -58,14 +59,14 @@ fn letters_without_the_column_stand_beside_those_that_have_it() {
     let header = table
         .lines()
         .next()
-        .and_then(|line| line.strip_suffix(",original_length,letter_id"))
+        .and_then(|line| line.strip_suffix(",original_length,letter_id,metrics,partial"))
         .expect("the last columns");
     dir.write("both.csv", format!("{header}\n"));
     let line = "evt-sink dead.jsonl -q --to both.jsonl --to parquet:lake --to sqlite:both.db --to both.csv";
     let run = dir.shell(line).succeeds();
     assert_eq!(
         run.stderr(),
-        "evt-sink: both.csv: the header has no original_length and letter_id; dead letters are appended without it\n"
+        "evt-sink: both.csv: the header has no original_length, letter_id, metrics, partial; dead letters are appended without it\n"
     );
     for place in ["both.jsonl", "parquet:lake", "sqlite:both.db?table=dead_letters"] {
         let found = lengths(&dir, place);

@@ -154,7 +154,7 @@ fn many_that_start_at_once_make_the_tables_once() {
     let line = format!("{}for job in $(jobs -p); do wait $job || exit 1; done", each.repeat(6));
     dir.shell(&line).succeeds();
     assert_eq!(psql(&dir, &uri, &schema, "SELECT count(*), sum(value) FROM aggregated_metrics"), "15|600\n");
-    assert_eq!(psql(&dir, &uri, &schema, "SELECT count(*) FROM evt_migrations"), "11\n");
+    assert_eq!(psql(&dir, &uri, &schema, "SELECT count(*) FROM evt_migrations"), "12\n");
 }
 
 #[test]

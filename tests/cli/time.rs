@@ -273,7 +273,6 @@ fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
         ("20150517100503", "--time-format '%Y%m%d%H%M%S'"),
         (r#""20150517""#, "--time-format '%Y%m%d'"),
     ] {
-        // The only record of an input would be a dead letter.
         let dir = Dir::new("advice");
         dir.write("in.jsonl", format!("{{\"t\":{value}}}\n").repeat(2));
         let run = dir

@@ -164,7 +164,7 @@ impl FirstTimes {
     pub fn end(&mut self) -> Result<(), Error> {
         let State::Looking(found) = &mut self.state else { return Ok(()) };
         let found = std::mem::take(found);
-        let may_be_letter = self.writes_letters && found.records == 1;
+        let may_be_letter = self.writes_letters && self.has_format && found.records == 1;
         let rejection = self.untimed(&found).or_else(|| self.unreadable(&found)).filter(|_| !may_be_letter);
         self.state = match rejection {
             Some(_) => State::Missing,
