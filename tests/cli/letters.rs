@@ -62,7 +62,7 @@ fn letters_without_the_column_stand_beside_those_that_have_it() {
         .and_then(|line| line.strip_suffix(",original_length,letter_id,metrics,partial"))
         .expect("the last columns");
     dir.write("both.csv", format!("{header}\n"));
-    let line = "evt-sink dead.jsonl -q --to both.jsonl --to parquet:lake --to sqlite:both.db --to both.csv";
+    let line = "evt-sink dead.jsonl -q --append --to both.jsonl --to parquet:lake --to sqlite:both.db --to both.csv";
     let run = dir.shell(line).succeeds();
     assert_eq!(
         run.stderr(),
