@@ -71,7 +71,9 @@ impl RowLayout {
             next += 1;
             next - 1
         };
-        let masks: Vec<Option<usize>> = metrics.iter().map(|metric| metric.filter.as_ref().map(|_| column())).collect();
+        // An expression that fails excludes a row from its metric, and the row may be there for another one.
+        let has_mask = |metric: &&Metric| metric.filter.is_some() || !metric.call.args().is_empty();
+        let masks: Vec<Option<usize>> = metrics.iter().map(|metric| has_mask(metric).then(&mut column)).collect();
         let (first_arg, mut sources): (usize, Vec<ArgSource>) = (next, vec![]);
         let source = |ArgSource { member, arg }: &ArgSource| &metrics[*member].call.args()[*arg];
         let mut laid_out = vec![];
@@ -111,7 +113,7 @@ impl RowLayout {
             let args = (0..saved.count()?).map(|_| saved.at_most(last)).collect::<Result<Vec<_>>>()?;
             let Some(place) = place else { continue };
             let metric = metrics[*place];
-            if mask.is_some() != metric.filter.is_some() || args.len() != metric.call.args().len() {
+            if mask.is_none() && metric.filter.is_some() || args.len() != metric.call.args().len() {
                 return Err(Error::corrupt("snapshot: expected the columns of a metric, found those of another one"));
             }
             laid_out[*place] = Some(MetricColumnIndexes { mask, args });
