@@ -73,6 +73,16 @@ fn a_usual_name_is_the_time_of_a_file_and_one_line_says_so() {
     for flag in ["--field server_timestamp=at", "--set server_timestamp=2026-03-02T00:00:00Z"] {
         assert_eq!(times(&dir, "mapped.jsonl", &[mapped], flag), ["2026-03-02T00:00:00.000000Z"], "{flag}");
     }
+    // So it does in later records, and a tool that needs no time takes none that has to be joined.
+    let later = [
+        r#"{"ts":1772323200}"#,
+        r#"{"event_time":"2026-03-02T00:00:00Z"}"#,
+        r#"{"server_timestamp":"2026-03-03T00:00:00Z"}"#,
+    ];
+    let found = times(&dir, "later.jsonl", &later, "");
+    assert_eq!(found, [MIDNIGHT, "2026-03-02T00:00:00.000000Z", "2026-03-03T00:00:00.000000Z"]);
+    dir.write("q.csv", "date,open,price\n2026-03-01,09:30,5\n");
+    assert!(dir.shell("evt-view q.csv -q -o csv").succeeds().text().contains("09:30"));
     // The first record decides for all of the run.
     dir.write("two.jsonl", "{\"ts\":1772323200}\n{\"time\":\"2026-03-01T00:00:00Z\"}\n");
     let run = dir.shell("evt-ingest two.jsonl -q --dlq dead.jsonl -o jsonl").succeeds();

@@ -154,6 +154,11 @@ impl Mapper {
         self.plan.times = times_of(&self.plan.options);
     }
 
+    /// Whether each record must have a time.
+    pub fn needs_time(&self) -> bool {
+        !matches!(self.plan.options.time, TimeFrom::Optional | TimeFrom::Untimed)
+    }
+
     /// Returns how times are read, if a record without a usual time may have it in another field.
     pub fn seeks_time(&self) -> Option<&When> {
         let is_mapped = self.plan.mapped >> column::SERVER_TIMESTAMP & 1 == 1;

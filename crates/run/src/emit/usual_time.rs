@@ -12,8 +12,14 @@ pub(super) fn choose(text: Option<&str>, mapper: &mut ChunkMapper, flags: &mut F
         return;
     }
     let when = mapper.events().seeks_time();
-    let Some(name) = text.zip(when).and_then(|(text, when)| mapping::usual_time(text, when)) else { return };
+    let Some((text, when)) = text.zip(when) else { return };
+    let Some(name) = mapping::usual_time(text, when) else { return };
+    // A tool that needs no time shows a date beside a time of day as it is.
+    if !mapper.events().needs_time() && mapping::split_time(text, &name).is_some() {
+        return;
+    }
     console.notice(format!("the event time is the field {name}; --time {name} says so, --time FIELD takes another"));
-    mapper.take_time_from(&name);
+    // Other records may have a time of their own, which comes first.
+    mapper.take_time_from(&format!("server_timestamp,event_time,{name}"));
     flags.first_times.set_time(&name);
 }

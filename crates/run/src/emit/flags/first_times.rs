@@ -7,7 +7,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use evt_core::error::Error;
 use evt_core::kind::dead::{ErrorType, Fault, Suspect};
 use evt_core::kind::event::column;
-use evt_core::mapping::{self, RecordMeta, SplitTime, TimeSamples, TimeUnit};
+use evt_core::mapping::{self, RecordMeta, SplitTime, TimeFrom, TimeSamples, TimeUnit};
 use evt_core::time::format_instant;
 
 /// The number of records of an input among which one must have a readable time.
@@ -83,7 +83,7 @@ impl FirstTimes {
             time: options.time.field().to_owned(),
             samples: TimeSamples::default(),
             unit: options.when.unit.filter(|_| is_read),
-            joins_times: is_read && options.when.format.is_none() && !is_compared,
+            joins_times: is_read && options.time != TimeFrom::Untimed && options.when.format.is_none() && !is_compared,
             writes_letters: false,
         }
     }
