@@ -148,3 +148,54 @@ fn a_partial_letter_explains_no_missing_record() {
     compare("whole.jsonl").succeeds();
     compare("partial.jsonl").ends_with(1);
 }
+
+/// Events of an hour and of many keys; each has its values as numbers, as a text or as none.
+fn many_keys(draws: &mut Draws) -> String {
+    let mut text = String::new();
+    for at in 0..60_000_u64 {
+        let value = |draws: &mut Draws| ["\"bad\"", "7", "11", "null", "8"][draws.below(5) as usize];
+        let (a, b, key) = (value(draws), value(draws), draws.below(25_000));
+        let time = 1_772_323_200 + at * 3600 / 60_000;
+        writeln!(text, "{{\"t\":{time},\"a\":{a},\"b\":{b},\"k\":\"key-{key}\"}}").expect("a string");
+    }
+    text
+}
+
+#[test]
+fn events_that_fail_for_one_metric_fail_for_it_also_with_state_in_files() {
+    let dir = Dir::new("neighbours-files");
+    dir.write("e.jsonl", many_keys(&mut Draws::new()));
+    let mut spec = String::new();
+    for (name, window) in [("hours", "size = '1h'"), ("visits", "gap = '20m'")] {
+        for (at, aggregate) in
+            ["count(*)", "sum(a)", "avg(b)\"\nwhere = \"b > 7", "count(distinct a + b)"].iter().enumerate()
+        {
+            writeln!(spec, "[[metric]]\nname = \"{name}{at}\"\naggregate = \"{aggregate}\"\nby = ['k']\n{window}")
+                .expect("a string");
+        }
+    }
+    dir.write("m.toml", spec);
+    let run = |memory: &str, to: &str| {
+        let line = format!(
+            "evt-window e.jsonl -m m.toml --time t -q --emit final --out-of-orderness 30s --memory {memory} \
+             --dlq null: --late null: --stats stats.json --overwrite --to {to}"
+        );
+        dir.shell(&line).succeeds();
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        let mut rows: Vec<String> = dir.rows(to).iter().map(Value::to_string).collect();
+        rows.sort();
+        (rows, stats["metrics"].clone(), stats["state_written"].as_u64() > Some(0))
+    };
+    let (whole, in_files) = (run("1GiB", "whole.jsonl"), run("8MiB", "files.jsonl"));
+    assert!(in_files.2 && !whole.2, "state in files: {} {}", in_files.2, whole.2);
+    assert_eq!(whole.1, in_files.1);
+    let difference = whole.0.iter().zip(&in_files.0).find(|(whole, files)| whole != files);
+    assert!(whole.0 == in_files.0, "{} rows, {} with state in files: {difference:?}", whole.0.len(), in_files.0.len());
+
+    // A correction of what is right changes nothing.
+    let found = dir.shell(
+        "evt-view whole.jsonl -q -o frames | evt-sink -q --to sqlite:whole.db; \
+         evt-backfill e.jsonl -m m.toml --time t --out-of-orderness 30s --memory 8MiB --dlq null: --to sqlite:whole.db --dry-run",
+    );
+    assert_eq!(found.succeeds().text(), "");
+}

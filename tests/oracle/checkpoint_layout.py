@@ -185,12 +185,11 @@ class Metric:
         state.end()
 
 
-def log(data, metrics):
-    """Rows of a log, a stream of Arrow IPC."""
+def log(data, metrics, masks):
+    """Rows of a log, a stream of Arrow IPC. `masks` of the metrics have a column that says which rows count."""
     stream = pyarrow.ipc.open_stream(data)
     rows = stream.read_all()
     types = [str(field.type) for field in rows.schema]
-    masks = sum(metric.has_where for metric in metrics)
     assert rows.schema.names == [str(at) for at in range(len(types))]
     assert types[: 3 + masks] == ["binary", "int64", "int64"] + ["bool"] * masks, types
     assert all(len(key(value)) == len(json.loads(metrics[0].by)) for value in rows.column(0).to_pylist())
@@ -199,12 +198,16 @@ def log(data, metrics):
 
 def files(state, metrics, directory, has_columns):
     """The state of metrics in files."""
+    masks = sum(metric.has_where for metric in metrics)
     if has_columns:
-        columns = state.count()
+        columns, masks = state.count(), 0
         for metric in metrics:
-            assert state.flag() == metric.has_where
-            used = [state.number()] if metric.has_where else []
-            used += [state.number() for _ in range(state.count())]
+            has_mask = state.flag()
+            masks += has_mask
+            used = [state.number()] if has_mask else []
+            args = [state.number() for _ in range(state.count())]
+            assert has_mask == (metric.has_where or args != [])
+            used += args
             assert all(3 <= column < columns for column in used), used
     state.count()
     last = -1
@@ -218,7 +221,7 @@ def files(state, metrics, directory, has_columns):
                 state.flag(), state.number()
                 block = (directory / name).read_bytes()[start:end]
                 if is_log:
-                    log(block, metrics)
+                    log(block, metrics, masks)
                     continue
                 saved = Bytes(block)
                 for metric in metrics:

@@ -1,7 +1,8 @@
 //! The rows of a log: the key, the instants and the arguments of each row that counts for state in files.
 //!
 //! ```text
-//! key: Binary | event time: Int64 | bound: Int64 | a Boolean for each metric with a where | arguments, each leaf once
+//! key: Binary | event time: Int64 | bound: Int64 | masks: a Boolean for each metric with a where or arguments
+//!     | arguments, each leaf once
 //! ```
 //!
 //! A row is compared with its bound before it is written to a log, so no row of a log is late. [`RowLayout::replay`]
@@ -57,7 +58,7 @@ struct ArgSource {
 /// The columns of a metric.
 #[derive(Clone, Debug)]
 struct MetricColumnIndexes {
-    /// The column that says which rows pass its `where`.
+    /// The column that says which rows count: they pass its `where`, and its arguments have values.
     mask: Option<usize>,
     /// The columns of its arguments.
     args: Vec<usize>,
@@ -71,7 +72,7 @@ impl RowLayout {
             next += 1;
             next - 1
         };
-        // An expression that fails excludes a row from its metric, and the row may be there for another one.
+        // An argument that fails excludes a row from its metric, and the row may be there for another one.
         let has_mask = |metric: &&Metric| metric.filter.is_some() || !metric.call.args().is_empty();
         let masks: Vec<Option<usize>> = metrics.iter().map(|metric| has_mask(metric).then(&mut column)).collect();
         let (first_arg, mut sources): (usize, Vec<ArgSource>) = (next, vec![]);
