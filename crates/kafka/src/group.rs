@@ -115,6 +115,8 @@ pub struct Membership {
     pub is_subscribed: bool,
     /// Whether the input has subscribed.
     pub has_joined: bool,
+    /// Whether the group has assigned a partition to this run.
+    pub has_assigned: bool,
     /// The interval between commits.
     interval: Duration,
     /// Maximum time from a revocation to the release without a commit.
@@ -148,6 +150,7 @@ impl Membership {
             topics: topics.clone(),
             is_subscribed,
             has_joined: false,
+            has_assigned: false,
             interval,
             release_timeout: millis("max.poll.interval.ms").unwrap_or(MAX_POLL_INTERVAL) * 2 / 5,
             due: run.clock.monotonic() + interval,

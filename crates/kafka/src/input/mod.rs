@@ -176,6 +176,10 @@ impl KafkaInput {
         self.group.as_ref().is_some_and(|group| group.is_subscribed)
     }
 
+    fn waits_for_topics(&self) -> bool {
+        self.group.as_ref().is_none_or(|group| !group.has_assigned) && self.reading.can_wait_for_topics()
+    }
+
     /// Acts on the statistics since the last call: brokers that are reachable again, end offsets, new partitions.
     fn follow_stats(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let stats = self.reading.cluster.context().notes(|notes| notes.stats.take());
@@ -222,6 +226,7 @@ impl KafkaInput {
         match self.reading.cluster.context().notes(|notes| notes.rebalances.pop_front()) {
             None => return Ok(None),
             Some(Rebalance::Assigned(partitions)) => {
+                group.has_assigned |= !partitions.is_empty();
                 self.report_rebalance("assigned", &partitions);
                 self.acquire(&partitions, emitter)?;
             }
@@ -267,13 +272,10 @@ impl KafkaInput {
     }
 
     fn report_rebalance(&self, what: &str, partitions: &[PartitionId]) {
+        let topics = &self.reading.topics;
         if !partitions.is_empty() {
-            let group = self.reading.topics.address.options.group.as_deref().unwrap_or_default();
-            self.reading
-                .topics
-                .run
-                .console
-                .say(format!("group {group}: {what} {}", range::names(&self.reading.topics, partitions)));
+            let group = topics.address.options.group.as_deref().unwrap_or_default();
+            topics.run.console.say(format!("group {group}: {what} {}", range::names(topics, partitions)));
         }
     }
 
@@ -374,8 +376,8 @@ impl KafkaInput {
                 self.health.note_error(code);
                 self.health.check(self.reading.cluster.context())
             }
-            // The source waits for a missing topic, but for none whose partitions its group has revoked.
-            code if client::is_missing(code) && !self.is_subscribed() && self.reading.can_wait_for_topics() => {
+            // The source waits for a missing topic, but for none whose partitions a group has assigned.
+            code if client::is_missing(code) && self.waits_for_topics() => {
                 self.reading.note_missing();
                 Ok(())
             }

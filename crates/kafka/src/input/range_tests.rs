@@ -1,5 +1,5 @@
 //! The ranges of partitions over fakes: where they begin and end, positions that a tool has kept, partitions that
-//! become shorter, and partitions without answers.
+//! become shorter, partitions without answers, and topics that are away.
 
 use super::*;
 use crate::address::{Bound, KeptPosition, KeptPositions};
@@ -305,4 +305,39 @@ fn a_topic_that_was_away_when_its_id_was_requested_is_read_by_its_id() {
     rig.cluster.first_ids.borrow_mut().push_back(vec![None]);
     rig.open(ReadMode::Tail, CommitMode::None);
     assert_eq!(rig.source.calls(), [Call::Assign(vec![Position { topic_id, ..start(0, 0) }])]);
+}
+
+/// A topic may be deleted and created again. librdkafka reports it as missing at once.
+#[test]
+fn a_missing_topic_ends_the_run_at_once_unless_the_source_waits_for_it() {
+    for (address, subscribes) in [("//b:9092/t", false), (GROUP, true)] {
+        let mut rig = Rig::new(address, &[(0, 5)]);
+        let kafka = FakeKafka::new(&[1]);
+        let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
+        let commit_mode = if subscribes { CommitMode::Subscribe } else { CommitMode::None };
+        let tool = TopicOptions { commit_mode, ..TopicOptions::default() };
+        let mut input = rig.try_open(Options { tool, origin: None }, Box::new(fetch)).unwrap();
+        if subscribes {
+            rig.assign(&mut input, &[0]);
+        }
+        for code in [Code::UnknownTopic, Code::UnknownPartition, Code::UnknownTopicOrPartition] {
+            rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(code))));
+            let error = input.step(&mut rig.emitter).err().map(|error| error.kind());
+            assert_eq!(error, subscribes.then_some(ErrorKind::Unavailable), "{code:?}");
+        }
+    }
+}
+
+/// A topic may be deleted while a run joins its group. The group assigns the partitions of the next topic of this name.
+#[test]
+fn a_member_waits_for_a_topic_that_is_away_when_it_joins() {
+    let mut rig = Rig::new(GROUP, &[(0, 5)]);
+    let mut input = rig.join(&[]);
+    *rig.cluster.topic_ids.borrow_mut() = vec![None];
+    let missing = || Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::UnknownTopicOrPartition)));
+    rig.source.will(missing());
+    assert!(input.step(&mut rig.emitter).is_ok());
+    rig.clock.advance(client::GONE + Duration::from_secs(1));
+    let error = input.step(&mut rig.emitter).err().map(|error| error.kind());
+    assert_eq!(error, Some(ErrorKind::Unavailable));
 }

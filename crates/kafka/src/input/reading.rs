@@ -22,7 +22,8 @@ pub struct ReadPartitions {
     pub partitions: PartitionSet,
     pub check: TopicCheck,
     pub awaited: AwaitedPartitions,
-    /// Since when librdkafka reads nothing of a topic that was deleted, on the run's monotonic clock.
+    /// Since when librdkafka reads nothing of a topic that was deleted, or a group has nothing to assign because of it,
+    /// on the run's monotonic clock.
     pub missing_since: Option<Duration>,
     /// The last known ids of the topics that the run has subscribed to.
     pub subscribed: Vec<Option<TopicId>>,
@@ -119,9 +120,10 @@ impl ReadPartitions {
         self.source.has_own_connections() || self.partitions.cursors.iter().all(has_id)
     }
 
-    /// Notes that librdkafka has ended the reading of a topic, because brokers do not know it.
+    /// Notes that librdkafka has ended the reading of a topic, or has none to subscribe to, because brokers do not know
+    /// it.
     pub fn note_missing(&mut self) {
-        if !self.source.has_own_connections() {
+        if !self.source.has_own_connections() || self.partitions.cursors.is_empty() {
             self.missing_since.get_or_insert(self.topics.run.clock.monotonic());
         }
     }
@@ -137,10 +139,11 @@ impl ReadPartitions {
         match self.cluster.topic_ids_now() {
             Some(present) if present.iter().all(Option::is_some) => {
                 self.missing_since = None;
-                match self.compare_topics(&present, emitter)? {
-                    true => Ok(()),
-                    false => self.source.reset(&self.partitions.starts()),
+                // The group assigns the partitions.
+                if self.partitions.cursors.is_empty() || self.compare_topics(&present, emitter)? {
+                    return Ok(());
                 }
+                self.source.reset(&self.partitions.starts())
             }
             Some(_) if now.saturating_sub(since) > GONE => Err(missing(&self.topics.address)),
             _ => Ok(()),

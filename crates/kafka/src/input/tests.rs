@@ -499,27 +499,6 @@ fn permanent_errors_end_the_run_and_those_of_a_group_do_not_concern_who_is_in_no
     assert!(input.step(&mut rig.emitter).is_err());
 }
 
-/// A topic may be deleted and created again. librdkafka reports it as missing at once.
-#[test]
-fn a_missing_topic_ends_the_run_at_once_unless_the_source_waits_for_it() {
-    for (address, subscribes) in [("//b:9092/t", false), (GROUP, true)] {
-        let mut rig = Rig::new(address, &[(0, 5)]);
-        let kafka = FakeKafka::new(&[1]);
-        let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
-        let commit_mode = if subscribes { CommitMode::Subscribe } else { CommitMode::None };
-        let tool = TopicOptions { commit_mode, ..TopicOptions::default() };
-        let mut input = rig.try_open(Options { tool, origin: None }, Box::new(fetch)).unwrap();
-        if subscribes {
-            rig.assign(&mut input, &[0]);
-        }
-        for code in [Code::UnknownTopic, Code::UnknownPartition, Code::UnknownTopicOrPartition] {
-            rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(code))));
-            let error = input.step(&mut rig.emitter).err().map(|error| error.kind());
-            assert_eq!(error, subscribes.then_some(ErrorKind::Unavailable), "{code:?}");
-        }
-    }
-}
-
 #[test]
 fn an_assignment_of_no_partitions_is_confirmed() {
     let mut rig = Rig::new(GROUP, &[(0, 5)]);
