@@ -298,7 +298,8 @@ pub fn check_empty(path: &Path) -> Result<()> {
 /// Whether the file exists and will be replaced. Errors: exit status 2 if it exists and must not be replaced.
 fn is_replaced(path: &Path, overwrite: Overwrite) -> Result<bool> {
     let advice = match overwrite {
-        Overwrite::Off | Overwrite::Undecided | Overwrite::Append => "--overwrite replaces it",
+        Overwrite::Off | Overwrite::Undecided => "--overwrite replaces it",
+        Overwrite::Append => "--append adds rows to text only, such as JSON lines and CSV; --overwrite replaces it",
         Overwrite::Unsupported => "use another file",
         Overwrite::On => return Ok(path.exists()),
     };

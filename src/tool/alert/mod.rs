@@ -241,6 +241,7 @@ impl Args {
         let mut options = self.stage.source(mapping, run)?;
         options.needs.shows_records = true;
         options.needs.keeps_state = self.state.is_some();
+        options.needs.writes_letters = self.stage.output.dlq.is_some();
         options.inputs.topics = TopicOptions { read_mode, commit_mode, has_clock: true, finds_silence: false };
         options.inputs.stores.order = StoreOrder::Time(time_columns);
         Ok(options)

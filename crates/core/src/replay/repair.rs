@@ -14,6 +14,7 @@ use crate::kind::dead::column::{
 };
 use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
 use crate::kind::event::column::EVENT_ID;
+use crate::mapping::usual_time;
 use crate::mapping::{
     self, Arrival, FutureCheck, FutureVerdict, Mapped, Mapper, PartitionTable, Provenance, RecordMeta,
 };
@@ -262,7 +263,13 @@ impl Repair {
                 Mapped::Row => None,
                 Mapped::Dead(fault) => Some(fault),
                 Mapped::NoTime => {
-                    let message = "server_timestamp: missing or null, and the event has no other time";
+                    // The run that wrote the letter may have taken it from a usual name.
+                    let usual = self.mapper.seeks_time().and_then(|when| usual_time(text, when));
+                    let other = usual.map_or_else(
+                        || "the event has no other time".to_owned(),
+                        |name| format!("no flag names another field; --time {name} reads the field {name}"),
+                    );
+                    let message = format!("server_timestamp: missing or null, and {other}");
                     Some(Fault::new(ErrorType::TimestampError, message))
                 }
                 // Without an arrival, the record arrived before it failed.
