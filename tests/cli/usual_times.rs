@@ -189,7 +189,7 @@ fn the_only_record_of_an_input_is_a_dead_letter_where_letters_are_written() {
         dir.shell(&format!("evt-window {file} --time t --size 1h -q -o csv --dlq dead.jsonl")).succeeds();
         assert_eq!(dir.rows("dead.jsonl").len(), 1, "{file}");
         dir.write("dead.jsonl", "");
-        let rules = "[[rule]]\nname = \"r\"\ncondition = \"count(*) > 5\"\nwindow_seconds = 60\n";
+        let rules = "[[rule]]\nname = \"r\"\naggregate = \"count(*)\"\ncondition = \">\"\nthreshold = 5\nwindow_seconds = 60\n";
         dir.write("rules.toml", rules);
         dir.shell(&format!("evt-alert --once -q --rules rules.toml {file} --time t --dlq dead.jsonl")).ends_with(0);
         assert_eq!(dir.rows("dead.jsonl").len(), 1, "evt-alert {file}");
@@ -211,11 +211,10 @@ fn a_letter_of_a_file_whose_time_has_a_usual_name_is_replayed_with_the_flag_of_t
     dir.write("e.jsonl", "{\"ts\":1772323200}\n{\"ts\":\"never\"}\n");
     dir.shell("evt-ingest e.jsonl -q --to ok.jsonl --dlq dead.jsonl").succeeds();
     assert_eq!(dir.rows("dead.jsonl").len(), 1, "the record without a time");
-    let replay = "evt-replay dead.jsonl -q --patch 'set ts = 1772323201' --ledger sqlite:l.db --to again.jsonl";
-    dir.shell(&format!("{replay} --dlq faulty.jsonl")).succeeds();
-    let [faulty] = &dir.rows("faulty.jsonl")[..] else { panic!("one letter") };
+    let replay = "evt-replay dead.jsonl --patch 'set ts = 1772323201' --ledger sqlite:l.db --to again.jsonl";
+    let faulty = dir.shell(replay).ends_with(1);
     let why = "server_timestamp: missing or null, and no flag names another field; --time ts reads the field ts";
-    assert_eq!(faulty["error_message"], why);
+    assert!(faulty.stderr().contains(why), "{faulty}");
     dir.shell("rm l.db*").succeeds();
     dir.shell(&format!("{replay} --time ts")).succeeds();
     assert_eq!(dir.rows("again.jsonl")[0]["event_time"], "2026-03-01T00:00:01.000000Z");
