@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use evt_core::counts::{DoneRecords, SinkCounts, counted};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::format::{self, Format};
-use evt_core::frame::{self, Control, End};
+use evt_core::frame::{self, Control, End, MetricProgress};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
 use evt_core::kind::headers::HeaderRows;
@@ -292,9 +292,24 @@ impl Output {
                     let instant = evt_core::time::format_instant(*instant);
                     file.write(&[format!("{{\"$evt\":{{\"watermark\":\"{instant}\"}}}}\n").as_bytes()])
                 }
-                Control::Progress(_) | Control::Barrier(_) | Control::End(_) => Ok(()),
+                Control::Progress(_) | Control::Barrier(_) | Control::Metrics(_) | Control::End(_) => Ok(()),
             },
-            OpenTarget::Encoded { .. } | OpenTarget::Store { .. } | OpenTarget::Epochs(_) | OpenTarget::Null => Ok(()),
+            OpenTarget::Encoded { .. } | OpenTarget::Null => Ok(()),
+            OpenTarget::Store { .. } | OpenTarget::Epochs(_) => {
+                if let Control::Metrics(metrics) = message {
+                    self.note_metrics(metrics);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a store how far the metrics of its rows are.
+    fn note_metrics(&mut self, metrics: &[MetricProgress]) {
+        match &mut self.target {
+            OpenTarget::Store { sink, .. } => sink.note_metrics(metrics),
+            OpenTarget::Epochs(output) => output.note_metrics(metrics),
+            _ => {}
         }
     }
 

@@ -363,7 +363,7 @@ impl Source {
             Item::Batch(batch) => self.warn_of_shadows(batch),
             Item::Control(Control::Progress(progress)) => self.reported.learn(&progress.partitions),
             Item::Control(Control::Watermark(_)) if !self.pending.is_empty() || self.running.len() > 1 => return None,
-            Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
+            Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::Metrics(_) | Control::End(_)) => {}
             Item::Dead(_) | Item::Idle | Item::End(_) => {}
         }
         Some(sent)

@@ -189,7 +189,8 @@ fn the_only_record_of_an_input_is_a_dead_letter_where_letters_are_written() {
         dir.shell(&format!("evt-window {file} --time t --size 1h -q -o csv --dlq dead.jsonl")).succeeds();
         assert_eq!(dir.rows("dead.jsonl").len(), 1, "{file}");
         dir.write("dead.jsonl", "");
-        let rules = "[[rule]]\nname = \"r\"\naggregate = \"count(*)\"\ncondition = \">\"\nthreshold = 5\nwindow_seconds = 60\n";
+        let rules =
+            "[[rule]]\nname = \"r\"\naggregate = \"count(*)\"\ncondition = \">\"\nthreshold = 5\nwindow_seconds = 60\n";
         dir.write("rules.toml", rules);
         dir.shell(&format!("evt-alert --once -q --rules rules.toml {file} --time t --dlq dead.jsonl")).ends_with(0);
         assert_eq!(dir.rows("dead.jsonl").len(), 1, "evt-alert {file}");

@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use evt_core::error::Result;
-use evt_core::frame::{self, Control, Frame, PartitionState, Progress};
+use evt_core::frame::{self, Control, Frame, MetricProgress, PartitionState, Progress};
 use evt_core::kind::PartitionName;
 use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64;
@@ -131,6 +131,7 @@ pub struct ReaderProgress {
     known: BTreeMap<PartitionName, PartitionState>,
     complete: BTreeSet<PartitionId>,
     watermarks: BTreeMap<PartitionId, i64>,
+    metrics: BTreeMap<String, BTreeMap<PartitionId, MetricProgress>>,
 }
 
 impl ReaderProgress {
@@ -159,6 +160,19 @@ impl ReaderProgress {
         self.watermarks.insert(id, instant);
         let all = self.complete.iter().all(|id| self.watermarks.contains_key(id));
         self.watermarks.values().min().copied().filter(|_| all)
+    }
+
+    /// Applies a message about metrics of a topic partition. Returns those that all topic partitions have sent that are
+    /// [complete](Self::is_complete), each as the partition has it that is furthest behind.
+    pub fn metrics(&mut self, id: PartitionId, message: Vec<MetricProgress>) -> Vec<MetricProgress> {
+        let mut least = vec![];
+        for metric in message {
+            let sent = self.metrics.entry(metric.metric.clone()).or_default();
+            sent.insert(id, metric);
+            let all = self.complete.iter().all(|id| sent.contains_key(id));
+            least.extend(sent.values().min_by_key(|metric| metric.watermark).filter(|_| all).cloned());
+        }
+        least
     }
 
     /// Whether a topic partition has listed all partitions of its writer.

@@ -295,6 +295,11 @@ impl PayloadDecoder {
                 }
                 Ok(())
             }
+            Frame::Control(Control::Metrics(metrics)) => {
+                let metrics = self.progress.metrics(id, metrics);
+                Control::of_metrics(&metrics).for_each(|message| emitter.stamp_mut().control(message));
+                Ok(())
+            }
             Frame::Control(Control::End(end)) => {
                 self.verdict = self.verdict.max(end.verdict);
                 Ok(())

@@ -16,6 +16,7 @@
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`correct`] is the interface of stores whose metrics are corrected.
 //! - `sql` has what SQLite and PostgreSQL share: corrections, the ledger of replays, epochs.
+//! - [`progress`] is how far metrics are, as stores keep it beside their rows.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content, `tally` counts the
 //!   outcomes.
 //! - Files are changed and synced through [`disk`](evt_run::storage::disk). Retries of servers are in
@@ -30,6 +31,7 @@ pub mod guard;
 mod lake;
 pub mod nested;
 mod postgres;
+pub mod progress;
 mod redis;
 pub mod repeat;
 pub mod rows;

@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use evt_core::counts::SinkCounts;
 use evt_core::error::Result;
+use evt_core::frame::MetricProgress;
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
 use evt_run::checkpoint::epoch::{Epoch, EpochFaults, EpochRows};
@@ -16,6 +17,10 @@ pub trait Sink {
     /// Writes rows of `kind`; returns the rows that the store cannot hold, which become dead letters. They are counted
     /// as `dead`; a tool without a dead-letter output counts them as `dropped`.
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>>;
+
+    /// Takes how far the metrics of the rows are that were written or, before a commit, of those of its epoch. A store
+    /// with `metric_progress` keeps it: with the next rows, by [`Sink::tick`] or at the end.
+    fn note_metrics(&mut self, _metrics: &[MetricProgress]) {}
 
     /// Makes every row written so far durable, if the store [acknowledges](super::Store::acknowledges) rows.
     fn settle(&mut self) -> Result<()> {

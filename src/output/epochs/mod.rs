@@ -28,7 +28,7 @@ use arrow::compute::take_record_batch;
 use evt_core::counts::SinkCounts;
 use evt_core::error::Result;
 use evt_core::format::Format;
-use evt_core::frame::End;
+use evt_core::frame::{End, MetricProgress};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::{Fault, Rejected};
 use evt_core::kind::headers::{self, HeaderRows};
@@ -90,6 +90,8 @@ pub struct EpochOutput {
     counts: Option<SinkCounts>,
     /// The rows that were written at once and that the store has not answered yet.
     written: Option<Written>,
+    /// How far the metrics of a store's rows are, at the end of the epochs that are not committed yet.
+    metrics: Vec<(Epoch, Vec<MetricProgress>)>,
     /// The commit of a complete epoch.
     commit: Option<JobAnswer<JobResult<Option<RejectedByCommit>>>>,
     /// The time-driven work in progress.
@@ -121,7 +123,19 @@ impl EpochOutput {
             (TargetTraits { is_at_once: target.is_at_once(), is_topic, format, sessions }, target.counts())
         })?;
         let (outbox, is_behind, ticked) = (None, false, run.clock.monotonic());
-        Ok(Self { plan, outbox, is_behind, target, traits, counts, written: None, commit: None, tick: None, ticked })
+        Ok(Self {
+            plan,
+            outbox,
+            is_behind,
+            target,
+            traits,
+            counts,
+            written: None,
+            metrics: vec![],
+            commit: None,
+            tick: None,
+            ticked,
+        })
     }
 
     /// Does a job with the target, and waits for it.
@@ -259,10 +273,22 @@ impl EpochOutput {
         self.outbox.take().map(OutboxWriter::finish).transpose()
     }
 
+    /// Takes how far the metrics of the rows are that are in this epoch or an earlier one.
+    pub fn note_metrics(&mut self, metrics: &[MetricProgress]) {
+        self.metrics.push((self.plan.epoch, metrics.to_vec()));
+    }
+
     /// Begins to write the rows of a complete epoch to the target; a repeated commit changes nothing.
     pub fn begin_commit(&mut self, complete: Arc<CompleteEpoch>) -> Result<()> {
         let plan = self.plan.clone();
-        let commit = move |target: &mut EpochTarget| with_counts(target, |target| target.commit(&plan, &complete));
+        let (due, later) =
+            std::mem::take(&mut self.metrics).into_iter().partition(|(epoch, _)| *epoch <= complete.epoch);
+        self.metrics = later;
+        let commit = move |target: &mut EpochTarget| {
+            let due: Vec<(Epoch, Vec<MetricProgress>)> = due;
+            due.iter().for_each(|(_, metrics)| target.note_metrics(metrics));
+            with_counts(target, |target| target.commit(&plan, &complete))
+        };
         self.commit = Some(self.target.begin(commit)?);
         Ok(())
     }

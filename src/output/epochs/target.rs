@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
 use evt_core::format::Format;
-use evt_core::frame::EndReason;
+use evt_core::frame::{EndReason, MetricProgress};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
 use evt_kafka::produce::epochs::EpochTopic;
@@ -109,6 +109,13 @@ impl EpochTarget {
     /// Writes rows before their epoch is complete. Returns those that the store could not hold.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         if let Self::Store { kind, sink, .. } = self { sink.write(*kind, batch) } else { Ok(vec![]) }
+    }
+
+    /// Takes how far the metrics of a store's rows are at the end of the epoch that is committed next.
+    pub fn note_metrics(&mut self, metrics: &[MetricProgress]) {
+        if let Self::Store { sink, .. } = self {
+            sink.note_metrics(metrics);
+        }
     }
 
     /// Makes the rows durable that a store got before their epoch was complete.

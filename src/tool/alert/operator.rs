@@ -332,7 +332,7 @@ impl Operator for AlertOperator {
             Control::Progress(progress) => {
                 feeds[from.feed].on_progress(progress, &mut to.clock, run.clock.monotonic());
             }
-            Control::Watermark(_) | Control::Barrier(_) | Control::End(_) => {}
+            Control::Watermark(_) | Control::Barrier(_) | Control::Metrics(_) | Control::End(_) => {}
         }
         Ok(())
     }

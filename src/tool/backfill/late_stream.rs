@@ -288,7 +288,13 @@ impl LateReader {
                 }
                 // Only rows are read: watermarks, progress and epochs of the stream say nothing about them.
                 Some(
-                    Item::Control(Control::Progress(_) | Control::Watermark(_) | Control::Barrier(_) | Control::End(_))
+                    Item::Control(
+                        Control::Progress(_)
+                        | Control::Watermark(_)
+                        | Control::Barrier(_)
+                        | Control::Metrics(_)
+                        | Control::End(_),
+                    )
                     | Item::Idle,
                 ) => return Ok(()),
                 Some(Item::End(_)) | None => {}

@@ -10,9 +10,11 @@
 //! A run that is killed is continued by the same command.
 //!
 //! - `setup.rs`: what a correction reads and corrects.
+//! - `bounds.rs`: the out-of-orderness of the runs that wrote the rows.
 //! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late_input.rs`, `late_stream.rs`: its late
 //!   events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored cells without a right one.
 
+mod bounds;
 mod gaps;
 mod late_input;
 mod late_stream;

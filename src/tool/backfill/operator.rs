@@ -92,7 +92,8 @@ impl Correct {
         }
         // Events that are late may follow for windows that have fired, except in the order of days.
         let is_complete = is_store && !matches!(order, InputOrder::Stores { rows: StoreRows::Streams, .. });
-        let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_complete, setup.input.knows_bound);
+        let (times, known) = (std::mem::take(&mut setup.input.times), setup.input.known.clone());
+        let orphans = Orphans::new(times, is_complete, known, setup.keeps_late);
         Self {
             window,
             validate,

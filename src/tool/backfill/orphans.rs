@@ -1,6 +1,7 @@
 //! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong. Besides,
 //! stored cells that count more events than the right ones, because these may be late in this run only.
 
+use super::bounds::KnownBounds;
 use crate::stage::operator::Collector;
 use evt_core::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan, SessionCells};
 use evt_core::counts::counted;
@@ -14,8 +15,10 @@ pub(super) struct Orphans {
     pub times: InputTimes,
     /// Whether no event of a compared window can follow: the input has ended, or stores return its rows day by day.
     pub is_complete: bool,
-    /// Whether the run that wrote the cells had the out-of-orderness of this one.
-    knows_bound: bool,
+    /// The metrics whose out-of-orderness is that of the run that wrote the cells.
+    known: KnownBounds,
+    /// `--keep-late`.
+    keeps_late: bool,
     /// Rows of a stream that wait for its end, because late events of their windows may follow. Each has the number of
     /// its events. By window end.
     waiting: BTreeMap<CellKey, i64>,
@@ -27,6 +30,8 @@ pub(super) struct Orphans {
     beyond: [u64; 2],
     without_events: LeftCells,
     late: LeftCells,
+    /// Retracted cells, all of whose events are late in this run.
+    late_retracted: LeftCells,
     /// Corrected cells that counted more events before, of which some are late.
     lowered: LeftCells,
     /// Cells that count more events than the right ones, of which some are late in this run and may not have been in
@@ -61,15 +66,27 @@ impl LeftCells {
 }
 
 impl Orphans {
-    /// Begins without cells; `is_complete` for rows that stores return day by day, `knows_bound` if the run that wrote
-    /// the cells had the out-of-orderness of this one.
-    pub fn new(times: InputTimes, is_complete: bool, knows_bound: bool) -> Self {
-        Self { times, is_complete, knows_bound, ..Self::default() }
+    /// Begins without cells; `is_complete` for rows that stores return day by day, `known` has the metrics whose run had
+    /// the out-of-orderness of this one, `keeps_late` is `--keep-late`.
+    pub fn new(times: InputTimes, is_complete: bool, known: KnownBounds, keeps_late: bool) -> Self {
+        Self { times, is_complete, known, keeps_late, ..Self::default() }
+    }
+
+    /// Whether a cell without a right one is retracted, once all events of its window have been read.
+    fn is_retracted(&self, key: &CellKey, rows: i64) -> bool {
+        match self.times.orphan(key, rows) {
+            Orphan::Retracted => true,
+            Orphan::Late => !self.keeps_late && self.known.has(&key.metric),
+            Orphan::WithoutEvents => false,
+        }
     }
 
     /// Notes the corrected cells of a step that counted more events than they do now.
     fn note_lowered(&mut self, difference: &Difference) {
         for change in &difference.changes {
+            if let (Some(old), None, true) = (change.old, change.new, self.is_complete) {
+                self.note_retracted(&change.key, old.content.rows);
+            }
             let (Some(old), Some(new)) = (change.old, change.new) else { continue };
             if old.content.rows <= new.rows {
                 continue;
@@ -105,7 +122,7 @@ impl Orphans {
 
     /// Whether a cell that counts so many events is retracted now.
     pub fn retracts(&self, key: &CellKey, rows: i64) -> bool {
-        self.is_complete && self.times.orphan(key, rows) == Orphan::Retracted
+        self.is_complete && self.is_retracted(key, rows)
     }
 
     /// Takes the cells of a step that were not retracted, and those that were lowered; `right` are its right ones, of
@@ -151,11 +168,21 @@ impl Orphans {
             match self.replaced.remove(&key) {
                 true => _ = retracted.insert(key),
                 false if self.times.coverage(&key) == Coverage::Before => self.beyond[0] += 1,
-                false if self.times.orphan(&key, rows) == Orphan::Retracted => _ = retracted.insert(key),
+                false if self.is_retracted(&key, rows) => {
+                    self.note_retracted(&key, rows);
+                    retracted.insert(key);
+                }
                 false => self.leave(&key, rows),
             }
         }
         retracted
+    }
+
+    /// Notes a retracted cell that counted so many events.
+    fn note_retracted(&mut self, key: &CellKey, rows: i64) {
+        if self.times.orphan(key, rows) == Orphan::Late {
+            self.late_retracted.add(key);
+        }
     }
 
     fn leave(&mut self, key: &CellKey, rows: i64) {
@@ -168,7 +195,7 @@ impl Orphans {
     /// Whether a cell that counts more events than the right one stays, because nothing says that those of its events
     /// that are late in this run were late in the run that wrote it.
     pub fn is_undecided(&self, key: &CellKey) -> bool {
-        !self.knows_bound && self.times.has_late(key)
+        !self.known.has(&key.metric) && self.times.has_late(key)
     }
 
     /// Takes the cells of a step that stay although they count more events; returns the first one that is decided.
@@ -220,13 +247,23 @@ impl Orphans {
         }
         if let Some((rows, first)) = self.late.shown() {
             out.warn(format!(
-                "{rows} not retracted, because all their events may be late in this run, {first}; use the \
-                 --out-of-orderness of the run that wrote them, or --without-late, which retracts them"
+                "{rows} not retracted, because all their events may be late in this run, {first}; {}",
+                match self.keeps_late {
+                    true => "--keep-late keeps them",
+                    false =>
+                        "use the --out-of-orderness of the run that wrote them, or --without-late, which retracts them",
+                }
             ));
         }
         let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
-        if !self.knows_bound && self.late.count > 0 {
+        if !self.keeps_late && self.late.count > 0 {
             out.set_verdict(1);
+        }
+        if let Some((rows, first)) = self.late_retracted.shown() {
+            out.warn(format!(
+                "{rows} retracted, because all their events are late in this run (--out-of-orderness {bound}), {first}; --keep-late \
+                 keeps them"
+            ));
         }
         if let Some((rows, first)) = self.lowered().shown() {
             out.warn(format!(

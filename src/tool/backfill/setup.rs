@@ -1,5 +1,6 @@
 //! The setup of a correction: the order of its input, the cells that it corrects, and its options.
 
+use super::bounds::KnownBounds;
 use super::late_input::LateInput;
 use crate::source::SortColumns;
 use crate::tool::pace::Pace;
@@ -96,9 +97,8 @@ pub(super) struct InputRows {
     pub order: InputOrder,
     /// Their event times, which decide the stored cells that they cover.
     pub times: InputTimes,
-    /// Whether the out-of-orderness of the run that wrote the windows is known: an event that is late in this run was
-    /// late in that one.
-    pub knows_bound: bool,
+    /// The metrics whose bound is known.
+    pub known: KnownBounds,
 }
 
 /// The setup of a correction.
@@ -115,6 +115,8 @@ pub(super) struct Setup {
     pub only_late: bool,
     /// The stream of late events.
     pub late_input: Option<LateInput>,
+    /// `--keep-late`.
+    pub keeps_late: bool,
     /// `--without-late`.
     pub removes_late: bool,
     /// The cells that no longer count late events, without those of sessions.
@@ -133,6 +135,6 @@ impl Setup {
     /// Whether the windows of a stream wait for its end, because late events are counted or taken out, or
     /// may have been counted.
     pub fn waits_for_late(&self) -> bool {
-        !self.late.is_empty() || !self.without_late.is_empty() || !self.input.knows_bound
+        !self.late.is_empty() || !self.without_late.is_empty() || self.input.known != KnownBounds::All
     }
 }

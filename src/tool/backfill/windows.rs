@@ -1,6 +1,7 @@
 //! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes
 //! the differences.
 
+use super::bounds::{KeptBound, KnownBounds};
 use super::late_input::LateInput;
 use super::operator::Correct;
 use super::setup::{InputOrder, InputRows, Setup, StoreRows, Work};
@@ -36,6 +37,7 @@ use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
 use evt_run::run::memory::default_memory;
 use evt_store::correct::{Claim, Corrections, shown_range};
+use evt_store::progress::KeptProgress;
 use evt_store::{ReadRequest, Store, StreamExtent};
 use std::ffi::OsString;
 use std::rc::Rc;
@@ -61,18 +63,24 @@ pub(super) struct WindowsArgs {
     /// Treat all windows of a store as closed, even if one of its partitions ended before them
     #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
-    /// The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: 30s, and no stored row is
-    /// lowered for events that are late with it]
+    /// The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: as the store keeps it, else that
+    /// of the metrics file, else 30s, and then no stored row is lowered or retracted for late events]
     #[arg(long, value_name = "DURATION|all", value_parser = OutOfOrderness::parse)]
     out_of_orderness: Option<OutOfOrderness>,
     /// That of the metrics file.
     #[arg(skip)]
     key: Option<OutOfOrderness>,
+    /// That of the runs that wrote the rows, and their metrics, if the store keeps it and no flag is given.
+    #[arg(skip)]
+    kept: Option<KeptBound>,
     /// Count the late events of URI in the windows that they were late for
     #[arg(long, value_name = "URI")]
     late_events: Option<OsString>,
+    /// Keep stored rows all of whose events are late in this run
+    #[arg(long)]
+    keep_late: bool,
     /// Remove the late events that earlier corrections counted
-    #[arg(long, conflicts_with = "late_events")]
+    #[arg(long, conflicts_with_all = ["late_events", "keep_late"])]
     without_late: bool,
     /// Keep TEXT with the correction in the store
     #[arg(long, value_name = "TEXT")]
@@ -191,12 +199,28 @@ impl WindowsArgs {
 
     /// Returns the out-of-orderness of this run (µs); `None` for all.
     fn bound(&self) -> Option<i64> {
-        self.out_of_orderness.or(self.key).map_or(Some(watermark::LIVE), |bound| bound.0)
+        let kept = self.kept.as_ref().map(|kept| kept.bound);
+        self.out_of_orderness.or(kept).or(self.key).map_or(Some(watermark::LIVE), |bound| bound.0)
     }
 
-    /// Whether that of the run that wrote the windows is known.
-    fn knows_bound(&self) -> bool {
-        self.out_of_orderness.or(self.key).is_some()
+    /// Returns the metrics for which that of the run that wrote the windows is known.
+    fn known(&self) -> KnownBounds {
+        match &self.kept {
+            _ if self.out_of_orderness.or(self.key).is_some() => KnownBounds::All,
+            kept => KnownBounds::Of(kept.as_ref().map(|kept| kept.metrics.clone()).unwrap_or_default()),
+        }
+    }
+
+    /// Takes the out-of-orderness that a store keeps for metrics, unless the flag is given. Errors: exit status 2 if two
+    /// runs had others, or if it is not that of the file.
+    fn take_kept(&mut self, kept: &[KeptProgress], file: &str) -> Result<()> {
+        if self.out_of_orderness.is_none() {
+            self.kept = KeptBound::of(kept)?;
+        }
+        match (&self.kept, self.key) {
+            (Some(kept), Some(key)) => kept.check(key, file),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the scope of the correction: the metrics of `--only`, or all; the range; the bound of `--closed-before`.
@@ -233,7 +257,7 @@ impl WindowsArgs {
         for metric in &spec.metrics {
             digest.update(format!("{}\0", metric.text).as_bytes());
         }
-        let closing = (closed_before, all_closed, out_of_orderness, self.knows_bound());
+        let closing = (closed_before, all_closed, out_of_orderness, self.known(), self.keep_late);
         let flags = (before, all_records, closing, late_events, without_late, &flow.validation, &flow.stage.map);
         digest.update(format!("{flags:?}").as_bytes());
         format!("{:032x}", digest.digest128())
@@ -377,9 +401,7 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     let (spec, target) = (args.spec(&file)?, TargetStore::of(&flow, run)?);
     args.key = spec.out_of_orderness;
     let inputs = checked_inputs(&flow, run)?;
-    let digest = args.digest(&spec, &flow);
     let mut scope = args.scope(&spec, run.clock.now(), flow.stage.map.zone()?)?;
-    let mut late = LateCells::new(file.parse()?, args.bound().unwrap_or(i64::MAX));
     // Another run corrects the windows that this one does not.
     let corrects_all = scope.range == Span::default() && scope.closed_before.is_none();
     let late_input = args.late_events.as_deref().map(|uri| LateInput::new(uri, corrects_all, &run.caller()));
@@ -387,6 +409,9 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     // `--dry-run` opens the store to compare it only.
     let mut corrections = target.open(flow.dry_run, run)?;
     let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
+    args.take_kept(&corrections.metric_progress(&names)?, &file.path)?;
+    let digest = args.digest(&spec, &flow);
+    let mut late = LateCells::new(file.parse()?, args.bound().unwrap_or(i64::MAX));
     let stored = corrections.late_cells(&names)?;
     if let Some(input) = &mut late_input {
         input.read(&mut late, &scope, corrections.as_mut(), run)?;
@@ -417,11 +442,12 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     let validate = validate(&flow, run)?;
     let mut setup = Setup {
         scope,
-        input: InputRows { span: reading, order, times, knows_bound: args.knows_bound() },
+        input: InputRows { span: reading, order, times, known: args.known() },
         corrections,
         late,
         only_late,
         late_input,
+        keeps_late: args.keep_late,
         removes_late: args.without_late,
         without_late: if args.without_late { stored } else { vec![] },
         progress: None,
@@ -533,7 +559,9 @@ fn start(
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
     // Such watermarks say which rows are late, in every run.
-    setup.input.knows_bound |= explicit;
+    if explicit {
+        setup.input.known = KnownBounds::All;
+    }
     let watermark = watermark::Options { out_of_orderness, explicit, new_partitions: false };
     let options = window::Options {
         leaves: spec.leaves,

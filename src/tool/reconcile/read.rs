@@ -90,7 +90,9 @@ impl Reading {
                     progress.progress(&shown);
                     Ok(())
                 }
-                Some(Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)))
+                Some(Item::Control(
+                    Control::Watermark(_) | Control::Barrier(_) | Control::Metrics(_) | Control::End(_),
+                ))
                 | Some(Item::Idle | Item::End(_))
                 | None => Ok(()),
             }

@@ -7,11 +7,12 @@
 //! ```
 //!
 //! - `operator.rs`: the operator.
-//! - `results.rs`: its results; `top.rs`: those of `--top`; `wide.rs`: those of `--wide`.
+//! - `results.rs`: its results; `progress.rs`: how far they are; `top.rs`: those of `--top`; `wide.rs`: those of `--wide`.
 //! - `late_output.rs`: its late rows; `stall.rs`: partitions that hold its watermark back.
 
 mod late_output;
 mod operator;
+mod progress;
 mod results;
 mod stall;
 mod top;
@@ -19,6 +20,7 @@ mod wide;
 
 use self::late_output::{Late, LateAdvice};
 use self::operator::{AtEnd, Windows};
+use self::progress::StatedProgress;
 use self::results::Results;
 use self::stall::StallMonitor;
 use self::top::Top;
@@ -533,6 +535,7 @@ impl Args {
         };
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
+        let progress = StatedProgress::new(&spec.metrics, watermark, source.is_bounded());
         let memory = Some(memory_bound(self.memory.unwrap_or_else(default_memory), run.io.disk()));
         let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
         let operator = Windows {
@@ -540,6 +543,7 @@ impl Args {
             stall: StallMonitor::new(idle_after, run.clock.monotonic()),
             late: Late::new(self.late_partial, LateAdvice { why, is_explicit: explicit, can_wait }, completer),
             results,
+            progress,
             seen: 0,
             at_end,
             bound: OutOfOrderness(out_of_orderness),

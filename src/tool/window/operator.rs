@@ -1,6 +1,7 @@
 //! The operator of evt-window.
 
 use super::late_output::Late;
+use super::progress::StatedProgress;
 use super::results::Results;
 use super::stall::StallMonitor;
 use crate::stage::feeds::FeedInput;
@@ -14,7 +15,7 @@ use evt_core::frame::{self, Control, EndReason, Progress};
 use evt_core::op::state_storage::StateStorage;
 use evt_core::op::window::watermark::{ContinuedInput, LastPartition, OutOfOrderness};
 use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
-use evt_core::time::{SECOND, format_instant};
+use evt_core::time::{LATEST, SECOND, format_instant};
 use evt_run::input::UnreadPartition;
 use evt_run::metrics;
 
@@ -30,6 +31,7 @@ pub(super) struct Windows {
     pub(super) stall: StallMonitor,
     pub(super) late: Late,
     pub(super) results: Results,
+    pub(super) progress: StatedProgress,
     /// All rows.
     pub(super) seen: u64,
     pub(super) at_end: Option<AtEnd>,
@@ -50,6 +52,7 @@ impl Operator for Windows {
                  continue use --at-end hold",
             ));
         }
+        self.progress.begin(&batch);
         let outcome = self.window.on_batch(&batch, from.input)?;
         for (row, failed) in &outcome.failed {
             out.dead(&batch, *row, &failed.fault(self.window.metrics()))?;
@@ -108,6 +111,8 @@ impl Operator for Windows {
         let results = &mut self.results;
         self.window.settle(&mut |row| results.push(row, out))?;
         self.results.write(out)?;
+        let has_fired_all = fires && ended.end.how == EndReason::Exhausted;
+        self.progress.state(if has_fired_all { Some(LATEST) } else { self.window.watermark().get() }, out)?;
         self.set_metrics(out);
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
@@ -157,7 +162,9 @@ impl Operator for Windows {
 
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
         let window = Window::restore(self.window.into_options(), state)?;
-        Ok(Box::new(Self { window, ..*self }))
+        let mut restored = Self { window, ..*self };
+        restored.progress.continues();
+        Ok(Box::new(restored))
     }
 
     fn begin_run(&mut self, continued: &[ContinuedInput]) {
@@ -184,9 +191,13 @@ impl Windows {
 
     /// Emits the results that are due.
     fn fire(&mut self, out: &mut dyn Collector) -> Result<()> {
-        let results = &mut self.results;
-        self.window.fire(&mut |row| results.push(row, out))?;
-        self.results.write(out)
+        let (results, mut has_fired) = (&mut self.results, false);
+        self.window.fire(&mut |row| {
+            has_fired = true;
+            results.push(row, out)
+        })?;
+        self.results.write(out)?;
+        if has_fired { self.progress.state(self.window.watermark().get(), out) } else { Ok(()) }
     }
 
     /// Returns the message about open windows in the checkpoint: how many, and what they wait for.

@@ -111,6 +111,33 @@ pub struct End {
     pub verdict: u8,
 }
 
+/// How a metric of a run is computed, and how far it is: what a store keeps beside its rows, in `metric_progress`.
+/// Durations are texts as in a metrics file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricProgress {
+    /// Its name.
+    pub metric: String,
+    /// The size of its windows; `None` for sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// The slide of its windows, if they overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slide: Option<String>,
+    /// The gap of sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
+    /// How long its windows stay open after their end.
+    pub lateness: String,
+    /// The out-of-orderness of the run, or `all`; `None` if explicit watermarks decided which rows were late.
+    pub out_of_orderness: Option<String>,
+    /// Every window that ends at or before this instant (µs) has fired; [`LATEST`](crate::time::LATEST) after a proven
+    /// end that has fired all, `None` before the first watermark.
+    pub watermark: Option<i64>,
+    /// The windows that begin at or after this instant (µs) have all their events; `None` if the run read its inputs
+    /// from their beginning, or continues another one.
+    pub complete_since: Option<i64>,
+}
+
 /// One control message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -120,17 +147,28 @@ pub enum Control {
     Watermark(i64),
     /// A cut through the stream.
     Barrier(Barrier),
+    /// How far the metrics of the rows are, after the rows that have fired.
+    Metrics(Vec<MetricProgress>),
     /// The proven end.
     End(End),
 }
 
+/// Maximum metrics in one message: their names have at most some hundred bytes.
+const METRICS_MAX: usize = 64;
+
 impl Control {
+    /// Makes the messages about how far metrics are, each of bounded size.
+    pub fn of_metrics(metrics: &[MetricProgress]) -> impl Iterator<Item = Control> {
+        metrics.chunks(METRICS_MAX).map(|part| Control::Metrics(part.to_vec()))
+    }
+
     /// Returns the metadata key and value of this message.
     pub(super) fn to_metadata(&self) -> Result<(&'static str, String)> {
         let pair = match self {
             Control::Progress(progress) => ("evt.progress", serde_json::to_string(progress)),
             Control::Watermark(instant) => ("evt.watermark", serde_json::to_string(instant)),
             Control::Barrier(barrier) => ("evt.barrier", serde_json::to_string(barrier)),
+            Control::Metrics(metrics) => ("evt.metrics", serde_json::to_string(metrics)),
             Control::End(end) => ("evt.end", serde_json::to_string(end)),
         };
         Ok((pair.0, pair.1.map_err(|error| Error::broken("control frame").because(error))?))
@@ -142,6 +180,7 @@ impl Control {
             "evt.progress" => serde_json::from_str(value).map(Control::Progress),
             "evt.watermark" => serde_json::from_str(value).map(Control::Watermark),
             "evt.barrier" => serde_json::from_str(value).map(Control::Barrier),
+            "evt.metrics" => serde_json::from_str(value).map(Control::Metrics),
             "evt.end" => serde_json::from_str(value).map(Control::End),
             _ => return Ok(None),
         };

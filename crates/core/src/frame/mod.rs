@@ -24,7 +24,7 @@ mod encode;
 mod message;
 mod schema;
 
-pub use control::{Barrier, Control, End, EndReason, PartitionState, Progress, State};
+pub use control::{Barrier, Control, End, EndReason, MetricProgress, PartitionState, Progress, State};
 pub(crate) use decode::check_batch;
 pub use decode::{Decoder, Finish, Frame};
 pub use encode::Encoder;

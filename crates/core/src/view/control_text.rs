@@ -1,6 +1,6 @@
 //! Formats control messages as text: a line of JSON, or a note between the rows of a table.
 
-use crate::frame::{self, Control, End, EndReason, PartitionState, Progress};
+use crate::frame::{self, Control, End, EndReason, MetricProgress, PartitionState, Progress};
 use crate::parse::printable::clean;
 use crate::time::format_instant;
 use serde_json::{Value, json};
@@ -11,9 +11,17 @@ pub fn line(control: &Control) -> String {
         Control::Watermark(instant) => json!({"watermark": format_instant(*instant)}),
         Control::Progress(progress) => json!({"progress": progress_json(progress)}),
         Control::Barrier(barrier) => json!({"barrier": barrier}),
+        Control::Metrics(metrics) => json!({"metrics": metrics.iter().map(metric_json).collect::<Vec<_>>()}),
         Control::End(end) => json!({"end": end}),
     };
     format!("{}\n", json!({"$evt": message}))
+}
+
+fn metric_json(metric: &MetricProgress) -> Value {
+    let mut shown = json!(metric);
+    shown["watermark"] = json!(metric.watermark.map(format_instant));
+    shown["complete_since"] = json!(metric.complete_since.map(format_instant));
+    shown
 }
 
 fn progress_json(progress: &Progress) -> Value {
@@ -39,6 +47,12 @@ pub fn note(control: &Control) -> String {
         Control::Watermark(instant) => format!("watermark {}", format_instant(*instant)),
         Control::Progress(progress) => progress_note(progress),
         Control::Barrier(barrier) => format!("barrier {}.{}", barrier.run, barrier.number),
+        Control::Metrics(metrics) => {
+            let shown = |metric: &MetricProgress| {
+                format!("{} {}", metric.metric, metric.watermark.map_or("not begun".to_owned(), format_instant))
+            };
+            format!("metrics: {}", Vec::from_iter(metrics.iter().map(shown)).join("; "))
+        }
         Control::End(End { how, rows, verdict }) => {
             let how = if *how == EndReason::Stopped { "stopped" } else { "exhausted" };
             format!("end: {how}, {rows} rows, verdict {verdict}")

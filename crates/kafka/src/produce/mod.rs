@@ -246,7 +246,7 @@ impl KafkaOutput {
                 *sent_at = self.producer.topics.run.clock.monotonic();
                 self.send_progress()
             }
-            Control::Watermark(_) | Control::End(_) => {
+            Control::Watermark(_) | Control::Metrics(_) | Control::End(_) => {
                 let value = framing::control(schema, message)?;
                 (0..self.partition_count).try_for_each(|number| self.send_control(number, &value))
             }

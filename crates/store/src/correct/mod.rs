@@ -12,6 +12,7 @@
 //! `store/guard.rs`, together with the progress of the correction and the cells that count late events, in one
 //! transaction.
 
+use crate::progress::KeptProgress;
 use evt_core::backfill::{CellContent, CellKey, Comparison, Coverage, Difference, LateCell, StoredCells};
 use evt_core::error::{Error, Result};
 use evt_core::kind::span::Span;
@@ -230,6 +231,9 @@ pub trait Corrections {
 
     /// Returns the cells of these metrics that count late events.
     fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>>;
+
+    /// Returns how far the runs were that wrote the rows of these metrics.
+    fn metric_progress(&mut self, metrics: &[String]) -> Result<Vec<KeptProgress>>;
 
     /// Returns the position in the stream of late events `source`.
     fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>>;

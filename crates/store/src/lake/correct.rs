@@ -10,11 +10,12 @@ use crate::correct::{
     Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, taken_over,
 };
 use crate::guard::{RowOutcome, Stored, judge_row};
-use crate::lake::directory::{Lake, LakePart, root};
+use crate::lake::directory::{Lake, LakePart, kept_metrics, root};
 use crate::lake::disk::{self, read_json};
 use crate::lake::exchange;
 use crate::lake::metric::Results;
 use crate::lake::read as lake_read;
+use crate::progress::KeptProgress;
 use evt_core::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
@@ -248,6 +249,10 @@ impl Corrections for LakeCorrections {
         }
         self.write()?;
         Ok(claimed)
+    }
+
+    fn metric_progress(&mut self, metrics: &[String]) -> Result<Vec<KeptProgress>> {
+        kept_metrics(&self.root, metrics)
     }
 
     fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {

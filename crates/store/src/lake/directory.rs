@@ -9,6 +9,7 @@
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
 //! DIR/.evt/KEY.committed               the last epoch committed, and the files whose rows wait (module `waiting`)
 //! DIR/.evt/KEY-R-N.rows                rows of a committed epoch that do not show yet
+//! DIR/.evt/progress/KEY.json           how far the metrics of a pipeline are, once their rows are visible
 //! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
 //! ```
 //!
@@ -16,15 +17,18 @@
 //! Parts and unfinished JSON files of a run that has ended are useless: a run that fails removes them, or the next run
 //! if it was killed.
 
-use crate::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
+use crate::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_directory, is_whole, read_json};
 use crate::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::lake::extents::Extents;
 use crate::lake::waiting::{CommittedEpochs, WaitingFile};
+use crate::progress::{KeptProgress, NotedMetrics, from_json, to_json};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_run::checkpoint::epoch::Epoch;
 use evt_run::client::Location;
 use evt_run::storage::access;
 use evt_run::storage::disk::{Disk, DiskFile, LOCK_WAIT, found, lock_within};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -59,6 +63,30 @@ fn pipeline_id(pipeline: &str) -> String {
 
 fn committed_name(pipeline_id: &str) -> String {
     format!("{pipeline_id}.committed")
+}
+
+/// The directory of the files about metrics.
+const PROGRESS: &str = "progress";
+
+/// How far the metrics of a pipeline are.
+#[derive(Default, Serialize, Deserialize)]
+struct PipelineMetrics {
+    pipeline: String,
+    metrics: BTreeMap<String, Value>,
+}
+
+/// Returns what a lake has kept of these metrics.
+pub fn kept_metrics(root: &Path, metrics: &[String]) -> Result<Vec<KeptProgress>> {
+    let mut kept = vec![];
+    for path in entries(&root.join(".evt").join(PROGRESS))? {
+        // A killed run may leave a file that is not complete.
+        let is_file = path.extension().is_some_and(|extension| extension == "json");
+        let file: Option<PipelineMetrics> = if is_file { read_json(&path)? } else { None };
+        let Some(file) = file else { continue };
+        let of_metrics = metrics.iter().filter_map(|name| file.metrics.get(name).and_then(from_json));
+        kept.extend(of_metrics.map(|metric| KeptProgress { pipeline: file.pipeline.clone(), metric }));
+    }
+    Ok(kept)
 }
 
 /// A finished file without its final name.
@@ -322,6 +350,29 @@ impl Lake {
                 self.remove_hidden(name)?;
             }
         }
+        Ok(())
+    }
+
+    /// Keeps what was noted of the metrics whose rows are visible, in `.evt/progress/ID.json`, and forgets it. An
+    /// instant since which the lake is complete stays, unless a run names another one.
+    pub fn keep_metrics(&self, pipeline: &str, noted: &mut NotedMetrics) -> Result<()> {
+        if noted.is_empty() {
+            return Ok(());
+        }
+        let directory = self.dir.hidden(PROGRESS);
+        if !is_directory(&directory)? {
+            self.dir.create_dir(&directory)?;
+        }
+        let path = directory.join(format!("{}.json", pipeline_id(pipeline)));
+        let mut file: PipelineMetrics = read_json(&path)?.unwrap_or_default();
+        pipeline.clone_into(&mut file.pipeline);
+        for mut metric in noted.all() {
+            let before = file.metrics.get(&metric.metric).and_then(from_json);
+            metric.complete_since = metric.complete_since.or(before.and_then(|before| before.complete_since));
+            file.metrics.insert(metric.metric.clone(), to_json(&metric));
+        }
+        self.dir.write_json(&path, &file)?;
+        noted.clear();
         Ok(())
     }
 

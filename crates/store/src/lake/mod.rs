@@ -40,6 +40,7 @@ use crate::lake::read::{Day, LakeFile};
 use crate::lake::repeat::{KnownRows, RepeatSearch, keep_new};
 use crate::lake::replace::{Loss, RunKeys};
 use crate::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
+use crate::progress::NotedMetrics;
 use crate::rows::{count_rejected, fit_rows};
 use crate::sink::write_rows;
 use crate::{
@@ -50,6 +51,7 @@ use arrow::array::RecordBatch;
 use evt_core::counts::{SinkCounts, counted};
 use evt_core::error::{Error, Result};
 use evt_core::format::parquet::{check_columns, parse_columns};
+use evt_core::frame::MetricProgress;
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
 use evt_core::parse::size;
@@ -114,6 +116,7 @@ struct Parquet {
     since: Option<i64>,
     counts: SinkCounts,
     tally: FileCounts,
+    noted: NotedMetrics,
 }
 
 /// The state of `mode=replace`.
@@ -194,6 +197,7 @@ impl Parquet {
             since: None,
             counts: SinkCounts::default(),
             tally: FileCounts::default(),
+            noted: NotedMetrics::default(),
         };
         if opened.options.epochs {
             let committed = opened.begin_commit()?;
@@ -239,7 +243,8 @@ impl Parquet {
         drop(names);
         (committed.waiting, committed.since) = (vec![], None);
         self.lake.write_committed(committed)?;
-        self.lake.remove_shown(committed)
+        self.lake.remove_shown(committed)?;
+        self.lake.keep_metrics(&self.options.pipeline, &mut self.noted)
     }
 
     /// Publishes the rows that wait if `is_due`.
@@ -373,6 +378,7 @@ impl Parquet {
             days.values().flatten().map(|part| LakePart { replace: true, ..part.clone() }).collect();
         self.lake.sync_parts(&parts)?;
         self.lake.replace(&days)?;
+        self.lake.keep_metrics(&self.options.pipeline, &mut self.noted)?;
         Ok(self.outcome())
     }
 
@@ -460,6 +466,10 @@ impl Sink for Parquet {
         Ok(rejected)
     }
 
+    fn note_metrics(&mut self, metrics: &[MetricProgress]) {
+        self.noted.add(metrics);
+    }
+
     fn tick(&mut self) -> Result<()> {
         if self.options.epochs {
             let now = (self.options.clock)();
@@ -519,6 +529,7 @@ impl Sink for Parquet {
             if self.since.is_some() {
                 self.publish_waiting(|committed| !committed.waiting.is_empty())?;
             }
+            self.lake.keep_metrics(&self.options.pipeline, &mut self.noted)?;
             return Ok(self.outcome());
         }
         // Metrics are merged with the files of their days, which no correction may exchange meanwhile.
@@ -528,6 +539,7 @@ impl Sink for Parquet {
             return self.replace_days(replace);
         }
         self.publish(&names)?;
+        self.lake.keep_metrics(&self.options.pipeline, &mut self.noted)?;
         Ok(self.outcome())
     }
 

@@ -38,9 +38,10 @@ use crate::postgres::read as postgres_read;
 use crate::postgres::schema as postgres_schema;
 use crate::postgres::session::{PostgresSession, RACES_MAX, persist, split_failure};
 use crate::postgres::write::{WriteOutcome, holdable_letters, insert_new, insert_once, make_events_unique, unholdable};
+use crate::progress::NotedMetrics;
 use crate::repeat::has_event_key;
 use crate::rows::{count_rejected, fit_rows};
-use crate::sql::{SqlConnection, epochs};
+use crate::sql::{SqlConnection, epochs, progress};
 use crate::tally::Tally;
 use crate::{
     CheckScope, CorrectionStore, LedgerStore, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
@@ -48,6 +49,7 @@ use crate::{
 use arrow::array::RecordBatch;
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
+use evt_core::frame::MetricProgress;
 use evt_core::kind::Kind;
 use evt_core::kind::dead::{KeptRows, Rejected};
 use evt_core::kind::metric::MetricColumns;
@@ -110,6 +112,7 @@ struct Postgres {
     options: OpenOptions,
     tally: Tally,
     guess: Guess,
+    noted: NotedMetrics,
 }
 
 /// The outcomes of the rows of a batch.
@@ -219,6 +222,7 @@ impl Postgres {
             options: options.clone(),
             tally: Tally::default(),
             guess: Guess::default(),
+            noted: NotedMetrics::default(),
         };
         let is_unique = has_event_key(location)?;
         // Connects and makes the tables, whether rows will come or not.
@@ -232,7 +236,8 @@ impl Postgres {
     /// Writes `batch` in one transaction and counts it: if its rows are predicted to be new, first without a look-up of
     /// their keys.
     fn try_piece(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Result<(), String>> {
-        let Self { session, options, tally, guess } = self;
+        let Self { session, options, tally, guess, noted } = self;
+        let noted_now = noted.all();
         tally.retracts |= has_retractions(kind, batch)?;
         let writer = Writer { options, now: (options.clock)(), retracts: tally.retracts };
         let may_be_new = kind != Kind::Metric || !tally.retracts && MetricBatch::try_new(batch)?.has_distinct_keys()?;
@@ -240,20 +245,41 @@ impl Postgres {
         let mut inserts = is_new;
         let written = session.with_link(|link| {
             if inserts {
-                match link.transact(|link| write_rows(link, kind, batch, &writer, true)) {
+                let written = link.transact(|link| {
+                    let written = write_rows(link, kind, batch, &writer, true)?;
+                    progress::record(link, options, &noted_now).map(|()| written)
+                });
+                match written {
                     Err(Failure::Raced(_) | Failure::Taken(_) | Failure::Conflict(_)) => inserts = false,
                     other => return split_failure(other),
                 }
             }
-            persist(link, |link| write_rows(link, kind, batch, &writer, false))
+            persist(link, |link| {
+                let written = write_rows(link, kind, batch, &writer, false)?;
+                progress::record(link, options, &noted_now).map(|()| written)
+            })
         })?;
         if is_new {
             guess.was(inserts);
         }
         match written {
-            Ok(written) => written.count_in(tally, batch).map(Ok),
+            Ok(written) => {
+                noted.clear();
+                written.count_in(tally, batch).map(Ok)
+            }
             Err(cause) => Ok(Err(cause)),
         }
+    }
+
+    /// Keeps what was noted of metrics since their last rows.
+    fn keep_noted(&mut self) -> Result<()> {
+        let Self { session, options, noted, .. } = self;
+        if !noted.is_empty() {
+            let all = noted.all();
+            session.with_link(|link| Ok(progress::record(link, options, &all)?))?;
+            noted.clear();
+        }
+        Ok(())
     }
 }
 
@@ -264,8 +290,18 @@ impl Sink for Postgres {
         Ok(count_rejected(fit, &mut self.tally.counts))
     }
 
+    fn note_metrics(&mut self, metrics: &[MetricProgress]) {
+        self.noted.add(metrics);
+    }
+
+    /// With a checkpoint, what is noted belongs to the next epoch.
+    fn tick(&mut self) -> Result<()> {
+        if self.options.epochs { Ok(()) } else { self.keep_noted() }
+    }
+
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { session, options, tally, .. } = self;
+        let Self { session, options, tally, noted, .. } = self;
+        let all = noted.all();
         let (shown, now, kind) = (session.server.shown.clone(), (options.clock)(), rows.kind());
         // The outcomes of rows in a transaction whose own outcome is unknown.
         let mut unknown = None;
@@ -275,6 +311,7 @@ impl Sink for Postgres {
                 let written = link.transact(|link| {
                     // If the epoch is not due, the transaction of an earlier attempt was committed.
                     if writer.write(link, epoch, rows, &shown)? {
+                        progress::record(link, options, &all)?;
                         unknown = Some(std::mem::take(&mut writer.tally));
                     }
                     Ok(())
@@ -289,6 +326,7 @@ impl Sink for Postgres {
                 }
             })?;
             if done {
+                noted.clear();
                 return Ok(());
             }
         }
@@ -309,6 +347,7 @@ impl Sink for Postgres {
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
+        self.keep_noted()?;
         if self.tally.retracts {
             let run = &self.options.run;
             self.session.with_link(|link| Ok(link.forget_retractions(run)?))?;

@@ -22,7 +22,7 @@ pub struct Migration {
 }
 
 /// All migrations in order. A released one is never changed.
-const MIGRATIONS: [Migration; 12] = [
+const MIGRATIONS: [Migration; 13] = [
     Migration { name: "001_metrics", sql: include_str!("migrations/001_metrics.sql") },
     Migration { name: "002_events", sql: include_str!("migrations/002_events.sql") },
     Migration { name: "003_dead_letters", sql: include_str!("migrations/003_dead_letters.sql") },
@@ -35,6 +35,7 @@ const MIGRATIONS: [Migration; 12] = [
     Migration { name: "010_alert_rules", sql: include_str!("migrations/010_alert_rules.sql") },
     Migration { name: "011_pipeline_checkpoints", sql: include_str!("migrations/011_pipeline_checkpoints.sql") },
     Migration { name: "012_partial_letters", sql: include_str!("migrations/012_partial_letters.sql") },
+    Migration { name: "013_metric_progress", sql: include_str!("migrations/013_metric_progress.sql") },
 ];
 
 /// The privileges for a table whose rows a run reads, inserts and changes.

@@ -6,6 +6,7 @@
 //! metric:{NAME:HASH}                  sorted set: windows of a series, START/END
 //! metric:{NAME}                       sorted set: series of a metric, HASH:DIMENSIONS
 //! metric:names                        sorted set: names of metrics
+//! metric:progress                     hash: how far metrics are; PIPELINE:NAME, JSON
 //! alert:{RULE_ID}:ALERT_ID            hash: the last row of an alert by column; as JSON in `firing` and `resolved`
 //! alert:firing                        set: keys of the alerts that fire
 //! alert:index                         sorted set: keys of all alerts
@@ -62,6 +63,16 @@ impl RedisKeys {
     /// Returns the key of the index of metric names.
     pub fn names(&self) -> String {
         format!("{}metric:names", self.prefix)
+    }
+
+    /// Returns the key of how far metrics are.
+    pub fn progress(&self) -> String {
+        format!("{}metric:progress", self.prefix)
+    }
+
+    /// Returns the field of a metric there.
+    pub fn progress_field(pipeline: &str, metric: &str) -> String {
+        format!("{}:{}", escaped(pipeline), escaped(metric))
     }
 
     /// Returns the key of the index of the series of metric `name`.

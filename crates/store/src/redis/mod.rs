@@ -28,7 +28,9 @@ mod read;
 mod wire;
 mod write;
 
+use crate::progress::{self, NotedMetrics};
 use crate::redis::address::{OPTIONS, RedisAddress};
+use crate::redis::key::RedisKeys;
 use crate::redis::read as redis_read;
 use crate::redis::wire::{Answer, ErrorReply, Pipe, Wire, refused};
 use crate::redis::write::{RedisMetrics, RedisSession};
@@ -40,6 +42,7 @@ use ::redis::Value;
 use arrow::array::RecordBatch;
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
+use evt_core::frame::MetricProgress;
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
 use evt_core::kind::metric::MetricColumns;
@@ -123,14 +126,15 @@ struct Redis {
     session: Option<RedisSession>,
     options: OpenOptions,
     tally: Tally,
+    noted: NotedMetrics,
 }
 
 impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
         let retries = location.retries()?.with_metrics(options.up.clone());
-        let (options, tally) = (options.clone(), Tally::default());
-        let mut sink = Self { address, retries, session: None, options, tally };
+        let (options, tally, noted) = (options.clone(), Tally::default(), NotedMetrics::default());
+        let mut sink = Self { address, retries, session: None, options, tally, noted };
         sink.with_session(|_, _| Ok(()))?;
         Ok(sink)
     }
@@ -187,6 +191,22 @@ impl Redis {
         Ok(count_rejected(fit, &mut self.tally.counts))
     }
 
+    /// Keeps how far the metrics are whose rows are written.
+    fn keep_noted(&mut self) -> Result<()> {
+        if self.noted.is_empty() {
+            return Ok(());
+        }
+        let mut words = vec!["HSET".to_owned(), self.address.keys.progress()];
+        for metric in self.noted.all() {
+            words.push(RedisKeys::progress_field(&self.options.pipeline, &metric.metric));
+            words.push(progress::to_json(&metric).to_string());
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.with_session(|_, session| session.wire.call(&words))?;
+        self.noted.clear();
+        Ok(())
+    }
+
     fn pipeline(&self) -> String {
         self.address.keys.pipeline(&self.options.pipeline)
     }
@@ -201,6 +221,15 @@ impl Sink for Redis {
         }
     }
 
+    fn note_metrics(&mut self, metrics: &[MetricProgress]) {
+        self.noted.add(metrics);
+    }
+
+    /// With a checkpoint, what is noted belongs to the next epoch.
+    fn tick(&mut self) -> Result<()> {
+        if self.options.epochs { Ok(()) } else { self.keep_noted() }
+    }
+
     /// Redis has no transaction over many keys: rows become visible one by one, and a repeated commit finds them
     /// unchanged.
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
@@ -208,6 +237,7 @@ impl Sink for Redis {
             return Ok(());
         }
         write_rows(self, rows)?;
+        self.keep_noted()?;
         let key = self.pipeline();
         let words = [epoch.run.to_string(), epoch.number.to_string(), format_instant((self.options.clock)())];
         match self.with_session(|_, session| session.commit(&key, &words))? {
@@ -229,7 +259,8 @@ impl Sink for Redis {
         self.tally.counts
     }
 
-    fn finish(self: Box<Self>) -> Result<SinkOutcome> {
+    fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
+        self.keep_noted()?;
         Ok(self.tally.outcome())
     }
 }

@@ -1,10 +1,11 @@
 //! Corrects the metrics of a database: each step is one transaction, which locks the stored rows that it compares.
 
-use super::{SqlConnection, SqlDatabase, SqlRow, SqlValue, list};
+use super::{SqlConnection, SqlDatabase, SqlRow, SqlValue, list, progress};
 use crate::OpenOptions;
 use crate::correct::{
     Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, Part, taken_over,
 };
+use crate::progress::KeptProgress;
 use evt_core::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use evt_core::error::{Error, Result};
 use evt_core::kind::span::Span;
@@ -68,6 +69,10 @@ impl<D: SqlDatabase + 'static> Corrections for SqlCorrections<D> {
         })?;
         self.id = claimed.resumed.as_ref().map_or(run, |resumed| &resumed.id).clone();
         Ok(claimed)
+    }
+
+    fn metric_progress(&mut self, metrics: &[String]) -> Result<Vec<KeptProgress>> {
+        self.database.read(|connection| progress::kept(connection, metrics))
     }
 
     fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {

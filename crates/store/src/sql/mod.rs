@@ -4,12 +4,13 @@
 //! of [`SqlConnection`] where its SQL differs. Lists are parameters in JSON ([`SqlConnection::EACH`]), so one statement
 //! serves many rows.
 //!
-//! - `correct` corrects metrics, `ledger` is the ledger of replays, `epochs` records the epochs of checkpoints, and
-//!   `read` counts rows and reads extents.
+//! - `correct` corrects metrics, `ledger` is the ledger of replays, `epochs` records the epochs of checkpoints,
+//!   `progress` how far metrics are, and `read` counts rows and reads extents.
 
 pub mod correct;
 pub mod epochs;
 pub mod ledger;
+pub mod progress;
 pub mod read;
 
 use crate::OpenOptions;

@@ -33,9 +33,10 @@ mod rules;
 mod schema;
 mod write;
 
+use crate::progress::NotedMetrics;
 use crate::repeat::has_event_key;
 use crate::rows::{count_rejected, fit_rows};
-use crate::sql::epochs;
+use crate::sql::{epochs, progress};
 use crate::sqlite::failure::Failure;
 use crate::sqlite::file::{OPTIONS, SCHEME, SqliteFile, WriteTurn};
 use crate::sqlite::read as sqlite_read;
@@ -48,6 +49,7 @@ use crate::{
 use arrow::array::RecordBatch;
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
+use evt_core::frame::MetricProgress;
 use evt_core::kind::Kind;
 use evt_core::kind::dead::{KeptRows, Rejected};
 use evt_run::checkpoint::epoch::{Epoch, EpochFaults, EpochRows};
@@ -109,6 +111,7 @@ struct Sqlite {
     db: Connection,
     options: OpenOptions,
     tally: Tally,
+    noted: NotedMetrics,
 }
 
 impl Sqlite {
@@ -119,7 +122,8 @@ impl Sqlite {
             let unique = sqlite_schema::make_events_unique(&mut db, &file);
             unique.map_err(file.failed("cannot create the index of event ids"))?;
         }
-        Ok(Self { turn: file.turn(), file, db, options: options.clone(), tally: Tally::default() })
+        let (options, tally, noted) = (options.clone(), Tally::default(), NotedMetrics::default());
+        Ok(Self { turn: file.turn(), file, db, options, tally, noted })
     }
 
     /// Syncs the write-ahead log. Readers may keep a part of it from being copied to the file.
@@ -131,7 +135,7 @@ impl Sqlite {
 
     /// Applies the rows of an epoch that is due and records it, in one synced transaction.
     fn apply(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<(), Failure> {
-        let Self { file, turn, db, options, tally } = self;
+        let Self { file, turn, db, options, tally, noted } = self;
         let _turn = turn.take();
         db.execute_batch("PRAGMA synchronous = FULL")?;
         let tx = file.begin_epoch(db)?;
@@ -148,25 +152,46 @@ impl Sqlite {
         }
         rows.keep_rejected(rejected)?;
         epochs::record(&*tx, options, epoch, rows.positions())?;
+        progress::record(&*tx, options, &noted.all())?;
         // The transaction is one operation of the disk, at which a simulated one fails.
         options
             .disk
             .change(|| Ok(()))
             .map_err(|error| Error::io(format!("{file}: cannot commit the epoch"), &error))?;
         tx.commit()?;
+        noted.clear();
         Ok(db.execute_batch("PRAGMA synchronous = NORMAL")?)
     }
 
     /// Writes rows in one transaction; returns those that cannot be held.
     fn write_batch(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>, Failure> {
         let mut fit = fit_rows(kind, batch)?;
-        let Self { turn, db, options, tally, .. } = self;
+        let Self { turn, db, options, tally, noted, .. } = self;
         let _turn = turn.take();
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute(FORGET_PLACED, [])?;
         write_rows(&tx, options, kind, &mut fit, tally)?;
+        progress::record(&*tx, options, &noted.all())?;
         tx.commit()?;
+        noted.clear();
         Ok(count_rejected(fit, &mut tally.counts))
+    }
+
+    /// Keeps what was noted of metrics since their last rows.
+    fn keep_noted(&mut self) -> Result<()> {
+        let Self { turn, db, options, noted, file, .. } = self;
+        if noted.is_empty() {
+            return Ok(());
+        }
+        let _turn = turn.take();
+        let mut kept = || -> Result<(), Failure> {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            progress::record(&*tx, options, &noted.all())?;
+            Ok(tx.commit()?)
+        };
+        kept().map_err(file.failed("cannot write the progress of metrics"))?;
+        noted.clear();
+        Ok(())
     }
 
     /// Makes the error of a failure after which the counts are `before`: what is rolled back does not count.
@@ -203,6 +228,15 @@ impl Sink for Sqlite {
         self.rolled_back(written, before, "cannot write")
     }
 
+    fn note_metrics(&mut self, metrics: &[MetricProgress]) {
+        self.noted.add(metrics);
+    }
+
+    /// With a checkpoint, what is noted belongs to the next epoch.
+    fn tick(&mut self) -> Result<()> {
+        if self.options.epochs { Ok(()) } else { self.keep_noted() }
+    }
+
     /// Makes the rows durable: syncs the write-ahead log, in which each batch is a transaction. The checkpoint is
     /// passive and waits for nothing. A full one would wait up to `wait=` for the writer of another program, and the
     /// stage would read nothing meanwhile.
@@ -231,7 +265,8 @@ impl Sink for Sqlite {
         self.tally.counts
     }
 
-    fn finish(self: Box<Self>) -> Result<SinkOutcome> {
+    fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
+        self.keep_noted()?;
         // Copies the log to the file as far as readers permit; what stays in the log is synced there.
         self.db
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE)")

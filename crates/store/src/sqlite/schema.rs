@@ -211,6 +211,21 @@ CREATE TABLE pipeline_checkpoints (
 "#,
     // NULL in older rows.
     "ALTER TABLE dead_letters ADD COLUMN metrics TEXT; ALTER TABLE dead_letters ADD COLUMN partial INTEGER;",
+    r#"
+CREATE TABLE metric_progress (
+    pipeline TEXT NOT NULL,
+    metric_name TEXT NOT NULL,
+    size TEXT,
+    slide TEXT,
+    gap TEXT,
+    lateness TEXT NOT NULL,
+    out_of_orderness TEXT,
+    watermark TEXT,
+    complete_since TEXT,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (pipeline, metric_name)
+) WITHOUT ROWID;
+"#,
 ];
 
 /// The first version in which alerts have an id.
@@ -229,8 +244,14 @@ pub fn relation(kind: Kind, version: i64) -> &'static str {
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// The tables that hold no rows of a kind.
-const OTHERS: [&str; 5] =
-    ["pipeline_checkpoints", "checkpoint_epochs", "corrections", "corrected_cells", "late_positions"];
+const OTHERS: [&str; 6] = [
+    "pipeline_checkpoints",
+    "checkpoint_epochs",
+    "corrections",
+    "corrected_cells",
+    "late_positions",
+    "metric_progress",
+];
 
 /// Opens or creates the file of a location for writing, with the present tables.
 pub fn open(location: &Location, disk: &Disk) -> Result<(SqliteFile, Connection)> {
