@@ -136,7 +136,7 @@ fn rows_that_lose_late_events_without_the_flag_of_live_are_named() {
 }
 
 #[test]
-fn results_whose_events_are_late_without_the_flag_of_live_stay() {
+fn results_whose_events_are_late_in_the_correction_go_unless_keep_late_or_the_flag_of_live_keeps_them() {
     let dir = write_days("forgotten");
     dir.shell("cat d1.jsonl d2.jsonl d3.jsonl | sort -r > newest.jsonl").succeeds();
     dir.shell("evt-window -q newest.jsonl --time t -m m.toml --out-of-orderness all --to some.db").succeeds();
@@ -149,20 +149,21 @@ fn results_whose_events_are_late_without_the_flag_of_live_stay() {
     ] {
         dir.shell("cp some.db m.db").succeeds();
         let line = format!("evt-backfill -q {input} -m m.toml --to m.db");
-        let run = dir.shell(&line).succeeds();
+        let run = dir.shell(&format!("{line} --keep-late")).succeeds();
         let hours = |rows: &[String]| rows.iter().filter(|row| row.contains("\"hour\"")).cloned().collect::<Vec<_>>();
         assert_eq!(hours(&values(&dir, "m.db")), hours(&right), "{input}: {run}");
         assert!(
             run.stderr().contains("not retracted, because all their events may be late in this run, first"),
             "{input}: {run}"
         );
-        assert!(run.stderr().contains("use the --out-of-orderness of the run that wrote them"), "{input}: {run}");
-        let told = dir.shell(&line.replace("-q ", "")).succeeds();
+        assert!(run.stderr().contains("; --keep-late keeps them"), "{input}: {run}");
+        let told = dir.shell(&format!("{line} --keep-late").replace("-q ", "")).succeeds();
         assert!(told.stderr().contains("hour: 7 late"), "{input}: {told}");
-        // The flag of the live run makes everything right, and --without-late takes these rows out.
+        // The flag of the live run makes everything right; without it these rows go.
         dir.shell(&format!("{line} --out-of-orderness all")).succeeds();
         assert_eq!(values(&dir, "m.db"), right, "{input}");
-        dir.shell(&format!("{line} --without-late")).succeeds();
+        let run = dir.shell(&line).succeeds();
+        assert!(run.stderr().contains("retracted, because all their events are late in this run"), "{input}: {run}");
         assert_eq!(hours(&values(&dir, "m.db")).len(), 2, "{input}");
     }
 }
@@ -228,7 +229,7 @@ fn results_before_the_first_event_so_far_are_judged_when_all_events_are_read() {
     dir.write("order.jsonl", [2, 3, 4, 5, 1].map(day).concat());
     dir.shell("evt-window -q order.jsonl --time t -m m.toml --out-of-orderness all --to right.db").succeeds();
     dir.shell("cp right.db m.db").succeeds();
-    let run = dir.shell("evt-backfill -q order.jsonl --time t -m m.toml --to m.db").succeeds();
+    let run = dir.shell("evt-backfill -q order.jsonl --time t -m m.toml --keep-late --to m.db").succeeds();
     let expected = "25 stored rows not retracted, because all their events may be late in this run, first hour {} from 2026-01-01T00:00";
     assert!(run.stderr().contains(expected) && run.stderr().lines().count() == 1, "{run}");
     assert_eq!(values(&dir, "m.db"), values(&dir, "right.db"));
@@ -295,8 +296,12 @@ fn a_stored_row_of_more_events_than_are_late_is_retracted() {
         dir.write("b.jsonl", format!("{end}{}", [1, 2, 3].map(|second| event(&format!("00:0{second}"), 9)).concat()));
         dir.shell("rm -f m.db; evt-window -q -m m.toml b.jsonl --out-of-orderness all --to m.db").succeeds();
         let kept = values(&dir, "m.db");
-        let run = dir.shell("evt-backfill -q -m m.toml b.jsonl --to m.db").succeeds();
+        let late = kept.iter().filter(|row| row.contains("\"2024-01-01") || row.contains("\"2023-12-31")).count();
+        let run = dir.shell("evt-backfill -q -m m.toml b.jsonl --keep-late --to m.db").succeeds();
         assert!(run.stderr().contains("not retracted, because all their events may be late"), "{shape}: {run}");
         assert_eq!(values(&dir, "m.db"), kept, "{shape}: {run}");
+        let run = dir.shell("evt-backfill -q -m m.toml b.jsonl --to m.db").succeeds();
+        assert!(run.stderr().contains("retracted, because all their events are late"), "{shape}: {run}");
+        assert_eq!(values(&dir, "m.db").len(), kept.len() - late, "{shape}: {run}");
     }
 }

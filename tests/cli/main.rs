@@ -117,6 +117,7 @@ mod memory_losses;
 mod messages;
 mod messages_http;
 mod metric_columns;
+mod metric_progress;
 mod names;
 mod neighbours;
 mod notify;

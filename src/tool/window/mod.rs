@@ -307,6 +307,11 @@ impl Args {
         Ok(self.stage.input.uris(run)?.into_iter().find(endless))
     }
 
+    /// Whether all inputs are regular files, which are read from their beginning.
+    fn reads_files(&self, run: &Run) -> Result<bool> {
+        Ok(self.stage.input.uris(run)?.iter().all(|uri| matches!(uri, Uri::File(_)) && !uri.is_pipe(&run.io)))
+    }
+
     /// Checks that the input has an end if windows wait for it, and that nothing else makes a watermark if all of them
     /// do.
     fn check_end(&self, spec: &Spec, run: &Run) -> Result<()> {
@@ -535,7 +540,7 @@ impl Args {
         };
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
-        let progress = StatedProgress::new(&spec.metrics, watermark, source.is_bounded());
+        let progress = StatedProgress::new(&spec.metrics, watermark, source.is_bounded() || self.reads_files(run)?);
         let memory = Some(memory_bound(self.memory.unwrap_or_else(default_memory), run.io.disk()));
         let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
         let operator = Windows {

@@ -1,0 +1,176 @@
+//! Stores keep how far metrics are, and evt-backfill takes the out-of-orderness of the run that wrote the rows from it.
+
+use crate::backfill::{cells, stores};
+use crate::harness::{Dir, Draws, is_killed_within};
+use serde_json::{Value, json};
+
+const METRICS: &str = "[[metric]]\nname = 'n'\nby = ['event_type']\nsize = '1m'\n\
+    [[metric]]\nname = 'hops'\nsize = '2m'\nslide = '30s'\nlateness = '10s'\n\
+    [[metric]]\nname = 'visits'\nby = ['user_id']\ngap = '10s'\n";
+
+/// Writes events of which some are far behind, and the metrics.
+fn disordered(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    dir.shell("evt-gen --events 6000 --seed 3 --late 0.05 --rate 50 -q > e.jsonl").succeeds();
+    dir.write("m.toml", METRICS);
+    dir
+}
+
+/// The rows of `metric_progress` of a SQLite store, without the time of their change.
+fn kept(dir: &Dir, name: &str) -> Vec<Value> {
+    let database = rusqlite::Connection::open(dir.path(name)).expect("a database");
+    let columns = "pipeline, metric_name, size, slide, gap, lateness, out_of_orderness, watermark, complete_since";
+    let mut query = database.prepare(&format!("SELECT {columns} FROM metric_progress ORDER BY 1, 2")).expect("a table");
+    let text = |row: &rusqlite::Row<'_>, column: usize| row.get::<_, Option<String>>(column);
+    let rows = query.query_map([], |row| (0..9).map(|column| text(row, column)).collect::<Result<Vec<_>, _>>());
+    rows.expect("rows").map(|row| json!(row.expect("texts"))).collect()
+}
+
+#[test]
+fn a_correction_without_flags_changes_nothing_whatever_the_run_had() {
+    let dir = disordered("progress-same");
+    dir.shell("evt-ingest e.jsonl -q --to parquet:raw").succeeds();
+    for store in stores("m") {
+        for (at, bound) in ["", "--out-of-orderness 30s", "--out-of-orderness 2s"].into_iter().enumerate() {
+            let (named, window) =
+                (format!("--pipeline p{at}"), format!("evt-window -q -m m.toml {bound} --late null:"));
+            dir.shell("rm -rf m m.db").succeeds();
+            dir.shell(&format!("{window} e.jsonl {named} | evt-sink -q {named} --to '{store}'")).succeeds();
+            for input in ["e.jsonl", "parquet:raw --all-closed"] {
+                let line = format!("evt-backfill -q {input} -m m.toml --to '{store}' --dry-run");
+                let run = dir.shell(&line);
+                if !store.starts_with("postgres") {
+                    assert_eq!(run.succeeds().text(), "", "{store} {bound}");
+                }
+            }
+            // Another pipeline has written the same rows to a server before.
+            if store.starts_with("postgres") && at > 0 {
+                let run = dir.shell(&format!("evt-backfill -q e.jsonl -m m.toml --only n --to '{store}'")).ends_with(2);
+                assert!(run.stderr().contains("n of pipeline p0 was written with all"), "{run}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_whose_events_are_late_goes_and_a_correction_equals_the_run_with_the_bound_of_the_store() {
+    let dir = disordered("progress-right");
+    let live = "evt-window -q -m m.toml --out-of-orderness 5s --late null: e.jsonl --to";
+    dir.shell(&format!("{live} sqlite:right.db; {live} sqlite:m.db")).succeeds();
+    // Rows of a run that counted all events stand where the record says 5s.
+    dir.shell("evt-window -q -m m.toml --out-of-orderness all e.jsonl --to sqlite:all.db").succeeds();
+    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    let all = dir.path("all.db").display().to_string();
+    database
+        .execute_batch(&format!(
+            "ATTACH '{all}' AS a; DELETE FROM aggregated_metrics; INSERT INTO aggregated_metrics SELECT * FROM a.aggregated_metrics"
+        ))
+        .expect("it runs");
+    drop(database);
+    dir.shell("cp m.db kept.db; cp m.db old.db; cp m.db other.db").succeeds();
+    let run = dir.shell("evt-backfill -q e.jsonl -m m.toml --to m.db").succeeds();
+    assert_eq!(cells(&dir, "sqlite:m.db"), cells(&dir, "sqlite:right.db"), "{run}");
+    assert!(run.stderr().contains("retracted, because all their events are late in this run"), "{run}");
+    let run = dir.shell("evt-backfill -q e.jsonl -m m.toml --keep-late --to kept.db").succeeds();
+    assert!(cells(&dir, "sqlite:kept.db").len() > cells(&dir, "sqlite:right.db").len(), "{run}");
+    assert!(run.stderr().contains("not retracted, because all their events may be late"), "{run}");
+    // Where nothing is recorded, no row is lowered or retracted.
+    let database = rusqlite::Connection::open(dir.path("old.db")).expect("a database");
+    database.execute("DELETE FROM metric_progress", []).expect("it runs");
+    drop(database);
+    let before = cells(&dir, "sqlite:old.db");
+    dir.shell("evt-backfill -q e.jsonl -m m.toml --to old.db").ends_with(1);
+    assert_eq!(cells(&dir, "sqlite:old.db"), before);
+    // A key that is not that of the store is an error before anything is written, and the flag says which one is right.
+    dir.write("k.toml", format!("[defaults]\nout_of_orderness = '1m'\n{METRICS}"));
+    let run = dir.shell("evt-backfill -q e.jsonl -m k.toml --to other.db").ends_with(2);
+    let why = "k.toml: out_of_orderness is 1m, but the run that wrote hops, n, visits had 5s; --out-of-orderness says which one is right";
+    assert!(run.stderr().contains(why), "{run}");
+    assert_eq!(cells(&dir, "sqlite:other.db"), before);
+    dir.shell("evt-backfill -q e.jsonl -m k.toml --out-of-orderness 5s --to other.db").succeeds();
+    assert_eq!(cells(&dir, "sqlite:other.db"), cells(&dir, "sqlite:right.db"));
+}
+
+#[test]
+fn two_pipelines_with_other_bounds_are_refused_and_one_metric_of_them_is_corrected() {
+    let dir = disordered("progress-two");
+    dir.write("a.toml", "[[metric]]\nname = 'a'\nsize = '1m'\n");
+    dir.write("b.toml", "[[metric]]\nname = 'b'\nsize = '1m'\n");
+    dir.write("ab.toml", "[[metric]]\nname = 'a'\nsize = '1m'\n[[metric]]\nname = 'b'\nsize = '1m'\n");
+    dir.shell("evt-window -q -m a.toml e.jsonl --pipeline x --to m.db").succeeds();
+    dir.shell("evt-window -q -m b.toml e.jsonl --out-of-orderness 5s --late null: --pipeline y --to m.db").succeeds();
+    let run = dir.shell("evt-backfill -q e.jsonl -m ab.toml --to m.db").ends_with(2);
+    let why = "a of pipeline x was written with all, b of pipeline y was written with 5s; --out-of-orderness says which one is right, \
+               --only selects metrics";
+    assert!(run.stderr().contains(why), "{run}");
+    for metric in ["a", "b"] {
+        let run = dir.shell(&format!("evt-backfill -q e.jsonl -m ab.toml --only {metric} --to m.db --dry-run"));
+        assert_eq!(run.succeeds().text(), "", "{metric}");
+    }
+}
+
+#[test]
+fn the_record_has_the_windows_and_is_infinite_after_a_proven_end_only() {
+    let dir = disordered("progress-record");
+    let window = "evt-window -q -m m.toml --late null:";
+    dir.shell(&format!("{window} e.jsonl --to sqlite:m.db")).succeeds();
+    let end = "9999-12-31T23:59:59.999999Z";
+    let rows = [
+        json!(["evt", "hops", "2m", "30s", null, "10s", "all", end, null]),
+        json!(["evt", "n", "1m", null, null, "0s", "all", end, null]),
+        json!(["evt", "visits", null, null, "10s", "0s", "all", end, null]),
+    ];
+    assert_eq!(kept(&dir, "m.db"), rows);
+    // A checkpoint continues, so that not all has fired at the end.
+    dir.shell("head -3000 e.jsonl > a.jsonl; tail -3000 e.jsonl > b.jsonl").succeeds();
+    let mut watermarks = vec![];
+    for file in ["a.jsonl", "b.jsonl"] {
+        dir.shell(&format!("{window} {file} --checkpoint state --to sqlite:c.db")).succeeds();
+        let [_, row, _] = &kept(&dir, "c.db")[..] else { panic!("three metrics") };
+        assert!(row[6] == "30s" && row[8].is_null(), "{row}");
+        watermarks.push(row[7].as_str().expect("a watermark").to_owned());
+    }
+    assert!(watermarks[0] < watermarks[1] && watermarks[1].as_str() < end, "{watermarks:?}");
+    // Text of a pipe may begin anywhere: what began before its first event may lack events.
+    dir.shell(&format!("cat e.jsonl | {window} -f jsonl --pipeline pipe --to sqlite:p.db")).succeeds();
+    let [.., row] = &kept(&dir, "p.db")[..] else { panic!("rows") };
+    let first = dir.shell("head -1 e.jsonl").succeeds().rows();
+    let first = first[0]["server_timestamp"].as_str().expect("a time").to_owned();
+    let since = row[8].as_str().expect("an instant");
+    assert!(row[0] == "pipe" && row[6] == "30s" && row[7] == end && since > first.as_str(), "{row} {first}");
+}
+
+/// The watermark is in the transaction of the rows, so a store never says more than its rows do.
+#[test]
+fn a_killed_pipe_keeps_no_watermark_ahead_of_its_rows_and_the_next_run_equals_one_without_kills() {
+    let dir = disordered("progress-kills");
+    let window = "evt-window -q -m m.toml e.jsonl --out-of-orderness 30s --late null:";
+    dir.shell(&format!("{window} --checkpoint whole --at-end fire --to sqlite:whole.db")).succeeds();
+    let right = cells(&dir, "sqlite:whole.db");
+    let mut draws = Draws::new();
+    let run = format!("{window} --checkpoint state --checkpoint-every 20ms --at-end fire --to sqlite:m.db");
+    let mut kills = 0;
+    while is_killed_within(&mut dir.command("bash", &["-c", &format!("exec {run}")]), 50 + draws.below(400)) {
+        kills += 1;
+        if dir.path("m.db").exists() {
+            behind(&dir, "m.db", &right);
+        }
+        assert!(kills < 500, "it never ends");
+    }
+    behind(&dir, "m.db", &right);
+    assert_eq!((cells(&dir, "sqlite:m.db"), kept(&dir, "m.db").len()), (right, 3), "{kills} kills");
+}
+
+/// Asserts that each window of `right` that ends at or before the watermark is stored.
+fn behind(dir: &Dir, name: &str, right: &crate::backfill::Cells) {
+    let stored = cells(dir, &format!("sqlite:{name}"));
+    // The windows of the other one fire again within their lateness.
+    for row in kept(dir, name).iter().filter(|row| row[1] != "hops" && !row[7].is_null()) {
+        let (metric, watermark) = (row[1].as_str().expect("a name"), row[7].as_str().expect("a watermark"));
+        let due = right.keys().filter(|key| {
+            let mut words = key.split(' ');
+            words.next() == Some(metric) && words.nth(1).is_some_and(|end| end <= watermark)
+        });
+        due.for_each(|key| assert!(stored.contains_key(key), "{key} is not stored, but the watermark is {watermark}"));
+    }
+}
