@@ -7,7 +7,7 @@ complete -c evt-backfill -l before -d 'Read events from this long before --since
 complete -c evt-backfill -l jobs -d 'Read N days of a lake or table at the same time, each on a thread' -r
 complete -c evt-backfill -l memory -d 'Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: 1GiB, at most half of the limit of the control group]' -r
 complete -c evt-backfill -l closed-before -d 'Correct only windows that are closed at INSTANT' -r
-complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: 30s, and no stored row is lowered for events that are late with it]' -r
+complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: as the store keeps it, else that of the metrics file, else 30s, and then no stored row is lowered or retracted for late events]' -r
 complete -c evt-backfill -l late-events -d 'Count the late events of URI in the windows that they were late for' -r
 complete -c evt-backfill -l reason -d 'Keep TEXT with the correction in the store' -r
 complete -c evt-backfill -l rate -d 'Read at most N events per second' -r
@@ -51,6 +51,7 @@ always\t'Always'
 never\t'Never'"
 complete -c evt-backfill -l all-records -d 'Treat the input as complete, even if a partition of it does not begin with its first offset'
 complete -c evt-backfill -l all-closed -d 'Treat all windows of a store as closed, even if one of its partitions ended before them'
+complete -c evt-backfill -l keep-late -d 'Keep stored rows all of whose events are late in this run'
 complete -c evt-backfill -l without-late -d 'Remove the late events that earlier corrections counted'
 complete -c evt-backfill -l take-over -d 'End the unfinished correction of a killed run'
 complete -c evt-backfill -l dry-run -d 'Show what would change and write nothing; exit status 1 if anything would'

@@ -182,7 +182,7 @@ fn a_job_of_cron_equals_one_run_once_evt_backfill_has_its_late_events() {
     let fixed = "evt-window -q -m m.toml --dlq null: --out-of-orderness";
     // No event is late for the one run.
     dir.shell(&format!("{fixed} 1h --late null: --at-end fire --to sqlite:one.db a.jsonl b.jsonl")).succeeds();
-    // evt-backfill takes these 3s from the store, so that events that are late for some windows only must be in the stream.
+    // evt-backfill takes these 3s from the store, so events that are late for some windows only must be in the stream.
     let job = format!("{fixed} 3s --checkpoint state --late late.jsonl --late-partial --to sqlite:m.db");
     dir.shell(&format!("{job} a.jsonl && {job} b.jsonl && {job} --at-end fire /dev/null")).succeeds();
     let expected = cells(&dir, "sqlite:one.db");

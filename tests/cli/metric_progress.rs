@@ -79,7 +79,9 @@ fn a_row_whose_events_are_late_goes_and_a_correction_equals_the_run_with_the_bou
     database.execute("DELETE FROM metric_progress", []).expect("it runs");
     drop(database);
     let before = cells(&dir, "sqlite:old.db");
-    dir.shell("evt-backfill -q e.jsonl -m m.toml --to old.db").ends_with(1);
+    let run = dir.shell("evt-backfill -q e.jsonl -m m.toml --to old.db").ends_with(1);
+    let why = "use the --out-of-orderness of the run that wrote them, or --without-late, which retracts them";
+    assert!(run.stderr().contains(why), "{run}");
     assert_eq!(cells(&dir, "sqlite:old.db"), before);
     // A key that is not that of the store is an error before anything is written, and the flag says which one is right.
     dir.write("k.toml", format!("[defaults]\nout_of_orderness = '1m'\n{METRICS}"));

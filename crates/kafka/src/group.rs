@@ -108,15 +108,25 @@ struct Revoked {
     since: Duration,
 }
 
+/// How far a run has come into its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Joined {
+    /// Not at all.
+    #[default]
+    No,
+    /// The input has subscribed.
+    Subscribed,
+    /// The group has assigned a partition to it.
+    Assigned,
+}
+
 /// The membership of one run.
 pub struct Membership {
     topics: Topics,
     /// Whether the group assigns the partitions.
     pub is_subscribed: bool,
-    /// Whether the input has subscribed.
-    pub has_joined: bool,
-    /// Whether the group has assigned a partition to this run.
-    pub has_assigned: bool,
+    /// How far the run has come into the group.
+    pub joined: Joined,
     /// The interval between commits.
     interval: Duration,
     /// Maximum time from a revocation to the release without a commit.
@@ -149,8 +159,7 @@ impl Membership {
         Self {
             topics: topics.clone(),
             is_subscribed,
-            has_joined: false,
-            has_assigned: false,
+            joined: Joined::default(),
             interval,
             release_timeout: millis("max.poll.interval.ms").unwrap_or(MAX_POLL_INTERVAL) * 2 / 5,
             due: run.clock.monotonic() + interval,
@@ -190,7 +199,18 @@ impl Membership {
     /// Whether the input must subscribe now: at its first step. The group removes a member that does not poll, and the
     /// inputs before this one may take long.
     pub fn joins(&mut self) -> bool {
-        self.is_subscribed && !std::mem::replace(&mut self.has_joined, true)
+        let joins = self.is_subscribed && self.joined == Joined::No;
+        if joins {
+            self.joined = Joined::Subscribed;
+        }
+        joins
+    }
+
+    /// Notes partitions that the group assigns.
+    pub fn note_assigned(&mut self, partitions: &[PartitionId]) {
+        if !partitions.is_empty() {
+            self.joined = Joined::Assigned;
+        }
     }
 
     /// Returns the run's monotonic clock.

@@ -1,5 +1,5 @@
-//! How far metrics are, as stores keep it beside their rows in `metric_progress`: evt-window states it in the stream, and
-//! evt-backfill takes the out-of-orderness of the run that wrote the rows from it.
+//! How far metrics are, as stores keep it beside their rows in `metric_progress`: evt-window states it in the stream,
+//! and evt-backfill takes the out-of-orderness of the run that wrote the rows from it.
 
 use evt_core::frame::MetricProgress;
 use evt_core::time::{format_instant, parse_instant};

@@ -26,6 +26,15 @@ impl KnownBounds {
     }
 }
 
+/// What a correction does with stored rows whose events are late in it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LateRules {
+    /// Other rows than those of these metrics stay as they are.
+    pub known: KnownBounds,
+    /// `--keep-late`.
+    pub keeps_late: bool,
+}
+
 /// The out-of-orderness that a store keeps for metrics.
 #[derive(Clone, Debug)]
 pub(super) struct KeptBound {

@@ -92,8 +92,8 @@ impl Correct {
         }
         // Events that are late may follow for windows that have fired, except in the order of days.
         let is_complete = is_store && !matches!(order, InputOrder::Stores { rows: StoreRows::Streams, .. });
-        let (times, known) = (std::mem::take(&mut setup.input.times), setup.input.known.clone());
-        let orphans = Orphans::new(times, is_complete, known, setup.keeps_late);
+        let times = std::mem::take(&mut setup.input.times);
+        let orphans = Orphans::new(times, is_complete, setup.input.late_rules.clone());
         Self {
             window,
             validate,

@@ -1,7 +1,7 @@
 //! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong. Besides,
 //! stored cells that count more events than the right ones, because these may be late in this run only.
 
-use super::bounds::KnownBounds;
+use super::bounds::LateRules;
 use crate::stage::operator::Collector;
 use evt_core::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan, SessionCells};
 use evt_core::counts::counted;
@@ -15,10 +15,7 @@ pub(super) struct Orphans {
     pub times: InputTimes,
     /// Whether no event of a compared window can follow: the input has ended, or stores return its rows day by day.
     pub is_complete: bool,
-    /// The metrics whose out-of-orderness is that of the run that wrote the cells.
-    known: KnownBounds,
-    /// `--keep-late`.
-    keeps_late: bool,
+    rules: LateRules,
     /// Rows of a stream that wait for its end, because late events of their windows may follow. Each has the number of
     /// its events. By window end.
     waiting: BTreeMap<CellKey, i64>,
@@ -30,15 +27,21 @@ pub(super) struct Orphans {
     beyond: [u64; 2],
     without_events: LeftCells,
     late: LeftCells,
-    /// Retracted cells, all of whose events are late in this run.
-    late_retracted: LeftCells,
-    /// Corrected cells that counted more events before, of which some are late.
-    lowered: LeftCells,
+    changed: LateChanges,
     /// Cells that count more events than the right ones, of which some are late in this run and may not have been in
     /// the run that wrote them.
     undecided: LeftCells,
     /// Other ones that counted more events, of which some may turn out to be late in the rest of a stream.
     may_be_late: Vec<CellKey>,
+}
+
+/// Cells that changed because of late events.
+#[derive(Clone, Default)]
+struct LateChanges {
+    /// Retracted ones, all of whose events are late in this run.
+    retracted: LeftCells,
+    /// Corrected ones that counted more events before, of which some are late.
+    lowered: LeftCells,
 }
 
 /// Lowered cells whose late events are looked for at the end of a stream. More of them tell nothing new.
@@ -66,17 +69,16 @@ impl LeftCells {
 }
 
 impl Orphans {
-    /// Begins without cells; `is_complete` for rows that stores return day by day, `known` has the metrics whose run had
-    /// the out-of-orderness of this one, `keeps_late` is `--keep-late`.
-    pub fn new(times: InputTimes, is_complete: bool, known: KnownBounds, keeps_late: bool) -> Self {
-        Self { times, is_complete, known, keeps_late, ..Self::default() }
+    /// Begins without cells; `is_complete` for rows that stores return day by day.
+    pub fn new(times: InputTimes, is_complete: bool, rules: LateRules) -> Self {
+        Self { times, is_complete, rules, ..Self::default() }
     }
 
     /// Whether a cell without a right one is retracted, once all events of its window have been read.
     fn is_retracted(&self, key: &CellKey, rows: i64) -> bool {
         match self.times.orphan(key, rows) {
             Orphan::Retracted => true,
-            Orphan::Late => !self.keeps_late && self.known.has(&key.metric),
+            Orphan::Late => !self.rules.keeps_late && self.rules.known.has(&key.metric),
             Orphan::WithoutEvents => false,
         }
     }
@@ -92,7 +94,7 @@ impl Orphans {
                 continue;
             }
             if self.times.has_late(&change.key) {
-                self.lowered.add(&change.key);
+                self.changed.lowered.add(&change.key);
             } else if !self.is_complete && self.may_be_late.len() < LOWERED_MAX {
                 self.may_be_late.push(change.key.clone());
             }
@@ -101,7 +103,7 @@ impl Orphans {
 
     /// Returns the corrected cells that counted more events, of which some are late in this run.
     fn lowered(&self) -> LeftCells {
-        let mut lowered = self.lowered.clone();
+        let mut lowered = self.changed.lowered.clone();
         self.may_be_late.iter().filter(|key| self.times.has_late(key)).for_each(|key| lowered.add(key));
         lowered
     }
@@ -181,7 +183,7 @@ impl Orphans {
     /// Notes a retracted cell that counted so many events.
     fn note_retracted(&mut self, key: &CellKey, rows: i64) {
         if self.times.orphan(key, rows) == Orphan::Late {
-            self.late_retracted.add(key);
+            self.changed.retracted.add(key);
         }
     }
 
@@ -195,7 +197,7 @@ impl Orphans {
     /// Whether a cell that counts more events than the right one stays, because nothing says that those of its events
     /// that are late in this run were late in the run that wrote it.
     pub fn is_undecided(&self, key: &CellKey) -> bool {
-        !self.known.has(&key.metric) && self.times.has_late(key)
+        !self.rules.known.has(&key.metric) && self.times.has_late(key)
     }
 
     /// Takes the cells of a step that stay although they count more events; returns the first one that is decided.
@@ -248,7 +250,7 @@ impl Orphans {
         if let Some((rows, first)) = self.late.shown() {
             out.warn(format!(
                 "{rows} not retracted, because all their events may be late in this run, {first}; {}",
-                match self.keeps_late {
+                match self.rules.keeps_late {
                     true => "--keep-late keeps them",
                     false =>
                         "use the --out-of-orderness of the run that wrote them, or --without-late, which retracts them",
@@ -256,10 +258,10 @@ impl Orphans {
             ));
         }
         let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
-        if !self.keeps_late && self.late.count > 0 {
+        if !self.rules.keeps_late && self.late.count > 0 {
             out.set_verdict(1);
         }
-        if let Some((rows, first)) = self.late_retracted.shown() {
+        if let Some((rows, first)) = self.changed.retracted.shown() {
             out.warn(format!(
                 "{rows} retracted, because all their events are late in this run (--out-of-orderness {bound}), {first}; --keep-late \
                  keeps them"

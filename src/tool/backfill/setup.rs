@@ -1,15 +1,21 @@
 //! The setup of a correction: the order of its input, the cells that it corrects, and its options.
 
-use super::bounds::KnownBounds;
+use super::bounds::{KnownBounds, LateRules};
 use super::late_input::LateInput;
+use crate::output::open_options;
 use crate::source::SortColumns;
 use crate::tool::pace::Pace;
+use crate::uri::Uri;
 use evt_core::backfill::{InputTimes, LateCell, LateCells, Scope};
+use evt_core::error::{Error, Result};
 use evt_core::kind::span::Span;
 use evt_core::time::SECOND;
+use evt_run::client::Location;
+use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
-use evt_store::StreamExtent;
 use evt_store::correct::Corrections;
+use evt_store::{Store, StreamExtent};
+use std::ffi::OsString;
 use std::rc::Rc;
 
 /// The order of the rows of the inputs.
@@ -97,8 +103,8 @@ pub(super) struct InputRows {
     pub order: InputOrder,
     /// Their event times, which decide the stored cells that they cover.
     pub times: InputTimes,
-    /// The metrics whose bound is known.
-    pub known: KnownBounds,
+    /// What is done with rows whose events are late.
+    pub late_rules: LateRules,
 }
 
 /// The setup of a correction.
@@ -115,8 +121,6 @@ pub(super) struct Setup {
     pub only_late: bool,
     /// The stream of late events.
     pub late_input: Option<LateInput>,
-    /// `--keep-late`.
-    pub keeps_late: bool,
     /// `--without-late`.
     pub removes_late: bool,
     /// The cells that no longer count late events, without those of sessions.
@@ -135,6 +139,45 @@ impl Setup {
     /// Whether the windows of a stream wait for its end, because late events are counted or taken out, or
     /// may have been counted.
     pub fn waits_for_late(&self) -> bool {
-        !self.late.is_empty() || !self.without_late.is_empty() || self.input.known != KnownBounds::All
+        !self.late.is_empty() || !self.without_late.is_empty() || self.input.late_rules.known != KnownBounds::All
+    }
+}
+
+/// The store that is corrected.
+pub(super) struct TargetStore {
+    store: &'static Store,
+    location: Location,
+}
+
+impl TargetStore {
+    /// Returns the store of `--to`. Errors: exit status 2 if it is no store whose metrics can be corrected.
+    pub fn of(to: &[OsString], run: &Run) -> Result<Self> {
+        let [to] = to else {
+            return Err(Error::usage("expected one --to: a correction has one store"));
+        };
+        match Uri::of_output(to, &run.caller())? {
+            Uri::Store(store, location) if store.corrections.is_some() => Ok(Self { store, location }),
+            other => Err(Error::usage(format!(
+                "--to: expected a store whose metrics can be corrected (sqlite:, postgres:, parquet:), found {other}"
+            ))),
+        }
+    }
+
+    /// Opens its metrics; with `dry_run` to compare them only.
+    pub fn open(&self, dry_run: bool, run: &Run) -> Result<Box<dyn Corrections>> {
+        let Some(corrections) = self.store.corrections else {
+            return Err(Error::broken("a store without corrections"));
+        };
+        match dry_run {
+            true => {
+                let options = open_options(run, ServerStatus::default());
+                let open = || (corrections.open_to_compare)(&self.location, &options);
+                self.store.at_start(&self.location, ServerStatus::default(), open)
+            }
+            false => {
+                let up = ServerStatus::new(&run.metrics, &self.location.to_string());
+                (corrections.open)(&self.location, &open_options(run, up))
+            }
+        }
     }
 }

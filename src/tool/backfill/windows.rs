@@ -1,16 +1,15 @@
 //! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes
 //! the differences.
 
-use super::bounds::{KeptBound, KnownBounds};
+use super::bounds::{KeptBound, KnownBounds, LateRules};
 use super::late_input::LateInput;
 use super::operator::Correct;
-use super::setup::{InputOrder, InputRows, Setup, StoreRows, Work};
+use super::setup::{InputOrder, InputRows, Setup, StoreRows, TargetStore, Work};
 use crate::cli::args::{StageArgs, instant_of};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, TABLE};
 use crate::cli::values::parse_positive;
-use crate::output::open_options;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::tool::pace::Pace;
@@ -32,13 +31,12 @@ use evt_core::time::{LATEST, Zone, format_instant, parse_duration};
 use evt_kafka::address::TopicFormat;
 use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::state_files::memory_bound;
-use evt_run::client::Location;
 use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
 use evt_run::run::memory::default_memory;
-use evt_store::correct::{Claim, Corrections, shown_range};
+use evt_store::correct::{Claim, shown_range};
 use evt_store::progress::KeptProgress;
-use evt_store::{ReadRequest, Store, StreamExtent};
+use evt_store::{ReadRequest, StreamExtent};
 use std::ffi::OsString;
 use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
@@ -63,8 +61,8 @@ pub(super) struct WindowsArgs {
     /// Treat all windows of a store as closed, even if one of its partitions ended before them
     #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
-    /// The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: as the store keeps it, else that
-    /// of the metrics file, else 30s, and then no stored row is lowered or retracted for late events]
+    /// The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: as the store keeps it, else
+    /// that of the metrics file, else 30s, and then no stored row is lowered or retracted for late events]
     #[arg(long, value_name = "DURATION|all", value_parser = OutOfOrderness::parse)]
     out_of_orderness: Option<OutOfOrderness>,
     /// That of the metrics file.
@@ -73,6 +71,20 @@ pub(super) struct WindowsArgs {
     /// That of the runs that wrote the rows, and their metrics, if the store keeps it and no flag is given.
     #[arg(skip)]
     kept: Option<KeptBound>,
+    #[command(flatten)]
+    late: LateArgs,
+    /// Keep TEXT with the correction in the store
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// End the unfinished correction of a killed run
+    #[arg(long)]
+    take_over: bool,
+}
+
+/// Flags of late events.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Correction")]
+struct LateArgs {
     /// Count the late events of URI in the windows that they were late for
     #[arg(long, value_name = "URI")]
     late_events: Option<OsString>,
@@ -82,12 +94,6 @@ pub(super) struct WindowsArgs {
     /// Remove the late events that earlier corrections counted
     #[arg(long, conflicts_with_all = ["late_events", "keep_late"])]
     without_late: bool,
-    /// Keep TEXT with the correction in the store
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-    /// End the unfinished correction of a killed run
-    #[arg(long)]
-    take_over: bool,
 }
 
 /// Flags of what is read, validated and written.
@@ -167,12 +173,6 @@ struct WindowSetup {
     memory: MemoryBound,
 }
 
-/// The store that is corrected.
-struct TargetStore {
-    store: &'static Store,
-    location: Location,
-}
-
 impl WindowsArgs {
     /// Reads the file of metrics, which may be a pipe.
     fn metrics_file(&self) -> Result<MetricsFile> {
@@ -223,6 +223,11 @@ impl WindowsArgs {
         }
     }
 
+    fn windows(&self, spec: Spec, run: &Run) -> WindowSetup {
+        let memory = memory_bound(self.reading.memory.unwrap_or_else(default_memory), run.io.disk());
+        WindowSetup { spec, out_of_orderness: self.bound(), memory }
+    }
+
     /// Returns the scope of the correction: the metrics of `--only`, or all; the range; the bound of `--closed-before`.
     /// Errors: exit status 2 for an unknown metric or an invalid range.
     fn scope(&self, spec: &Spec, now: i64, zone: Option<Zone>) -> Result<Scope> {
@@ -252,12 +257,13 @@ impl WindowsArgs {
     fn digest(&self, spec: &Spec, flow: &FlowArgs) -> String {
         let mut digest = Xxh3::new();
         let ReadingArgs { before, all_records, .. } = self.reading;
-        let Self { closed_before, all_closed, late_events, without_late, .. } = self;
+        let Self { closed_before, all_closed, .. } = self;
+        let LateArgs { late_events, keep_late, without_late } = &self.late;
         let out_of_orderness = OutOfOrderness(self.bound());
         for metric in &spec.metrics {
             digest.update(format!("{}\0", metric.text).as_bytes());
         }
-        let closing = (closed_before, all_closed, out_of_orderness, self.known(), self.keep_late);
+        let closing = (closed_before, all_closed, out_of_orderness, self.known(), keep_late);
         let flags = (before, all_records, closing, late_events, without_late, &flow.validation, &flow.stage.map);
         digest.update(format!("{flags:?}").as_bytes());
         format!("{:032x}", digest.digest128())
@@ -275,38 +281,7 @@ impl WindowsArgs {
             host: Run::host(),
             reason: self.reason.clone(),
             take_over: self.take_over,
-            is_late: self.late_events.is_some() && !self.range.is_given(),
-        }
-    }
-}
-
-impl TargetStore {
-    fn of(flow: &FlowArgs, run: &Run) -> Result<Self> {
-        let [to] = flow.stage.output.to.as_slice() else {
-            return Err(Error::usage("expected one --to: a correction has one store"));
-        };
-        match Uri::of_output(to, &run.caller())? {
-            Uri::Store(store, location) if store.corrections.is_some() => Ok(Self { store, location }),
-            other => Err(Error::usage(format!(
-                "--to: expected a store whose metrics can be corrected (sqlite:, postgres:, parquet:), found {other}"
-            ))),
-        }
-    }
-
-    fn open(&self, dry_run: bool, run: &Run) -> Result<Box<dyn Corrections>> {
-        let Some(corrections) = self.store.corrections else {
-            return Err(Error::broken("a store without corrections"));
-        };
-        match dry_run {
-            true => {
-                let options = open_options(run, ServerStatus::default());
-                let open = || (corrections.open_to_compare)(&self.location, &options);
-                self.store.at_start(&self.location, ServerStatus::default(), open)
-            }
-            false => {
-                let up = ServerStatus::new(&run.metrics, &self.location.to_string());
-                (corrections.open)(&self.location, &open_options(run, up))
-            }
+            is_late: self.late.late_events.is_some() && !self.range.is_given(),
         }
     }
 }
@@ -398,14 +373,14 @@ pub(super) fn run(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>) -> Result<u8
 /// Opens the stage.
 fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> {
     let file = args.metrics_file()?;
-    let (spec, target) = (args.spec(&file)?, TargetStore::of(&flow, run)?);
+    let (spec, target) = (args.spec(&file)?, TargetStore::of(&flow.stage.output.to, run)?);
     args.key = spec.out_of_orderness;
     let inputs = checked_inputs(&flow, run)?;
     let mut scope = args.scope(&spec, run.clock.now(), flow.stage.map.zone()?)?;
     // Another run corrects the windows that this one does not.
     let corrects_all = scope.range == Span::default() && scope.closed_before.is_none();
-    let late_input = args.late_events.as_deref().map(|uri| LateInput::new(uri, corrects_all, &run.caller()));
-    let mut late_input = late_input.transpose()?;
+    let late_events = args.late.late_events.as_deref();
+    let mut late_input = late_events.map(|uri| LateInput::new(uri, corrects_all, &run.caller())).transpose()?;
     // `--dry-run` opens the store to compare it only.
     let mut corrections = target.open(flow.dry_run, run)?;
     let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
@@ -424,13 +399,13 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
         scope.range = late.span(args.reading.before).unwrap_or(Span { since: Some(0), until: Some(0) });
         scope.read_since = scope.range.since;
         late.raise(&stored);
-    } else if !args.without_late {
+    } else if !args.late.without_late {
         stored.iter().filter(|cell| scope.covers(&cell.key)).for_each(|cell| late.add(cell));
     }
     let claim = args.claim(&scope, digest);
     // The range of cells that late events name has room for the sessions around them.
     let reading = scope.reading(if only_late { 0 } else { args.reading.before });
-    let origin = if args.without_late { NameOrigin::Removed } else { NameOrigin::Store };
+    let origin = if args.late.without_late { NameOrigin::Removed } else { NameOrigin::Store };
     let is_session = |cell: &LateCell| scope.metric(&cell.key.metric).is_some_and(MetricScope::is_session);
     let (names, stored): (Vec<LateCell>, Vec<LateCell>) = stored.into_iter().partition(is_session);
     names.iter().filter(|cell| reading.contains(cell.key.start)).for_each(|cell| late.add_name(cell, origin));
@@ -440,23 +415,22 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     let mut source = source(&args, &flow, &spec, &order, run)?;
     source.inputs.stores.request.span = reading;
     let validate = validate(&flow, run)?;
+    let late_rules = LateRules { known: args.known(), keeps_late: args.late.keep_late };
     let mut setup = Setup {
         scope,
-        input: InputRows { span: reading, order, times, known: args.known() },
+        input: InputRows { span: reading, order, times, late_rules },
         corrections,
         late,
         only_late,
         late_input,
-        keeps_late: args.keep_late,
-        removes_late: args.without_late,
-        without_late: if args.without_late { stored } else { vec![] },
+        removes_late: args.late.without_late,
+        without_late: if args.late.without_late { stored } else { vec![] },
         progress: None,
         dry_run: flow.dry_run,
         pace: Pace::new(flow.rate),
         run: run.clone(),
     };
-    let memory = memory_bound(args.reading.memory.unwrap_or_else(default_memory), run.io.disk());
-    let windows = WindowSetup { spec, out_of_orderness: args.bound(), memory };
+    let windows = args.windows(spec, run);
     let quiet = flow.stage.common.quiet;
     let start = move |info: SourceInfo<'_>| {
         if !setup.dry_run {
@@ -520,7 +494,7 @@ fn source(args: &WindowsArgs, flow: &FlowArgs, spec: &Spec, order: &InputOrder, 
     let texts = spec.leaves.texts();
     mapping.reads.dictionaries = texts.properties;
     let validates = flow.validation.schema.schemas.is_some() || flow.validation.dedup.is_some();
-    let is_projected = !validates && !has_letters && args.late_events.is_none();
+    let is_projected = !validates && !has_letters && args.late.late_events.is_none();
     mapping.reads.columns =
         is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts.columns });
     let order = match order {
@@ -560,7 +534,7 @@ fn start(
     let explicit = source.is_explicit();
     // Such watermarks say which rows are late, in every run.
     if explicit {
-        setup.input.known = KnownBounds::All;
+        setup.input.late_rules.known = KnownBounds::All;
     }
     let watermark = watermark::Options { out_of_orderness, explicit, new_partitions: false };
     let options = window::Options {
@@ -585,9 +559,9 @@ pub(super) fn check(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>, findings: 
     let extents = stream_extents(&flow, run).and_then(|extents| Ok((checked_inputs(&flow, run)?, extents)));
     let order = extents.map(|(inputs, extents)| order(&args, &inputs, extents, Span::default(), false));
     let order = findings.take(order);
-    findings.take(TargetStore::of(&flow, run));
+    findings.take(TargetStore::of(&flow.stage.output.to, run));
     flow.validation.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
-    findings.inputs(args.late_events.iter());
+    findings.inputs(args.late.late_events.iter());
     let parts = spec.zip(order);
     let options = parts.and_then(|(spec, order)| findings.take(source(&args, &flow, &spec, &order, run)));
     let spec =

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - `operator.rs`: the operator.
-//! - `results.rs`: its results; `progress.rs`: how far they are; `top.rs`: those of `--top`; `wide.rs`: those of `--wide`.
+//! - `results.rs`: its results; `progress.rs`: how far they are; `top.rs`: those of `--top`; `wide.rs`: those of
+//!   `--wide`.
 //! - `late_output.rs`: its late rows; `stall.rs`: partitions that hold its watermark back.
 
 mod late_output;

@@ -11,7 +11,7 @@ mod reading;
 use self::reading::ReadPartitions;
 use crate::address::{Address, TopicFormat};
 use crate::client::{self, Rebalance, Topics};
-use crate::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
+use crate::group::{CommitMode, CommitPoint, Joined, Membership, Options, TopicOptions};
 use crate::health::{Answers, Health, confirmed};
 use crate::library::{Connections, LibraryCluster};
 use crate::position::{ByPartition, PartitionId, Position};
@@ -177,7 +177,7 @@ impl KafkaInput {
     }
 
     fn waits_for_topics(&self) -> bool {
-        self.group.as_ref().is_none_or(|group| !group.has_assigned) && self.reading.can_wait_for_topics()
+        self.group.as_ref().is_none_or(|group| group.joined != Joined::Assigned) && self.reading.can_wait_for_topics()
     }
 
     /// Acts on the statistics since the last call: brokers that are reachable again, end offsets, new partitions.
@@ -226,7 +226,7 @@ impl KafkaInput {
         match self.reading.cluster.context().notes(|notes| notes.rebalances.pop_front()) {
             None => return Ok(None),
             Some(Rebalance::Assigned(partitions)) => {
-                group.has_assigned |= !partitions.is_empty();
+                group.note_assigned(&partitions);
                 self.report_rebalance("assigned", &partitions);
                 self.acquire(&partitions, emitter)?;
             }
@@ -584,7 +584,7 @@ impl Drop for KafkaInput {
         }
         // An error does not matter: the group removes a member that is gone.
         revoked.iter().for_each(|partitions| _ = self.reading.source.revoke(partitions));
-        if self.group.as_ref().is_some_and(|group| group.is_subscribed && group.has_joined) {
+        if self.group.as_ref().is_some_and(|group| group.is_subscribed && group.joined != Joined::No) {
             self.reading.cluster.leave_group();
         }
     }
