@@ -69,7 +69,7 @@ impl TimeUnit {
 }
 
 /// The years in which a number without a unit may lie (µs): 1980 to 2100.
-const PLAUSIBLE: std::ops::Range<i64> = 315_532_800 * SECOND..4_102_444_800 * SECOND;
+pub(super) const PLAUSIBLE: std::ops::Range<i64> = 315_532_800 * SECOND..4_102_444_800 * SECOND;
 
 /// Reads the instant (µs) of a number in the unit in which it lies from 1980 to 2100: a thousand years are between the
 /// instants of two units, so at most one fits.
@@ -158,6 +158,12 @@ impl When {
             Some(part) => refused(&format!("it names no {part}, so no text has an instant")),
             None => Ok(()),
         }
+    }
+
+    /// Whether a flag says what numbers mean, by a unit or by seconds since 1970 in the format.
+    pub(super) fn names_unit(&self) -> bool {
+        let is_seconds = |item| matches!(item, Item::Numeric(Numeric::Timestamp, _));
+        self.unit.is_some() || self.format.as_deref().is_some_and(|format| StrftimeItems::new(format).any(is_seconds))
     }
 
     /// Reads the instant (µs) of a value. `None` if the value is absent, is not a time, or is outside the calendar
