@@ -116,9 +116,14 @@ const MESSAGES: &[Message] = &[
     ),
     message("use --time n", "evt-ingest number.jsonl --to null:", "evt-ingest number.jsonl --time n --to null:"),
     message(
-        "--time-format %Z: %Z is ignored; it needs --time-zone NAME",
-        "evt-ingest e.jsonl --time-format %Z --to null:",
-        "",
+        "several zones may have this abbreviation; --time-zone NAME says which one is meant",
+        "printf 't,v\\n2026-03-01 10:00 CET,1\\n' > cet.csv; evt-ingest cet.csv --time t --time-format '%Y-%m-%d %H:%M %Z' --to null:",
+        "evt-ingest cet.csv --time t --time-format '%Y-%m-%d %H:%M %Z' --time-zone Europe/Zurich --to null:",
+    ),
+    message(
+        "--time-format '%a %b %e %H:%M:%S %Z %Y' --time-zone NAME reads it",
+        "printf 't,v\\nSun Mar  1 10:00:00 CET 2026,1\\n' > date.csv; evt-ingest date.csv --time t --to null:",
+        "evt-ingest date.csv --time t --time-format '%a %b %e %H:%M:%S %Z %Y' --time-zone Europe/Zurich --to null:",
     ),
     message(
         "--let v: expected NAME=EXPR, such as rate=bytes / 60",

@@ -416,7 +416,7 @@ fn a_time_format_without_minutes_keeps_the_hour_and_one_with_half_an_hour_of_day
     }
     for (format, said) in [
         ("%Y-%m-%d %H:%M:%S.%f", "use %.f for a fraction"),
-        ("%Y-%m-%d %H:%M:%S %Z", "%Z is ignored; it needs --time-zone NAME"),
+        ("%Y-%m-%d %H:%M:%S %Z %Z", "it has %Z twice"),
         ("%b %d %H:%M:%S", "it names no year"),
         ("%Y-%m-%d %I:%M", "it names no AM or PM (%p)"),
     ] {

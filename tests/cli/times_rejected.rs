@@ -107,3 +107,63 @@ fn each_record_is_rejected_by_its_own_time_alone() {
         assert_eq!((rows.len() + letters.len(), letters), (200, dead), "{unit} {flag}");
     }
 }
+
+#[test]
+fn an_abbreviation_of_a_zone_decides_or_the_record_is_a_letter() {
+    let dir = Dir::new("rejected-zones");
+    let read = |text: &str, flags: &str| {
+        dir.write("in.csv", format!("t,n\n{text},1\n2026-01-01T00:00:00Z,2\n"));
+        dir.write("dead.jsonl", "");
+        let run = dir.shell(&format!("evt-ingest in.csv --time t {flags} -q -o jsonl --dlq dead.jsonl")).succeeds();
+        match &dir.rows("dead.jsonl")[..] {
+            [] => run.rows()[0]["event_time"].as_str().map(|time| time[..16].to_owned()),
+            letters => {
+                assert!(
+                    letters[0]["error_message"].as_str().is_some_and(|said| said.contains("abbreviation")),
+                    "{letters:?}"
+                );
+                None
+            }
+        }
+    };
+    let format = "--time-format '%Y-%m-%d %H:%M %Z'";
+    for (text, zone, time) in [
+        ("2026-03-01 10:00 UTC", "", Some("2026-03-01T10:00")),
+        ("2026-03-01 10:00 GMT", "", Some("2026-03-01T10:00")),
+        ("2026-03-01 10:00 Z", "Europe/Zurich", Some("2026-03-01T10:00")),
+        ("2026-07-01 10:00 GMT", "Europe/London", Some("2026-07-01T10:00")),
+        ("2026-07-01 10:00 BST", "Europe/London", Some("2026-07-01T09:00")),
+        ("2026-07-01 10:00 BST", "", None),
+        ("2026-03-01 10:00 CET", "Europe/Zurich", Some("2026-03-01T09:00")),
+        ("2026-07-01 10:00 CEST", "Europe/Zurich", Some("2026-07-01T08:00")),
+        ("2026-07-01 10:00 CET", "Europe/Zurich", None),
+        ("2026-07-01 10:00 EST", "Europe/Zurich", None),
+        // Clocks show the hour twice, or skip it.
+        ("2026-10-25 02:30 CEST", "Europe/Zurich", Some("2026-10-25T00:30")),
+        ("2026-10-25 02:30 CET", "Europe/Zurich", Some("2026-10-25T01:30")),
+        ("2026-03-29 02:30 CET", "Europe/Zurich", None),
+        ("2026-11-01 01:30 PDT", "America/Los_Angeles", Some("2026-11-01T08:30")),
+        ("2026-11-01 01:30 PST", "America/Los_Angeles", Some("2026-11-01T09:30")),
+        ("2026-03-01 10:00 IST", "Asia/Kolkata", Some("2026-03-01T04:30")),
+        ("2026-03-01 10:00 +04", "Asia/Dubai", Some("2026-03-01T06:00")),
+        ("2026-03-01 10:00 CET", "UTC", None),
+    ] {
+        let zone = if zone.is_empty() { String::new() } else { format!("--time-zone {zone}") };
+        assert_eq!(read(text, &format!("{format} {zone}")).as_deref(), time, "{text} {zone}");
+    }
+    // Beside an offset an abbreviation says nothing more; a date begins in its zone; a text has letters, not blanks.
+    let offset = "--time-format '%Y-%m-%d %H:%M %z %Z'";
+    assert_eq!(read("2026-03-01 10:00 +0100 CET", offset).as_deref(), Some("2026-03-01T09:00"));
+    let day = "--time-format '%Z %d.%m.%Y' --time-zone Europe/Zurich";
+    assert_eq!(read("CEST 01.07.2026", day).as_deref(), Some("2026-06-30T22:00"));
+    assert_eq!(read("CET 01.07.2026", day), None);
+    for text in ["2026-03-01 10:00 +0100 UTC", "2026-03-01 10:00 +0100 ", "2026-03-01 10:00 +0100 CET x"] {
+        dir.write("in.csv", format!("t,n\n2026-01-01T00:00:00Z,2\n{text},1\n"));
+        dir.shell(&format!("evt-ingest in.csv --time t {offset} -q --to null:")).ends_with(1);
+    }
+    // The abbreviation decides which of two instants it is, so no line says that evt chose.
+    dir.write("in.csv", "t,n\n2026-10-25 02:30 CET,1\n");
+    dir.shell(&format!("evt-ingest in.csv --time t {format} --time-zone Europe/Zurich --to null: -q"))
+        .succeeds()
+        .stays_calm();
+}

@@ -3,10 +3,10 @@
 
 use super::reader::{TimeUnit, When, is_number};
 use crate::mapping::envelope::Value;
-use crate::time::{SECOND, read_iso};
+use crate::time::{SECOND, TimeFault, read_iso};
 
 /// Formats of programs and spreadsheets, in the order in which they are tried.
-const FORMATS: [&str; 39] = [
+const FORMATS: [&str; 43] = [
     "%d/%b/%Y:%H:%M:%S %z",
     "%d/%b/%Y:%H:%M:%S%.f %z",
     "%d/%b/%Y:%H:%M:%S%.f",
@@ -14,6 +14,10 @@ const FORMATS: [&str; 39] = [
     "%a, %d %b %Y %H:%M:%S GMT",
     "%a %b %e %H:%M:%S %Y",
     "%a %b %e %H:%M:%S UTC %Y",
+    "%a, %d %b %Y %H:%M:%S %Z",
+    "%a %b %e %H:%M:%S %Z %Y",
+    "%Y-%m-%d %H:%M:%S%.f %z %Z",
+    "%Y-%m-%d %H:%M:%S%.f %Z",
     "%b %e, %Y, %I:%M:%S %p",
     "%b %e, %Y, %I:%M %p",
     "%b %e, %Y %H:%M:%S",
@@ -70,7 +74,13 @@ pub(super) fn flags(value: Value<'_>) -> Vec<String> {
             Some(_) => vec![String::new()],
             None => first_of(&DIGITS, text).iter().map(of_format).collect(),
         },
-        Value::Plain(text) => formats_of(text).iter().map(of_format).collect(),
+        Value::Plain(text) => {
+            let mut found: Vec<String> = formats_of(text).iter().map(of_format).collect();
+            if let Some(format) = FORMATS.iter().find(|format| found.is_empty() && needs_zone(format, text)) {
+                found.push(format!(" --time-format '{format}' --time-zone NAME"));
+            }
+            found
+        }
         _ => vec![],
     }
 }
@@ -94,6 +104,12 @@ pub(super) fn other_unit(unit: TimeUnit, time: i64) -> Option<TimeUnit> {
 fn reads(format: &str, text: &str) -> bool {
     let when = When { format: Some(format.to_owned()), ..When::default() };
     when.text(text).is_ok_and(|instant| PLAUSIBLE.contains(&instant))
+}
+
+/// Whether a text has the format, and an abbreviation that only a zone explains.
+fn needs_zone(format: &str, text: &str) -> bool {
+    let when = When { format: Some(format.to_owned()), ..When::default() };
+    text.len() <= 64 && when.text(text) == Err(TimeFault::Abbreviation(None))
 }
 
 fn first_of(formats: &[&str], text: &str) -> Option<String> {
