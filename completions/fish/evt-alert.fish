@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_alert_global_optspecs
-    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite append dlq= strict report= max-record= max-decompression-ratio= kafka-config= q/quiet stats= now= pipeline= check config= prometheus= log-format= color= since= h/help V/version
+    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= min-time= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite append dlq= strict report= max-record= max-decompression-ratio= kafka-config= q/quiet stats= now= pipeline= check config= prometheus= log-format= color= since= h/help V/version
 end
 
 function __fish_evt_alert_needs_command
@@ -45,6 +45,7 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time -d 'Take the e
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l origin -d 'Use NAME as the origin instead of the name of the input' -r

@@ -16,6 +16,7 @@ complete -c evt-replay -l time -d 'Take the event time from a column or path (of
 complete -c evt-replay -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt-replay -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-replay -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt-replay -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt-replay -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-replay -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt-replay -l origin -d 'Use NAME as the origin instead of the name of the input' -r

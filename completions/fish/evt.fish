@@ -77,6 +77,7 @@ complete -c evt -n "__fish_evt_using_subcommand ingest" -l time -d 'Take the eve
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand ingest" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
@@ -137,6 +138,7 @@ complete -c evt -n "__fish_evt_using_subcommand validate" -l time -d 'Take the e
 complete -c evt -n "__fish_evt_using_subcommand validate" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand validate" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
@@ -214,6 +216,7 @@ complete -c evt -n "__fish_evt_using_subcommand window" -l time -d 'Take the eve
 complete -c evt -n "__fish_evt_using_subcommand window" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
@@ -268,6 +271,7 @@ complete -c evt -n "__fish_evt_using_subcommand sink" -l time -d 'Take the event
 complete -c evt -n "__fish_evt_using_subcommand sink" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand sink" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
@@ -323,6 +327,7 @@ complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subco
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
@@ -401,6 +406,7 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l time -d 'Take the e
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
@@ -459,6 +465,7 @@ complete -c evt -n "__fish_evt_using_subcommand replay" -l time -d 'Take the eve
 complete -c evt -n "__fish_evt_using_subcommand replay" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
@@ -516,6 +523,7 @@ complete -c evt -n "__fish_evt_using_subcommand view" -l time -d 'Take the event
 complete -c evt -n "__fish_evt_using_subcommand view" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand view" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
@@ -674,6 +682,7 @@ complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time -d 'Take the 
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time-unit -d 'Read numeric times in this unit: s ms us ns d, or the one of s to ns from 1980 to 2100 [default: auto]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand reconcile" -l min-time -d 'Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l origin -d 'Use NAME as the origin instead of the name of the input' -r

@@ -1,7 +1,7 @@
 //! Flags that tools share, one group each, and the values they take.
 
 use super::prometheus::MetricsTarget;
-use super::values::{parse_count, parse_positive};
+use super::values::{parse_count, parse_min_time, parse_positive};
 use crate::source::{PartitionNames, SourceOptions};
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
@@ -403,6 +403,9 @@ pub struct MapArgs {
     /// Use this IANA time zone for times without an offset [default: UTC]
     #[arg(long, value_name = "NAME")]
     pub time_zone: Option<String>,
+    /// Reject events before INSTANT [default: 1980-01-01 for numbers of 0 and more whose unit is given]
+    #[arg(long, value_name = "INSTANT")]
+    pub min_time: Option<String>,
     /// Reject events timestamped more than this after arrival
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_future: Option<i64>,
@@ -497,6 +500,7 @@ impl MapArgs {
             zone: self.zone()?,
         };
         when.check()?;
+        let min_time = self.min_time.as_deref().map(|text| parse_min_time(text, when.zone)).transpose()?;
         Ok(mapping::Options {
             fields: self.field.clone(),
             sets: self.set.clone(),
@@ -507,6 +511,7 @@ impl MapArgs {
             partitions: self.partitions.clone(),
             require: self.require.clone(),
             provenance,
+            min_time,
             max_future: self.max_future,
             ..mapping::Options::default()
         })

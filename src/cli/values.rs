@@ -1,7 +1,10 @@
-//! Values of flags: counts, shares.
+//! Values of flags: counts, shares, instants.
+
+use evt_core::error::{Error, Result};
+use evt_core::time::{Zone, read_iso};
 
 /// Parses a count that fits the type of a flag: `10`, `5k`, `1M`.
-pub fn parse_count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+pub fn parse_count<T: TryFrom<u64>>(text: &str) -> std::result::Result<T, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let scale = match unit {
         "" => 1,
@@ -16,7 +19,7 @@ pub fn parse_count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
 }
 
 /// Parses a count of at least 1.
-pub fn parse_positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+pub fn parse_positive<T: TryFrom<u64>>(text: &str) -> std::result::Result<T, String> {
     match parse_count::<u64>(text)? {
         0 => Err("expected a count of at least 1".to_owned()),
         _ => parse_count(text),
@@ -24,11 +27,17 @@ pub fn parse_positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
 }
 
 /// Parses a share: `0.01` or `1%`, between 0 and 1.
-pub fn parse_share(text: &str) -> Result<f64, String> {
+pub fn parse_share(text: &str) -> std::result::Result<f64, String> {
     let (number, scale) = match text.strip_suffix('%') {
         Some(number) => (number, 100.0),
         None => (text, 1.0),
     };
     let share = number.parse::<f64>().map_err(|_| "expected a share like 0.01 or 1%".to_owned())? / scale;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share between 0 and 1".to_owned()) }
+}
+
+/// Parses `--min-time`. Results do not depend on the clock, so the instant is absolute.
+pub fn parse_min_time(text: &str, zone: Option<Zone>) -> Result<i64> {
+    let wrong = |_| Error::usage(format!("--min-time: expected an instant like 2024-01-15T10:00:00Z, found '{text}'"));
+    read_iso(text, zone).map_err(wrong)
 }

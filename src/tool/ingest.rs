@@ -15,6 +15,7 @@ use evt_core::error::{Error, Result};
 use evt_core::kind::Kind;
 use evt_core::mapping::{KeepRaw, Provenance};
 use evt_core::op::computed::RowRules;
+use evt_core::op::untimed::UntimedFilter;
 use evt_http::address::Address;
 use evt_run::client::Caller;
 use evt_run::run::Run;
@@ -144,6 +145,7 @@ impl Args {
         };
         let mut options = self.stage.source(mapping, run)?;
         options.records.rules = rules;
+        options.records.untimed = UntimedFilter::rules(&self.fields, self.filter.as_deref());
         options.needs.headers = true;
         let files = &mut options.inputs.files;
         (files.follow, files.raw_only) = (self.follow, true);

@@ -12,7 +12,7 @@ fn events(count: usize) -> String {
 fn an_arrow_file_is_read_by_other_programs_and_gives_evt_the_same_rows() {
     let dir = Dir::new("arrow");
     dir.write("in.jsonl", events(40_000));
-    let ingest = "evt-ingest in.jsonl --time t --time-unit s --field partition=host --now 2024-01-01T00:00:00Z -q";
+    let ingest = "evt-ingest in.jsonl --time t --time-unit s --min-time 1970-01-01 --field partition=host --now 2024-01-01T00:00:00Z -q";
     dir.shell(&format!("{ingest} --to rows.jsonl --to out.arrow && {ingest} -o arrow | cat > piped.bin")).succeeds();
     assert!(dir.bytes("out.arrow") == dir.bytes("piped.bin") && dir.bytes("out.arrow").starts_with(b"ARROW1"));
     for line in [
@@ -31,7 +31,7 @@ fn an_arrow_file_is_read_by_other_programs_and_gives_evt_the_same_rows() {
 fn an_arrow_file_holds_rows_of_every_kind_and_selections() {
     let dir = Dir::new("arrow-kinds");
     dir.write("in.jsonl", events(300));
-    let ingest = "evt-ingest in.jsonl --time t --time-unit s -q";
+    let ingest = "evt-ingest in.jsonl --time t --time-unit s --min-time 1970-01-01 -q";
     let window = "evt-window --size 1m --by event_type --late late.jsonl -q";
     dir.shell(&format!("{ingest} | {window} --to metrics.jsonl --to metrics.arrow")).succeeds();
     assert_eq!(dir.shell("evt-view metrics.arrow -q -o jsonl").succeeds().stdout(), dir.bytes("metrics.jsonl"));
@@ -45,7 +45,7 @@ fn an_arrow_file_holds_rows_of_every_kind_and_selections() {
 fn an_arrow_file_is_whole_or_not_there() {
     let dir = Dir::new("arrow-whole");
     dir.write("in.jsonl", events(10));
-    let ingest = "evt-ingest in.jsonl --time t --time-unit s -q";
+    let ingest = "evt-ingest in.jsonl --time t --time-unit s --min-time 1970-01-01 -q";
     dir.shell(&format!("{ingest} --to out.arrow")).succeeds();
     let run = dir.shell(&format!("{ingest} --to out.arrow")).ends_with(2);
     assert!(run.stderr().contains("already exists; --overwrite replaces it"), "{run}");

@@ -46,7 +46,8 @@ fn periods_of_zones_with_odd_clocks_equal_those_of_zoneinfo_and_duckdb() {
     let Some(python) = python() else { return };
     let dir = Dir::new("calendar-oracle");
     dir.write("events.jsonl", events());
-    let flags = "--time t --time-unit s --now 2040-01-01T00:00:00Z --out-of-orderness all -q -o jsonl";
+    let flags =
+        "--time t --time-unit s --min-time 1900-01-01 --now 2040-01-01T00:00:00Z --out-of-orderness all -q -o jsonl";
     for zone in ZONES {
         for size in ["1d", "1w", "1mo", "1q", "1y"] {
             let line = format!("evt-window events.jsonl {flags} --size {size} --window-zone {zone} > rows.jsonl");
@@ -139,7 +140,7 @@ fn local_days_and_months_go_on_in_a_checkpoint_and_in_files() {
     let lines = spring(&mut Draws::new());
     dir.write("m.toml", METRICS);
     dir.write("all.jsonl", lines.concat());
-    let flags = "--time t --time-unit s --origin o -q -m m.toml --out-of-orderness 1h";
+    let flags = "--time t --time-unit s --min-time 1900-01-01 --origin o -q -m m.toml --out-of-orderness 1h";
     for (name, more) in [("whole", ""), ("memory", "--memory 8MiB"), ("final", "--emit final")] {
         dir.shell(&format!("evt-window all.jsonl {flags} {more} --late {name}.late.jsonl --to sqlite:{name}.db"))
             .succeeds();
@@ -174,7 +175,7 @@ fn corrected_days_and_months_equal_those_of_one_run() {
         "some.jsonl",
         lines.iter().enumerate().filter(|(n, _)| n % 7 != 3).map(|(_, line)| line.as_str()).collect::<String>(),
     );
-    let input = |file: &str| format!("{file} --time t --time-unit s --origin o");
+    let input = |file: &str| format!("{file} --time t --time-unit s --min-time 1900-01-01 --origin o");
     for store in ["sqlite:m.db", "parquet:lake"] {
         run_live(&dir, &input("some.jsonl"), "m.toml", store);
         run_live(&dir, &input("all.jsonl"), "m.toml", &store.replace('m', "n").replace("lake", "right"));

@@ -75,7 +75,7 @@ fn an_array_larger_than_the_longest_record_is_read_and_a_long_element_is_a_lette
     let element = |n: usize, pad: usize| format!("{{\"t\":{n},\"pad\":\"{}\"}}", "x".repeat(pad));
     let elements: Vec<String> = (0..40_000).map(|n| element(n, if n == 7 { 3 << 20 } else { 100 })).collect();
     dir.write("large.json", format!("{{\"skipped\":\"{}\",\"items\":[{}]}}", "y".repeat(5 << 20), elements.join(", ")));
-    let line = "evt-ingest large.json --explode items --time t --time-unit s --max-record 64KiB --dlq dead.jsonl -o jsonl | wc -l";
+    let line = "evt-ingest large.json --explode items --time t --time-unit s --min-time 1970-01-01 --max-record 64KiB --dlq dead.jsonl -o jsonl | wc -l";
     assert_eq!(dir.shell(line).text().trim(), "39999");
     let letters = dir.rows("dead.jsonl");
     assert_eq!(letters.len(), 1);
@@ -106,7 +106,8 @@ fn explode_reads_json_in_files_and_pipes_only() {
 #[test]
 fn a_checkpoint_leaves_a_document_that_is_still_written() {
     let dir = Dir::new("explode-checkpoint");
-    let ingest = "evt-ingest in.json --explode a --time t --time-unit s --checkpoint cp --to out.jsonl -q";
+    let ingest =
+        "evt-ingest in.json --explode a --time t --time-unit s --min-time 1970-01-01 --checkpoint cp --to out.jsonl -q";
     dir.write("in.json", "{\"a\":[{\"t\":1},{\"t\":2},");
     dir.shell(ingest).succeeds();
     dir.write("in.json", "{\"a\":[{\"t\":1},{\"t\":2},{\"t\":3}]}\n");

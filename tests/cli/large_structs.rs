@@ -13,7 +13,7 @@ const fn large(file: &'static str, name: &'static str, fields: usize, reason: &'
 }
 
 /// All structs with many fields; none may grow without a change here.
-pub const LARGE_STRUCTS: [LargeStruct; 17] = [
+pub const LARGE_STRUCTS: [LargeStruct; 18] = [
     large("crates/core/src/format/definition.rs", "Format", 18, "a property of a row of the table is a field"),
     large("crates/core/src/frame/decode.rs", "Decoder", 15, "the state of one machine, whose buffers are used again"),
     large("crates/core/src/generate/options.rs", "Options", 20, "a flag is a field, without clap"),
@@ -22,8 +22,9 @@ pub const LARGE_STRUCTS: [LargeStruct; 17] = [
     large("crates/core/src/kind/letters.rs", "Builder", 20, "a column is a field"),
     large("crates/core/src/mapping/build/mod.rs", "Builder", 21, "a column is a field"),
     large("crates/core/src/mapping/build/mod.rs", "Row", 16, "a column is a field"),
-    large("crates/core/src/mapping/options.rs", "Options", 17, "a mapping flag is a field"),
+    large("crates/core/src/mapping/options.rs", "Options", 18, "a mapping flag is a field"),
     large("crates/run/src/run/mod.rs", "Run", 15, "what all parts of a run share"),
+    large("src/cli/args.rs", "MapArgs", 13, "a flag is a field"),
     large("src/cli/resolve.rs", "StageSpec", 13, "a property of a tool is a field"),
     large("src/source/mod.rs", "Source", 17, "inputs that wait, that run and that have ended, with what holds for all"),
     large("src/stage/outputs.rs", "Outputs", 19, "all outputs with their counts and the state of their end"),

@@ -175,6 +175,7 @@ mod stats;
 mod tasks;
 mod tidy;
 mod time;
+mod times_rejected;
 mod units;
 mod unreadable;
 mod usual_times;

@@ -80,9 +80,29 @@ const MESSAGES: &[Message] = &[
         "evt-ingest u.jsonl --encoding utf-16le --to null:",
     ),
     message(
-        "found 1; in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d reads any number",
+        "found 1; in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d with --min-time 1970-01-01 reads any number",
         "evt-ingest e.jsonl --time v --to null:",
+        "evt-ingest e.jsonl --time v --time-unit s --min-time 1970-01-01 --to null:",
+    ),
+    message(
+        "1970-01-01T00:00:01.000000Z of a number is before 1980; --min-time 1970-01-01 accepts it",
         "evt-ingest e.jsonl --time v --time-unit s --to null:",
+        "evt-ingest e.jsonl --time v --time-unit s --min-time 1970-01-01 --to null:",
+    ),
+    message(
+        "of a number is before 1980; --time-unit s may be right, --min-time 1970-01-01 accepts it",
+        "echo '{\"t\":1772323200}' > unit.jsonl; evt-ingest unit.jsonl --time t --time-unit ms --to null:",
+        "evt-ingest unit.jsonl --time t --time-unit s --to null:",
+    ),
+    message(
+        "is before 2030-01-01T00:00:00.000000Z, the earliest time (--min-time)",
+        "evt-ingest e.jsonl --min-time 2030-01-01 --to null:",
+        "evt-ingest e.jsonl --min-time 1970-01-01 --to null:",
+    ),
+    message(
+        "--min-time: expected an instant like 2024-01-15T10:00:00Z, found 'now'",
+        "evt-ingest e.jsonl --min-time now --to null:",
+        "evt-ingest e.jsonl --min-time 2024-01-15T10:00:00Z --to null:",
     ),
     message(
         "--time-zone: expected an IANA time zone",
@@ -96,9 +116,14 @@ const MESSAGES: &[Message] = &[
     ),
     message("use --time n", "evt-ingest number.jsonl --to null:", "evt-ingest number.jsonl --time n --to null:"),
     message(
-        "--time-format %Z: %Z is ignored; it needs --time-zone NAME",
-        "evt-ingest e.jsonl --time-format %Z --to null:",
-        "",
+        "several zones may have this abbreviation; --time-zone NAME says which one is meant",
+        "printf 't,v\\n2026-03-01 10:00 CET,1\\n' > cet.csv; evt-ingest cet.csv --time t --time-format '%Y-%m-%d %H:%M %Z' --to null:",
+        "evt-ingest cet.csv --time t --time-format '%Y-%m-%d %H:%M %Z' --time-zone Europe/Zurich --to null:",
+    ),
+    message(
+        "--time-format '%a %b %e %H:%M:%S %Z %Y' --time-zone NAME reads it",
+        "printf 't,v\\nSun Mar  1 10:00:00 CET 2026,1\\n' > date.csv; evt-ingest date.csv --time t --to null:",
+        "evt-ingest date.csv --time t --time-format '%a %b %e %H:%M:%S %Z %Y' --time-zone Europe/Zurich --to null:",
     ),
     message(
         "--let v: expected NAME=EXPR, such as rate=bytes / 60",

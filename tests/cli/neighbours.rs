@@ -48,7 +48,7 @@ fn outcome(dir: &Dir, spec: &str, flags: &str) -> (BTreeMap<String, Vec<String>>
     dir.write("m.toml", spec);
     dir.write("dead.jsonl", "");
     let line = format!(
-        "evt-window e.jsonl -m m.toml --time t --time-unit s --field partition=p -q --emit final -o jsonl --dlq dead.jsonl --late null: \
+        "evt-window e.jsonl -m m.toml --time t --time-unit s --min-time 1970-01-01 --field partition=p -q --emit final -o jsonl --dlq dead.jsonl --late null: \
          --stats stats.json {flags}"
     );
     let run = dir.shell(&line).succeeds();

@@ -34,12 +34,17 @@ fn a_number_has_the_unit_in_which_it_is_from_1980_to_2100() {
     let message = |at: usize| letters[at]["error_message"].as_str().expect("text").to_owned();
     assert_eq!(letters.len(), 3);
     assert!(
-        message(0).contains("in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d reads any number"),
+        message(0).contains(
+            "in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d with --min-time 1970-01-01 reads any number"
+        ),
         "{}",
         message(0)
     );
     assert!(message(1).contains("--time-format '%Y%m%d%H%M%S' reads it"), "{}", message(1));
-    assert_eq!(times(&dir, "old.jsonl", &[r#"{"ts":0}"#], "--time ts --time-unit s"), ["1970-01-01T00:00:00.000000Z"]);
+    assert_eq!(
+        times(&dir, "old.jsonl", &[r#"{"ts":0}"#], "--time ts --time-unit s --min-time 1970-01-01"),
+        ["1970-01-01T00:00:00.000000Z"]
+    );
     assert_eq!(times(&dir, "day.jsonl", &[r#"{"ts":20260301}"#], "--time ts --time-format %Y%m%d"), [MIDNIGHT]);
     dir.shell("evt-view odd.jsonl --time ts --time-unit minutes").ends_with(2);
 }

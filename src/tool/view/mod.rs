@@ -32,6 +32,7 @@ use evt_core::kind::dead::Rejected;
 use evt_core::kind::span::Span;
 use evt_core::mapping::{Defaults, Provenance, TimeFrom};
 use evt_core::op::computed::ComputedFields;
+use evt_core::op::untimed::UntimedFilter;
 use evt_core::view::dead_summary::DeadSummary;
 use evt_core::view::describe::Describe;
 use evt_core::view::excerpt::Excerpt;
@@ -294,6 +295,7 @@ impl Args {
         let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };
         let ordered_letters = self.choice.head.is_some() && self.choice.sort.is_none();
         let mut options = self.stage.source(mapping, run)?;
+        options.records.untimed = UntimedFilter::rules(&self.show.fields, self.choice.filter.as_deref());
         let ChoiceArgs { head, tail, sort, .. } = &self.choice;
         let shows_report = self.show.describe || self.show.plot || self.show.summary;
         let whole_input = shows_report || head.is_some() || tail.is_some() || sort.is_some();

@@ -42,6 +42,7 @@ use evt_core::format::{csv, table};
 use evt_core::kind::event::{column, has_raw};
 use evt_core::kind::{Kind, REFIRING_KEY, SESSIONS_KEY, schema_of_metrics, with_metrics};
 use evt_core::mapping::{self, Projection, Provenance, RowCompleter};
+use evt_core::op::untimed::UntimedFilter;
 use evt_core::op::window::metric::{Emit, Shape};
 use evt_core::op::window::spec::{self, MetricSpec, Spec, window_size};
 use evt_core::op::window::watermark::OutOfOrderness;
@@ -487,6 +488,7 @@ impl Args {
 
     fn source(&self, mapping: mapping::Options, run: &Run) -> Result<SourceOptions> {
         let mut options = self.stage.source(mapping, run)?;
+        options.records.untimed = UntimedFilter::rules(&[], self.inline.filter.as_deref());
         // A row that a metric cannot read becomes a dead letter with its record.
         options.needs.shows_records = true;
         options.inputs.topics.read_mode = ReadMode::Stateful;

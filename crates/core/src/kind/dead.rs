@@ -66,7 +66,7 @@ pub enum ErrorType {
     ParseError,
     /// A valid record of its format that is not an event: a required field is missing or has the wrong type.
     EnvelopeError,
-    /// A time that cannot be read.
+    /// A time that cannot be read, or is too early.
     TimestampError,
     /// A time too far ahead of its arrival.
     FutureTimestampError,

@@ -10,7 +10,7 @@ use super::partitions::{NAMED, UNSTAMPED};
 use super::path::{Path, clip, shown};
 use super::plan::{MapperState, NamedPath, Plan, RowResult, Stamps, Unmapped};
 use super::record::{FutureVerdict, Record};
-use super::when::{time_fields, unreadable};
+use super::when::{holds_number, time_fields, too_early, unreadable};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
 use crate::kind::dead::{ErrorType, Fault};
@@ -173,8 +173,39 @@ impl<'a> Assembly<'a, '_, '_> {
         arrival.map_or(self.record.now, |arrival| arrival.at)
     }
 
-    /// Applies `--max-future`: the record passes, becomes a dead letter, or waits.
+    /// Applies `--min-time` to a time that may be too early.
+    #[cold]
+    fn early(&self, event_time: i64) -> RowResult<()> {
+        let options = &self.plan.options;
+        match options.min_time.is_some() || event_time >= 0 && self.is_time_number() {
+            true => Err(too_early(&options.when, options.min_time, event_time).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the event time was read from a number, or from a text that is one.
+    fn is_time_number(&self) -> bool {
+        let of_column = |index| self.plan.set(index).map_or(self.envelope.field(index), Value::Plain);
+        let value = match (&self.plan.options.time, &self.plan.time(self.envelope).path) {
+            (TimeFrom::Arrival, _) => Value::Absent,
+            (TimeFrom::Expr(_), _) => {
+                return self.plan.expr.as_ref().is_some_and(|expr| expr.gives_number(self.record.text));
+            }
+            (TimeFrom::Field(_), Path::Column(index)) => of_column(*index),
+            (TimeFrom::Field(_), path) => path.value(self.envelope),
+            _ => match of_column(column::SERVER_TIMESTAMP) {
+                Value::Absent if self.arrived().is_none() => of_column(column::EVENT_TIME),
+                value => value,
+            },
+        };
+        holds_number(value)
+    }
+
+    /// Applies `--min-time` and `--max-future`: the record passes, becomes a dead letter, or waits.
     fn judge(&self, check: FutureCheck) -> RowResult<()> {
+        if check.event_time < self.plan.earliest {
+            self.early(check.event_time)?;
+        }
         let Some(limit) = self.plan.options.max_future else { return Ok(()) };
         let known = match self.record.verdict {
             FutureVerdict::Passed => return Ok(()),

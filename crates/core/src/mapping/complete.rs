@@ -26,6 +26,7 @@ impl RowCompleter {
         let mapper = Mapper::new(Options {
             // The time of a row is known; it may be that of a field that the first record has shown.
             time: if options.time == TimeFrom::Default { TimeFrom::Untimed } else { options.time.clone() },
+            min_time: Some(i64::MIN),
             max_future: None,
             parts: RecordParts::None,
             reads: ReadColumns::default(),

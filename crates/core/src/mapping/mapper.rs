@@ -10,7 +10,7 @@ use super::partitions::{NAMED, PartitionIndex};
 use super::path::{Path, alternatives};
 use super::plan::{CopiedColumn, MapperState, NamedPath, Plan, SetColumn, Stamps, Unmapped};
 use super::record::Record;
-use super::when::{TimeExpr, When};
+use super::when::{TimeExpr, When, earliest};
 use crate::error::Result;
 use crate::kind::dead::Fault;
 use crate::kind::event::{PROVENANCE_BITS, STAMP_BITS, column};
@@ -135,7 +135,8 @@ impl Mapper {
             times: RecordTimes::default(),
         };
         let partitions = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
-        let plan = Plan { copies, sets, require, required, keeps, mapped, times, expr, partitions, options };
+        let earliest = earliest(&options.when, options.min_time);
+        let plan = Plan { copies, sets, require, required, keeps, mapped, times, earliest, expr, partitions, options };
         let reader = Reader::new(if keeps { own } else { plain }, properties.clone());
         Ok(Self {
             reader,

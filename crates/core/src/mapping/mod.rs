@@ -55,8 +55,7 @@ pub use options::{
 pub use partitions::{PartitionStreamTime, PartitionTable};
 pub use record::{Arrival, FutureVerdict, Record, RecordMeta};
 pub use when::{
-    SplitTime, TIME_NAMES, TimeExpr, TimeSamples, TimeUnit, When, of_samples, other_unit, split_time, time_fields,
-    usual_time,
+    SplitTime, TIME_NAMES, TimeExpr, TimeSamples, TimeUnit, When, of_samples, split_time, time_fields, usual_time,
 };
 
 #[cfg(test)]

@@ -122,6 +122,8 @@ pub struct Options {
     pub keep_raw: KeepRaw,
     /// The parts of their records that batches get columns for.
     pub parts: RecordParts,
+    /// `--min-time` (µs). Without it numbers of 0 and more whose unit is given are from 1980.
+    pub min_time: Option<i64>,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
     /// Whether the arrival is the `server_timestamp` whatever the record says; the record's own stays a property
@@ -160,11 +162,12 @@ impl Options {
     /// Whether the fields of a record fill the columns of their names, and its row depends on no other record. The
     /// fields of its times are [`Options::time`].
     pub fn maps_by_name(&self) -> bool {
-        let Self { fields, sets, plain, require, max_future, stamped_at_arrival, keep_raw, reads, .. } = self;
+        let Self { fields, sets, plain, require, min_time, max_future, stamped_at_arrival, keep_raw, reads, .. } = self;
         fields.is_empty()
             && sets.is_empty()
             && !plain
             && require.is_empty()
+            && min_time.is_none()
             && max_future.is_none()
             && !stamped_at_arrival
             && *keep_raw == KeepRaw::No

@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) mapped: u32,
     /// The fields of the event time; the first one with a value is used.
     pub(super) times: Vec<NamedPath>,
+    /// The event time (µs) from which on no time is too early.
+    pub(super) earliest: i64,
     /// The expression that gives the event time instead.
     pub(super) expr: Option<TimeExpr>,
     /// All partitions, if a flag maps the partition and `--partitions` names them.

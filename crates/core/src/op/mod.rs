@@ -14,7 +14,7 @@
 //!
 //! - `window/`, `aggregate/`: evt-window's windows and aggregate functions; `late_rows.rs`: its late rows.
 //! - `validate.rs`, `dedup/`: evt-validate's schema checks and duplicates.
-//! - `computed.rs`: computed properties (`--let`).
+//! - `computed.rs`: computed properties (`--let`); `untimed.rs`: `--where` for records without a readable time.
 //! - `row_letter.rs`: dead letters of rows.
 //! - `state_storage.rs`: the interface of files for state that exceeds memory.
 //! - `snapshot.rs`: the encoding of saved state.
@@ -26,5 +26,6 @@ pub mod late_rows;
 pub mod row_letter;
 pub mod snapshot;
 pub mod state_storage;
+pub mod untimed;
 pub mod validate;
 pub mod window;

@@ -13,6 +13,8 @@ pub enum TimeFault {
     Missing(&'static str),
     /// The clocks of this zone skip it.
     Skipped(Zone),
+    /// Its abbreviation of a zone is ambiguous without a zone, or is none that the clocks of this zone have then.
+    Abbreviation(Option<Zone>),
     /// Its year has fewer than four digits, which `%Y` of a format does not read.
     ShortYear,
     /// It is outside the years 1 to 9999 UTC.
@@ -26,6 +28,10 @@ impl TimeFault {
             Self::Form => return None,
             Self::Missing(part) => format!("this {part} does not exist"),
             Self::Skipped(zone) => format!("this time does not exist in {zone}"),
+            Self::Abbreviation(None) => {
+                "several zones may have this abbreviation; --time-zone NAME says which one is meant".to_owned()
+            }
+            Self::Abbreviation(Some(zone)) => format!("the clocks of {zone} do not have this abbreviation then"),
             Self::ShortYear => "%Y needs a year of four digits (%y reads two)".to_owned(),
             Self::Beyond => "it is outside the years 1 to 9999 UTC".to_owned(),
         })

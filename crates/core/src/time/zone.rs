@@ -84,6 +84,23 @@ impl Zone {
         }
     }
 
+    /// Returns the abbreviation, such as CEST, that its clocks have at an instant (µs).
+    pub fn abbreviation(self, instant: i64) -> String {
+        self.rules().to_offset_info(timestamp(instant)).abbreviation().to_owned()
+    }
+
+    /// Returns the first instant (µs) at which its clocks show a local time (µs since 1970 as a clock shows it) with an
+    /// abbreviation.
+    pub fn instant_of(self, local: i64, abbreviation: &str) -> Option<i64> {
+        let offsets = match self.local_offset(local) {
+            LocalOffset::One(offset) => [offset; 2],
+            LocalOffset::Two { first, second } => [first, second],
+            LocalOffset::Skipped => return None,
+        };
+        let instants = offsets.map(|offset| local.saturating_sub(offset));
+        instants.into_iter().find(|instant| self.abbreviation(*instant) == abbreviation)
+    }
+
     fn rules(self) -> &'static TimeZone {
         let Named { name, rules } = &ZONES[self.0];
         rules.get_or_init(|| {

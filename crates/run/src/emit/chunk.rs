@@ -13,10 +13,12 @@ use arrow::datatypes::SchemaRef;
 use evt_core::counts::Counts;
 use evt_core::error::Result;
 use evt_core::format::{self, Body, Records, not_utf8, row};
-use evt_core::kind::dead::{Fault, Letter};
+use evt_core::kind::dead::{ErrorType, Fault, Letter};
 use evt_core::mapping::{
     self, BATCH_BYTES, BATCH_ROWS, FutureCheck, FutureVerdict, Mapped, MappedRows, Mapper, RecordMeta,
 };
+use evt_core::op::computed::RowRules;
+use evt_core::op::untimed::UntimedFilter;
 use std::ops::Range;
 
 /// Records that an input has cut from its bytes, in their order.
@@ -91,6 +93,8 @@ pub(super) struct ChunkMapper {
     /// Whether records may be longer than `--max-record`, because they are rows of evt that contain a raw record.
     has_rows_of_evt: bool,
     letters: Letters,
+    /// What `--where` needs no time for.
+    untimed: Option<UntimedFilter>,
     /// The records of all chunks so far, by outcome.
     counts: Counts,
     /// The fault of the last letter.
@@ -148,15 +152,22 @@ impl<'a> Chunk<'a> {
 }
 
 impl ChunkMapper {
-    /// Creates a mapper, which adds letters to `letters`. Errors: exit status 2, as [`Mapper::new`].
-    pub(super) fn new(options: mapping::Options, limits: RecordLimits, letters: Letters) -> Result<Self> {
+    /// Creates a mapper, which adds letters to `letters`; `untimed` are the rules of records without a readable time.
+    /// Errors: exit status 2, as [`Mapper::new`].
+    pub(super) fn new(
+        options: mapping::Options,
+        untimed: Option<RowRules>,
+        limits: RecordLimits,
+        letters: Letters,
+    ) -> Result<Self> {
         Ok(Self {
             time: options.time.field().to_owned(),
-            events: Mapper::new(options)?,
             others: None,
             limits,
             has_rows_of_evt: false,
             letters,
+            untimed: untimed.map(|rules| UntimedFilter::new(&options, rules)).transpose()?,
+            events: Mapper::new(options)?,
             counts: Counts::default(),
             last_fault: None,
         })
@@ -294,13 +305,26 @@ impl ChunkMapper {
         }
         match self.events.record(record)? {
             Mapped::Row => Ok(self.events.is_full().then_some(Pause::Rows)),
+            Mapped::Dead(fault) if fault.error_type == ErrorType::TimestampError => self.without_time(record, fault),
             Mapped::Dead(fault) => self.letter(record.raw, fault, &record.meta, record.now),
             Mapped::NoTime => {
                 let fault = no_time(record.text, &self.time);
-                self.letter(record.raw, fault, &record.meta, record.now)
+                self.without_time(record, fault)
             }
             Mapped::Pending(check) => Ok(Some(Pause::Pending(check))),
         }
+    }
+
+    /// Makes a dead letter of a record without a readable time, unless `--where` is false for it.
+    #[cold]
+    fn without_time(&mut self, record: mapping::Record<'_>, fault: Fault) -> Result<Option<Pause>> {
+        let partition = self.events.partition();
+        let excluded = self.untimed.as_mut().map(|filter| filter.excludes(&record, partition)).transpose()?;
+        if excluded == Some(true) {
+            self.counts.filtered += 1;
+            return Ok(None);
+        }
+        self.letter(record.raw, fault, &record.meta, record.now)
     }
 
     /// Makes a dead letter of a record that cannot be mapped.

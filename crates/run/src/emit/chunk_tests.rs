@@ -30,7 +30,7 @@ impl Cut {
 }
 
 fn mapper() -> ChunkMapper {
-    let mut mapper = ChunkMapper::new(mapping::Options::default(), LIMITS, Letters::new("evt", "host")).unwrap();
+    let mut mapper = ChunkMapper::new(mapping::Options::default(), None, LIMITS, Letters::new("evt", "host")).unwrap();
     mapper.events_mut().turn_to(0, ("in", "0"));
     mapper
 }

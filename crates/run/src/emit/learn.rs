@@ -23,6 +23,10 @@ pub struct RecordOptions {
     pub expected: Option<Kind>,
     /// The rules that are applied to rows before they are stamped (`--let` and `--where` of evt-ingest).
     pub rules: Option<RowRules>,
+    /// The rules of records without a readable time ([`UntimedFilter::rules`]).
+    ///
+    /// [`UntimedFilter::rules`]: evt_core::op::untimed::UntimedFilter::rules
+    pub untimed: Option<RowRules>,
     /// `--control`: text may contain control lines.
     pub control: bool,
 }
@@ -159,7 +163,7 @@ mod tests {
 
     fn mapper() -> ChunkMapper {
         let limits = RecordLimits { record_max: 1 << 20, line_max: 1 << 22 };
-        ChunkMapper::new(mapping::Options::default(), limits, Letters::new("evt", "host")).unwrap()
+        ChunkMapper::new(mapping::Options::default(), None, limits, Letters::new("evt", "host")).unwrap()
     }
 
     #[test]

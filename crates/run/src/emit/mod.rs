@@ -41,7 +41,7 @@ use chunk::{Chunk, ChunkMapper, ChunkRecord, ChunkRows, Pause, RecordLimits};
 use control_line::ControlLine;
 use evt_core::counts::Counts;
 use evt_core::error::Result;
-use evt_core::format::{Body, Records, one_line};
+use evt_core::format::{Records, one_line};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Fault;
 use evt_core::kind::event::has_raw;
@@ -92,19 +92,20 @@ impl RecordEmitter {
         if options.rules.is_some() && options.mapping.keep_raw == KeepRaw::No {
             options.mapping.keep_raw = KeepRaw::Within;
         }
-        let RecordOptions { mapping, control, rules, .. } = options;
+        let RecordOptions { mapping, control, rules, untimed, .. } = options;
         let mut stamp = Stamp::new(run.clone(), &mapping, rules);
         if control {
             stamp.partition_table.set_explicit();
         }
         let limits = RecordLimits { record_max: run.record_max, line_max: run.line_max() };
+        let letters = Letters::new(run.console.tool(), &Run::host());
         Ok(Self {
             now: run.clock.now(),
             control,
             form,
             declared: None,
             maps_partition: mapping.maps_partition(),
-            mapper: ChunkMapper::new(mapping, limits, Letters::new(run.console.tool(), &Run::host()))?,
+            mapper: ChunkMapper::new(mapping, untimed, limits, letters)?,
             partition: None,
             stamp,
             batches: StampedBatches::default(),
@@ -264,9 +265,9 @@ impl RecordEmitter {
         }
         usual_time::choose(text, &mut self.mapper, &mut self.stamp.flags, &self.run.console);
         self.mapper.take_fault();
+        let filtered = self.mapper.counts().filtered;
         self.map(chunk, &mut one)?;
-        let is_filtered = matches!(record.body, Body::Document { fault: None, .. });
-        if self.stamp.flags.first_times.is_looking() && !is_filtered {
+        if self.stamp.flags.first_times.is_looking() && self.mapper.counts().filtered == filtered {
             if let Some(fault) = self.mapper.take_fault() {
                 self.stamp.flags.first_times.note(&fault, &meta);
             }

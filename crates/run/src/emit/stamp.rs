@@ -148,11 +148,8 @@ impl Stamp {
         let rule = rule.as_mut().map(|rule| rule as &mut RowFilter<'_>);
         let batch = mapped.stamp(&mut self.partition_table, rule)?;
         self.send_ruled()?;
-        if let Some(batch) = &batch {
-            if self.facts.kept_stamps {
-                self.flags.unused.warn_of_text(&self.run.console);
-            }
-            self.flags.first_times.check_unit(batch, &self.run.console);
+        if batch.is_some() && self.facts.kept_stamps {
+            self.flags.unused.warn_of_text(&self.run.console);
         }
         Ok(batch)
     }

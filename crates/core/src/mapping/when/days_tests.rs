@@ -2,7 +2,7 @@
 
 use super::When;
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, Parser, SECOND, Zone, format_instant, in_zone};
+use crate::time::{DAY, Parser, SECOND, Zone, format_instant, in_zone, shows_twice};
 use chrono::{DateTime, Datelike};
 
 /// Formats without a time of day.
@@ -95,4 +95,39 @@ fn a_time_of_day_that_clocks_skip_does_not_exist() {
     let apia = When { format: Some("%d.%m.%Y".into()), zone: Some("Pacific/Apia".parse().unwrap()), unit: None };
     let message = super::unreadable(&apia, "t", Value::Plain("30.12.2011")).message;
     assert!(message.contains("this day does not exist"), "{message}");
+}
+
+#[test]
+fn an_instant_is_read_back_from_its_local_time_and_abbreviation() {
+    let format = "%Y-%m-%dT%H:%M:%S %Z";
+    let (mut repeated, mut earlier) = (0, 0);
+    for zone in Zone::all().step_by(29) {
+        let when = When { format: Some(format.into()), zone: Some(zone), unit: None };
+        let mut offset = zone.offset(0);
+        for day in (BLOCK..20_000).step_by(BLOCK as usize) {
+            let before = std::mem::replace(&mut offset, zone.offset(day * DAY));
+            // The hours around a change of the clocks, and some other days.
+            let step = if before != offset { 1800 } else { 86_400 };
+            if before == offset && day % 1009 != 0 {
+                continue;
+            }
+            for instant in ((day - BLOCK) * DAY..day * DAY).step_by((step * SECOND) as usize) {
+                let local = shown(instant, zone);
+                let name = zone.abbreviation(instant);
+                let text = DateTime::from_timestamp_micros(local).expect("an instant").format("%Y-%m-%dT%H:%M:%S");
+                let found = when.read(Value::Plain(&format!("{text} {name}")), &mut Parser::default());
+                let is_utc = ["UTC", "GMT", "Z"].contains(&&*name);
+                let looks_so = |at: i64| at <= instant && shown(at, zone) == local && zone.abbreviation(at) == name;
+                assert!(
+                    found.is_some_and(|at| if is_utc { at == local } else { looks_so(at) }),
+                    "{zone} {text} {name}"
+                );
+                repeated += u32::from(shows_twice(instant, zone));
+                earlier += u32::from(found < Some(instant));
+                let other = when.read(Value::Plain(&format!("{text} X{name}")), &mut Parser::default());
+                assert_eq!(other, None, "{zone} {text}");
+            }
+        }
+    }
+    assert!(repeated > 300 && earlier < repeated / 2, "{repeated} repeated, {earlier} earlier");
 }

@@ -1,6 +1,6 @@
 //! `--time =EXPR`: an expression over the fields of a record gives its time.
 
-use super::reader::When;
+use super::reader::{When, is_number};
 use crate::error::{Error, Result};
 use crate::expr::{Expr, LeafBatch, Leaves, ValueKind, Want};
 use crate::kind::dead::{ErrorType, Fault};
@@ -70,6 +70,15 @@ impl TimeExpr {
                     false => Err(fault(format!("{NAME}: outside the years 1 to 9999"))),
                 }
             }
+        }
+    }
+
+    /// Whether the value for the JSON text of a record is a number, or a text that is one.
+    pub(in crate::mapping) fn gives_number(&self, record: &str) -> bool {
+        match self.expr.kind() {
+            ValueKind::Number => true,
+            ValueKind::Text => self.eval(record).is_ok_and(|(values, _)| is_number(values.as_string::<i32>().value(0))),
+            ValueKind::Time | ValueKind::Bool => false,
         }
     }
 

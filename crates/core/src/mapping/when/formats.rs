@@ -3,10 +3,10 @@
 
 use super::reader::{TimeUnit, When, is_number};
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, SECOND, read_iso};
+use crate::time::{SECOND, TimeFault, read_iso};
 
 /// Formats of programs and spreadsheets, in the order in which they are tried.
-const FORMATS: [&str; 39] = [
+const FORMATS: [&str; 43] = [
     "%d/%b/%Y:%H:%M:%S %z",
     "%d/%b/%Y:%H:%M:%S%.f %z",
     "%d/%b/%Y:%H:%M:%S%.f",
@@ -14,6 +14,10 @@ const FORMATS: [&str; 39] = [
     "%a, %d %b %Y %H:%M:%S GMT",
     "%a %b %e %H:%M:%S %Y",
     "%a %b %e %H:%M:%S UTC %Y",
+    "%a, %d %b %Y %H:%M:%S %Z",
+    "%a %b %e %H:%M:%S %Z %Y",
+    "%Y-%m-%d %H:%M:%S%.f %z %Z",
+    "%Y-%m-%d %H:%M:%S%.f %Z",
     "%b %e, %Y, %I:%M:%S %p",
     "%b %e, %Y, %I:%M %p",
     "%b %e, %Y %H:%M:%S",
@@ -70,7 +74,13 @@ pub(super) fn flags(value: Value<'_>) -> Vec<String> {
             Some(_) => vec![String::new()],
             None => first_of(&DIGITS, text).iter().map(of_format).collect(),
         },
-        Value::Plain(text) => formats_of(text).iter().map(of_format).collect(),
+        Value::Plain(text) => {
+            let mut found: Vec<String> = formats_of(text).iter().map(of_format).collect();
+            if let Some(format) = FORMATS.iter().find(|format| found.is_empty() && needs_zone(format, text)) {
+                found.push(format!(" --time-format '{format}' --time-zone NAME"));
+            }
+            found
+        }
         _ => vec![],
     }
 }
@@ -81,21 +91,25 @@ fn unit_of(number: &str) -> Option<&'static str> {
     TimeUnit::FINE.into_iter().find(is_plausible).map(TimeUnit::name)
 }
 
-/// Returns the unit in which times (µs) that were read in `unit` are all between 1990 and 2100, if they are all of the
-/// year 1970: the unit is probably that one.
-pub fn other_unit(unit: TimeUnit, times: &[i64]) -> Option<TimeUnit> {
+/// Returns the unit in which a time (µs) that was read in `unit` is between 1990 and 2100.
+pub(super) fn other_unit(unit: TimeUnit, time: i64) -> Option<TimeUnit> {
     let given = TimeUnit::FINE.into_iter().position(|one| one == unit)?;
-    let fits = |coarser: usize| {
+    let fits = |coarser: &usize| {
         let factor = 1000i64.pow((given - coarser) as u32);
-        times.iter().all(|time| time.checked_mul(factor).is_some_and(|time| PLAUSIBLE.contains(&time)))
+        time.checked_mul(factor).is_some_and(|time| PLAUSIBLE.contains(&time))
     };
-    let is_early = !times.is_empty() && times.iter().all(|time| (0..365 * DAY).contains(time));
-    (0..given).find(|coarser| is_early && fits(*coarser)).map(|coarser| TimeUnit::FINE[coarser])
+    (0..given).find(fits).map(|coarser| TimeUnit::FINE[coarser])
 }
 
 fn reads(format: &str, text: &str) -> bool {
     let when = When { format: Some(format.to_owned()), ..When::default() };
     when.text(text).is_ok_and(|instant| PLAUSIBLE.contains(&instant))
+}
+
+/// Whether a text has the format, and an abbreviation that only a zone explains.
+fn needs_zone(format: &str, text: &str) -> bool {
+    let when = When { format: Some(format.to_owned()), ..When::default() };
+    text.len() <= 64 && when.text(text) == Err(TimeFault::Abbreviation(None))
 }
 
 fn first_of(formats: &[&str], text: &str) -> Option<String> {
@@ -146,19 +160,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unit_that_makes_all_times_1970_is_found() {
-        let micros = |number: &str, unit: TimeUnit| unit.micros(number).unwrap();
-        let other = |numbers: &[&str], unit: TimeUnit| {
-            let times: Vec<i64> = numbers.iter().map(|number| micros(number, unit)).collect();
-            other_unit(unit, &times).map(TimeUnit::name)
-        };
-        let seconds = ["1795305601", "1795309201.5"];
-        assert_eq!(other(&seconds, TimeUnit::Milliseconds), Some("s"));
-        assert_eq!(other(&seconds, TimeUnit::Microseconds), Some("s"));
-        assert_eq!(other(&["1795305601000"], TimeUnit::Microseconds), Some("ms"));
-        assert_eq!(other(&seconds, TimeUnit::Seconds), None);
-        assert_eq!(other(&["5", "1795305601"], TimeUnit::Milliseconds), None);
-        assert_eq!(other(&[], TimeUnit::Milliseconds), None);
+    fn the_unit_that_makes_an_early_time_one_of_our_years_is_found() {
+        let other = |number: &str, unit: TimeUnit| other_unit(unit, unit.micros(number).unwrap()).map(TimeUnit::name);
+        assert_eq!(other("1795305601", TimeUnit::Milliseconds), Some("s"));
+        assert_eq!(other("1795305601.5", TimeUnit::Microseconds), Some("s"));
+        assert_eq!(other("1795305601000", TimeUnit::Microseconds), Some("ms"));
+        assert_eq!(other("1795305601", TimeUnit::Seconds), None);
+        assert_eq!(other("5", TimeUnit::Milliseconds), None);
     }
 
     #[test]

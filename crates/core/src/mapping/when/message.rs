@@ -69,7 +69,9 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
     if found.is_empty() && is_number(&text) && when.unit.is_none() {
         return match text.parse() {
             Ok(1500..2500) => Cause::reason("--time-format %Y reads a year, --time-unit s|ms|us|ns|d a number"),
-            _ => Cause::reason("in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d reads any number"),
+            _ => Cause::reason(
+                "in no unit it is from 1980 to 2100; --time-unit s|ms|us|ns|d with --min-time 1970-01-01 reads any number",
+            ),
         };
     }
     if proposal.is_none() && is_text && formats::may_be_date(&text) {

@@ -10,10 +10,12 @@
 //! - `expression.rs`: the time that an expression gives (`--time =EXPR`).
 //! - `names.rs`: the field that is the time where no flag names one.
 //! - `formats.rs`: the formats and units of these flags; `suggest.rs`: proposes them.
+//! - `earliest.rs`: times that are too early (`--min-time`).
 //! - `message.rs`: says why a value is not a time.
 
 #[cfg(test)]
 mod days_tests;
+mod earliest;
 mod expression;
 mod formats;
 mod message;
@@ -21,8 +23,8 @@ mod names;
 mod reader;
 mod suggest;
 
+pub(super) use earliest::{earliest, holds_number, too_early};
 pub use expression::TimeExpr;
-pub use formats::other_unit;
 pub(super) use message::fault as unreadable;
 pub use message::of_samples;
 pub use names::{SplitTime, TIME_NAMES, split_time, usual_time};

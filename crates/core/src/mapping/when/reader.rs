@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::mapping::envelope::Value;
 use crate::time::{DAY, Parser, SECOND, TimeFault, Zone, in_zone, is_in_calendar, read_iso, shows_twice, start_of_day};
+use chrono::NaiveDate;
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
-use chrono::{FixedOffset, NaiveDate};
 use std::fmt::Write;
 use std::num::IntErrorKind;
 
@@ -69,7 +69,7 @@ impl TimeUnit {
 }
 
 /// The years in which a number without a unit may lie (µs): 1980 to 2100.
-const PLAUSIBLE: std::ops::Range<i64> = 315_532_800 * SECOND..4_102_444_800 * SECOND;
+pub(super) const PLAUSIBLE: std::ops::Range<i64> = 315_532_800 * SECOND..4_102_444_800 * SECOND;
 
 /// Reads the instant (µs) of a number in the unit in which it lies from 1980 to 2100: a thousand years are between the
 /// instants of two units, so at most one fits.
@@ -141,15 +141,13 @@ impl When {
     pub fn check(&self) -> Result<()> {
         let Some(format) = &self.format else { return Ok(()) };
         let refused = |why: &str| Err(Error::usage(format!("--time-format {format}: {why}")));
-        let mut is_after_point = false;
+        let (mut is_after_point, mut has_zone) = (false, false);
         for item in StrftimeItems::new(format) {
             match &item {
                 Item::Numeric(Numeric::Nanosecond, _) if is_after_point => {
                     return refused(".%f reads the digits as nanoseconds; use %.f for a fraction");
                 }
-                Item::Fixed(Fixed::TimezoneName) if self.zone.is_none() => {
-                    return refused("%Z is ignored; it needs --time-zone NAME");
-                }
+                item if is_zone(item) && std::mem::replace(&mut has_zone, true) => return refused("it has %Z twice"),
                 _ => {}
             }
             is_after_point = matches!(&item, Item::Literal(text) if text.ends_with('.'));
@@ -158,6 +156,12 @@ impl When {
             Some(part) => refused(&format!("it names no {part}, so no text has an instant")),
             None => Ok(()),
         }
+    }
+
+    /// Whether a flag says what numbers mean, by a unit or by seconds since 1970 in the format.
+    pub(super) fn names_unit(&self) -> bool {
+        let is_seconds = |item| matches!(item, Item::Numeric(Numeric::Timestamp, _));
+        self.unit.is_some() || self.format.as_deref().is_some_and(|format| StrftimeItems::new(format).any(is_seconds))
     }
 
     /// Reads the instant (µs) of a value. `None` if the value is absent, is not a time, or is outside the calendar
@@ -185,6 +189,9 @@ impl When {
     /// Whether a value, which reads as `instant`, is text without an offset.
     pub(in crate::mapping) fn is_local(&self, value: Value<'_>, instant: i64) -> bool {
         let (Value::Plain(text) | Value::Escaped(text)) = value else { return false };
+        if self.format.as_deref().is_some_and(has_zone) {
+            return false;
+        }
         // A text with an offset is the same instant in every zone.
         let far = FAR.parse().ok().filter(|far| self.zone != Some(*far));
         let elsewhere = Self { zone: far, ..self.clone() };
@@ -212,7 +219,8 @@ impl When {
             return self.text(&unsigned).map(|micros| if is_negative { -micros } else { micros });
         }
         let mut parsed = Parsed::new();
-        chrono::format::parse(&mut parsed, text, StrftimeItems::new(format)).map_err(|_| TimeFault::Form)?;
+        let abbreviation = parse(&mut parsed, text, format).ok_or(TimeFault::Form)?;
+        let means_utc = abbreviation.map(|name| UTC_NAMES.contains(&name));
         let precision = complete(&mut parsed).ok_or(TimeFault::Form)?;
         // %Y reads 26 as the year 26; a text of that year has 0026.
         if let Some(year) = parsed.year().filter(|year| (-999..=999).contains(year))
@@ -220,18 +228,60 @@ impl When {
         {
             return Err(TimeFault::ShortYear);
         }
-        if parsed.offset().is_some() {
+        if let Some(offset) = parsed.offset() {
+            // The offset decides beside an abbreviation, which must not say something else.
+            if means_utc == Some(true) && offset != 0 {
+                return Err(TimeFault::Form);
+            }
             return Ok(parsed.to_datetime().map_err(|_| TimeFault::Form)?.timestamp_micros());
         }
         let local = parsed.to_naive_datetime_with_offset(0).map_err(|_| TimeFault::Form)?.and_utc().timestamp_micros();
         // Seconds since 1970 (%s) are the same instant in every zone.
-        let is_instant = parsed.timestamp().is_some() || names_utc(format);
+        let is_seconds = parsed.timestamp().is_some();
+        if let (Some(name), Some(false)) = (abbreviation, means_utc) {
+            let zone = self.zone.ok_or(TimeFault::Abbreviation(None))?;
+            let instant = match precision {
+                Precision::Time if !is_seconds => zone.instant_of(local, name),
+                Precision::Time => Some(local).filter(|instant| zone.abbreviation(*instant) == name),
+                Precision::Day => start_of_day(local, zone).filter(|instant| zone.abbreviation(*instant) == name),
+            };
+            return instant.ok_or(TimeFault::Abbreviation(Some(zone)));
+        }
+        let is_instant = is_seconds || names_utc(format) || means_utc.is_some();
         match (self.zone.filter(|_| !is_instant), precision) {
             (None, _) => Ok(local),
             (Some(zone), Precision::Time) => in_zone(local, zone),
             (Some(zone), Precision::Day) => start_of_day(local, zone).ok_or(TimeFault::Missing("day")),
         }
     }
+}
+
+/// The abbreviations that mean UTC in every zone.
+const UTC_NAMES: [&str; 3] = ["UTC", "GMT", "Z"];
+
+/// Whether an item reads the abbreviation of a zone (`%Z`).
+fn is_zone(item: &Item<'_>) -> bool {
+    matches!(item, Item::Fixed(Fixed::TimezoneName))
+}
+
+/// Whether a format reads the abbreviation of a zone.
+fn has_zone(format: &str) -> bool {
+    format.contains("%Z") && StrftimeItems::new(format).any(|item| is_zone(&item))
+}
+
+/// Parses a text by a format; `None` if it has another form. Returns the abbreviation that `%Z` reads: letters, or the
+/// digits of a zone that has no letters (`+03`). chrono would pass over it.
+fn parse<'t>(parsed: &mut Parsed, text: &'t str, format: &str) -> Option<Option<&'t str>> {
+    let mut items = StrftimeItems::new(format);
+    if !has_zone(format) {
+        return chrono::format::parse(parsed, text, items).ok().map(|()| None);
+    }
+    let before: Vec<Item<'_>> = items.by_ref().take_while(|item| !is_zone(item)).collect();
+    let rest = chrono::format::parse_and_remainder(parsed, text, before.iter()).ok()?;
+    let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '+' | '-');
+    let (name, rest) = rest.split_at(rest.find(|char| !is_part(char)).unwrap_or(rest.len()));
+    chrono::format::parse(parsed, rest, items).ok().filter(|()| !name.is_empty())?;
+    Some(Some(name))
 }
 
 /// Returns whether the seconds since 1970 in a text are negative, and the text without their sign. `None` if they have
@@ -305,10 +355,7 @@ fn complete(parsed: &mut Parsed) -> Option<Precision> {
 
 /// Returns the part of a date that a format leaves out: a text that has the format reads as no instant.
 fn lacks(format: &str) -> Option<&'static str> {
-    let sample = NaiveDate::from_ymd_opt(2001, 2, 3)?
-        .and_hms_opt(16, 5, 6)?
-        .and_local_timezone(FixedOffset::east_opt(0)?)
-        .single()?;
+    let sample = NaiveDate::from_ymd_opt(2001, 2, 3)?.and_hms_opt(16, 5, 6)?.and_utc();
     let reads = |format: &str| {
         let mut text = String::new();
         let written = write!(text, "{}", sample.format_with_items(StrftimeItems::new(format)));

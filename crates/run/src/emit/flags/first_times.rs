@@ -1,14 +1,9 @@
 //! The first records of files and of standard input. If none of them has a readable time, or none can be read at all, a
 //! flag is missing, and the run ends before anything is written.
 
-use crate::console::Console;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
 use evt_core::error::Error;
 use evt_core::kind::dead::{ErrorType, Fault, Suspect};
-use evt_core::kind::event::column;
-use evt_core::mapping::{self, RecordMeta, SplitTime, TimeFrom, TimeSamples, TimeUnit};
-use evt_core::time::format_instant;
+use evt_core::mapping::{self, RecordMeta, SplitTime, TimeFrom, TimeSamples};
 
 /// The number of records of an input among which one must have a readable time.
 const RECORDS: u64 = 100;
@@ -27,8 +22,6 @@ pub struct FirstTimes {
     time: String,
     /// Samples of the records so far, none of which has a readable time. The error suggests flags from them.
     samples: TimeSamples,
-    /// `--time-unit`, until the first rows were looked at.
-    unit: Option<TimeUnit>,
     /// Whether a date without a time of day is a fault if the record has a time of day in another field.
     joins_times: bool,
     /// Whether letters are written: the only record of an input may be one.
@@ -82,7 +75,6 @@ impl FirstTimes {
             has_format: true,
             time: options.time.field().to_owned(),
             samples: TimeSamples::default(),
-            unit: options.when.unit.filter(|_| is_read),
             joins_times: is_read && options.time != TimeFrom::Untimed && options.when.format.is_none() && !is_compared,
             writes_letters: false,
         }
@@ -210,17 +202,5 @@ impl FirstTimes {
             _ => format!("none of the {records} records can be read"),
         };
         Some(Error::usage(format!("{which}: {}{remedy}", fault.message)).at(position))
-    }
-
-    /// Warns if the first rows have times of 1970 that another `--time-unit` puts between 1990 and 2100.
-    pub fn check_unit(&mut self, rows: &RecordBatch, console: &Console) {
-        let Some(unit) = self.unit.take_if(|_| rows.num_rows() > 0) else { return };
-        let times = rows.column(column::EVENT_TIME).as_primitive::<TimestampMicrosecondType>().values();
-        let times = &times[..times.len().min(RECORDS as usize)];
-        if let Some(other) = mapping::other_unit(unit, times) {
-            let (first, unit, other) = (format_instant(times[0]), unit.name(), other.name());
-            let what = if times.len() == 1 { "the first time is" } else { "the first times are" };
-            console.warn(format!("{what} of 1970 ({first}) with --time-unit {unit}; --time-unit {other} may be right"));
-        }
     }
 }

@@ -21,6 +21,7 @@ impl UnusedFlags {
             ("--time", has_time),
             ("--field", !options.fields.is_empty()),
             ("--set", !options.sets.is_empty()),
+            ("--min-time", options.min_time.is_some()),
             ("--require", !options.require.is_empty()),
             ("--plain", options.plain),
             ("--hash-ids", options.hash_ids),
