@@ -125,6 +125,37 @@ fn windows_and_sessions_beyond_the_bound_have_the_rows_of_those_in_memory() {
     }
 }
 
+/// All metrics of a group, several groups, hops and sessions. Without `--out-of-orderness all`, sessions in files fire
+/// later than other windows of the same end.
+#[test]
+fn final_rows_of_state_beyond_the_bound_are_the_bytes_of_those_in_memory() {
+    let dir = Dir::new("memory-order");
+    dir.write("in.jsonl", generated(&dir, "60000"));
+    let more = format!(
+        "{METRICS}[[metric]]\nname = \"amounts\"\naggregate = \"max(amount)\"\nsize = \"1h\"\n\
+         [[metric]]\nname = \"by_page\"\nby = [\"page\", \"user_id\"]\nsize = \"7m\"\n"
+    );
+    let without_sessions = more.replace("gap = \"20m\"", "size = \"20m\"");
+    for (metrics, bound) in [(&more, "all"), (&without_sessions, "30s")] {
+        dir.write("m.toml", metrics);
+        let fixed =
+            ["-q", "-m", "m.toml", "--out-of-orderness", bound, "in.jsonl", "--emit", "final", "--late", "null:"];
+        let rows = |name: &str, memory: &str| {
+            let (to, stats) = (format!("{name}-{bound}.jsonl"), format!("{name}.json"));
+            dir.run("evt-window", &[&fixed[..], &["--memory", memory, "--to", &to, "--stats", &stats]].concat())
+                .succeeds();
+            (dir.bytes(&to), written(&dir, &stats))
+        };
+        let ((expected, none), (found, bytes)) = (rows("memory", "1GiB"), rows("files", "8MiB"));
+        assert!(none == 0 && bytes > 4 << 20, "{none} and {bytes} bytes in files");
+        let count = memchr::memchr_iter(b'\n', &expected).count();
+        assert!(count > 50_000, "{count} rows");
+        let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();
+        assert_same(&lines(&found), &lines(&expected));
+        assert!(found == expected);
+    }
+}
+
 #[test]
 fn git_changes_by_commit_beyond_the_bound_have_the_rows_of_those_in_memory() {
     let Some(changes) = data("events/git-changes.jsonl.gz") else { return };

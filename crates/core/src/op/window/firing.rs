@@ -113,14 +113,20 @@ pub(crate) struct WatermarkFiring<'a> {
     pub(crate) watermark: i64,
 }
 
-/// A window that fires; the order of the fields is the order in which windows fire.
+/// The place of a window in a firing; the order of the fields is the order in which windows fire.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct FiringOrder {
+    /// The watermark at which it fires.
+    pub(crate) due: i64,
+    pub(crate) end: i64,
+    /// The place of its metric in the order of names.
+    pub(crate) place: usize,
+}
+
+/// A window that fires.
 #[derive(Eq, Ord, PartialEq, PartialOrd)]
 struct DueWindow {
-    /// The watermark at which it fires.
-    due: i64,
-    end: i64,
-    /// The place of its metric in the order of names.
-    place: usize,
+    order: FiringOrder,
     /// The indexes of its shard and of its metric in the shard.
     shard: usize,
     member: usize,
@@ -136,8 +142,12 @@ struct WindowResult {
 
 impl WatermarkFiring<'_> {
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
-    /// that no later row can reach. Each shard stands beside the indexes of its metrics.
-    pub(crate) fn fire(&self, shards: &mut [(&[usize], &mut Shard)], emit: &mut Emitter<'_>) -> Result<()> {
+    /// that no later row can reach. Each shard stands beside the indexes of its metrics. `emit` also gets the place of
+    /// the row's window.
+    pub(crate) fn fire<E>(&self, shards: &mut [(&[usize], &mut Shard)], emit: &mut E) -> Result<()>
+    where
+        E: FnMut(FiringOrder, &kind::metric::Row<'_>) -> Result<()>,
+    {
         let mut due: Vec<DueWindow> = vec![];
         for (at, (indexes, shard)) in shards.iter_mut().enumerate() {
             for (member, (metric, running)) in indexes.iter().zip(&mut shard.running).enumerate() {
@@ -149,15 +159,18 @@ impl WatermarkFiring<'_> {
                 };
                 let place = self.places[*metric];
                 let firing = Closing::of(self.metrics[*metric].shape, delay);
-                let window = |end: i64| DueWindow { due: firing.at(end), end, place, shard: at, member };
+                let order = |end: i64| FiringOrder { due: firing.at(end), end, place };
+                let window = |end: i64| DueWindow { order: order(end), shard: at, member };
                 due.extend(ends.into_iter().map(window));
             }
         }
         due.sort_unstable();
-        for DueWindow { end, shard, member, .. } in due {
+        for DueWindow { order, shard, member } in due {
             let (indexes, shard) = &mut shards[shard];
             let Shard { group, running } = &mut **shard;
-            self.fire_window(&self.metrics[indexes[member]], &mut running[member], &mut group.keys, end, emit)?;
+            let mut emit = |row: &kind::metric::Row<'_>| emit(order, row);
+            let metric = &self.metrics[indexes[member]];
+            self.fire_window(metric, &mut running[member], &mut group.keys, order.end, &mut emit)?;
         }
         for (_, shard) in shards {
             let Shard { group, running } = &mut **shard;

@@ -1,11 +1,11 @@
 //! The state of a group of metrics: in memory, or in files once it is too large.
 
-use super::firing::{Emitter, Shard, WatermarkFiring, delay};
+use super::firing::{Shard, WatermarkFiring, delay};
 use super::key;
 use super::metric::Emit;
 use super::outcome::BatchOutcome;
 use super::running::{Bounds, MetricView, MetricWindows, RunningMetric};
-use super::spill::{Arrivals, GroupFiles, Spilled};
+use super::spill::{Arrivals, GroupFiles, RowSorter, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
 use crate::op::snapshot::Writer;
@@ -92,22 +92,27 @@ impl GroupState {
         Ok(())
     }
 
+    /// Whether windows whose state is in files are due.
+    pub(crate) fn is_due(&self, watermark: i64) -> bool {
+        self.spilled.is_some()
+            && self.shard.running.iter().any(|running| match &running.windows {
+                MetricWindows::Spilled(spilled) => spilled.is_due(watermark),
+                MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
+            })
+    }
+
     /// Fires the due windows whose state is in files. State that has become small returns to memory.
     pub(crate) fn fire(
         &mut self,
         context: &mut GroupFiles<'_>,
         firing: &WatermarkFiring<'_>,
-        emit: &mut Emitter<'_>,
+        sorter: &mut RowSorter,
     ) -> Result<()> {
-        let Some(spilled) = &mut self.spilled else { return Ok(()) };
-        let is_due = |running: &RunningMetric| match &running.windows {
-            MetricWindows::Spilled(spilled) => spilled.is_due(firing.watermark),
-            MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
-        };
-        if !self.shard.running.iter().any(is_due) {
+        if !self.is_due(firing.watermark) {
             return Ok(());
         }
-        spilled.visit(&mut self.shard, context, Some((firing, emit)))?;
+        let Some(spilled) = &mut self.spilled else { return Ok(()) };
+        spilled.visit(&mut self.shard, context, Some((firing, sorter)))?;
         for running in &mut self.shard.running {
             if let MetricWindows::Spilled(spilled) = &mut running.windows {
                 spilled.on_fired(firing.watermark);
@@ -136,7 +141,7 @@ impl GroupState {
         &mut self,
         context: &mut GroupFiles<'_>,
         firing: Option<&WatermarkFiring<'_>>,
-        emit: &mut Emitter<'_>,
+        sorter: &mut RowSorter,
     ) -> Result<()> {
         let is_session = |running: &RunningMetric| match &running.windows {
             MetricWindows::Spilled(spilled) => spilled.session_rule().is_some(),
@@ -144,7 +149,7 @@ impl GroupState {
         };
         match &mut self.spilled {
             Some(spilled) if self.shard.running.iter().any(is_session) => {
-                spilled.visit(&mut self.shard, context, firing.map(|firing| (firing, emit)))
+                spilled.visit(&mut self.shard, context, firing.map(|firing| (firing, sorter)))
             }
             _ => Ok(()),
         }

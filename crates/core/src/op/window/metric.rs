@@ -318,6 +318,37 @@ pub struct WindowSpan {
     pub slice: i64,
 }
 
+/// Compares the options of a snapshot with those of a run (`Window::fingerprint`). Errors: exit status 78 with those
+/// that differ.
+pub(crate) fn check_fingerprint(saved: &str, now: &str) -> Result<()> {
+    let options = |text: &str| {
+        let words: Vec<&str> = text.split(' ').collect();
+        let shown = |pair: &[&str]| match *pair {
+            ["out_of_orderness", bound] => {
+                let bound = bound.parse().map_or_else(|_| bound.to_owned(), format_duration);
+                format!("--out-of-orderness {bound}")
+            }
+            ["explicit", "true"] => "a stream with watermarks of its own".to_owned(),
+            ["explicit", _] => "a stream without watermarks".to_owned(),
+            ["emit", emit] => format!("--emit {}", emit.to_lowercase()),
+            _ => pair.join(" "),
+        };
+        words.chunks(2).map(shown).collect::<Vec<_>>()
+    };
+    let differing: Vec<(String, String)> =
+        options(saved).into_iter().zip(options(now)).filter(|(saved, now)| saved != now).collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let (saved, now): (Vec<String>, Vec<String>) = differing.into_iter().unzip();
+    let default = match saved.iter().any(|option| option.starts_with("--emit")) {
+        true => " (the default is final if all outputs are CSV, TSV or tables, else panes)",
+        false => "",
+    };
+    let (saved, now) = (saved.join(" and "), now.join(" and "));
+    Err(Error::config(format!("expected {saved}, as in the checkpoint, found {now}{default}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,7 +43,7 @@ use self::metric::{Emit, Metric};
 pub use self::outcome::{BatchOutcome, FailedRow, FailedRows, LateRow};
 pub use self::running::MetricCounts;
 use self::running::{Bounds, MetricView, MetricWindows, RunningMetric, TimeBounds};
-use self::spill::{GroupFiles, Members};
+use self::spill::{GroupFiles, Members, RowSorter};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves, WrongRows, wrong_of};
@@ -54,7 +54,6 @@ use crate::kind::metric::Row;
 use crate::kind::values::truth;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state_storage::{StateSize, StateStorage};
-use crate::time::format_duration;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 
 /// The options of the operator.
@@ -358,21 +357,37 @@ impl Window {
     }
 
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
-    /// that no later row can reach. After that come the windows of groups whose state is in files, in this order for
-    /// each range of keys; windows that have fired and sessions may wait there until more is due.
+    /// that no later row can reach. Of groups whose state is in files, windows that have fired and sessions may wait
+    /// until more is due.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let Some(watermark) = self.watermark.get() else { return self.bound() };
-        let Options { metrics, emit: when, .. } = &self.options;
+        let is_any_due = self.groups.iter().any(|group| group.state.is_due(watermark));
+        let mut sorter = is_any_due.then(|| RowSorter::new(self.share()));
+        let Options { metrics, emit: when, memory, .. } = &mut self.options;
         let firing = WatermarkFiring { metrics, places: &self.places, emit: *when, watermark };
         let in_memory = self.groups.iter_mut().filter(|group| !group.state.is_spilled());
         let mut shards: Vec<_> = in_memory.map(|group| (group.metrics.as_slice(), &mut group.state.shard)).collect();
-        firing.fire(&mut shards, emit)?;
-        for at in 0..self.groups.len() {
-            let Some(Bounded { state, mut files, firing: Some(firing) }) = self.bounded(at) else { break };
-            state.fire(&mut files, &firing, emit)?;
+        match (&mut sorter, memory) {
+            (Some(sorter), Some(memory)) => {
+                firing.fire(&mut shards, &mut |order, row| sorter.push(order, row, memory.storage.as_mut()))?;
+            }
+            _ => firing.fire(&mut shards, &mut |_, row| emit(row))?,
+        }
+        if let Some(mut sorter) = sorter {
+            for at in 0..self.groups.len() {
+                let Some(Bounded { state, mut files, firing: Some(firing) }) = self.bounded(at) else { break };
+                state.fire(&mut files, &firing, &mut sorter)?;
+            }
+            self.emit_sorted(sorter, emit)?;
         }
         self.fired = Some(watermark);
         self.bound()
+    }
+
+    /// Emits the rows of a sorter.
+    fn emit_sorted(&mut self, sorter: RowSorter, emit: &mut Emitter<'_>) -> Result<()> {
+        let Options { metrics, memory, .. } = &mut self.options;
+        memory.as_mut().map_or(Ok(()), |memory| sorter.finish(metrics, &self.places, memory.storage.as_mut(), emit))
     }
 
     /// Returns a group whose state may leave memory; `None` if it may not.
@@ -429,11 +444,12 @@ impl Window {
 
     /// Fires the due sessions in files that wait for more sessions to be due, so that the counts of sessions are exact.
     pub fn settle(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
+        let mut sorter = RowSorter::new(self.share());
         for at in 0..self.groups.len() {
             let Some(Bounded { state, mut files, firing }) = self.bounded(at) else { break };
-            state.settle(&mut files, firing.as_ref(), emit)?;
+            state.settle(&mut files, firing.as_ref(), &mut sorter)?;
         }
-        Ok(())
+        self.emit_sorted(sorter, emit)
     }
 
     /// Fires everything, because every input has ended.
@@ -533,7 +549,7 @@ impl Window {
             return Err(Error::corrupt("snapshot of windows: unknown version"));
         }
         let mut restored = Self::new(options);
-        check_fingerprint(&saved.text()?, &restored.fingerprint())?;
+        metric::check_fingerprint(&saved.text()?, &restored.fingerprint())?;
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
         if version > WITHOUT_FILES {
@@ -556,37 +572,6 @@ impl Window {
         saved.finish()?;
         Ok(restored)
     }
-}
-
-/// Compares the options of a snapshot with those of a run ([`Window::fingerprint`]). Errors: exit status 78 with those
-/// that differ.
-fn check_fingerprint(saved: &str, now: &str) -> Result<()> {
-    let options = |text: &str| {
-        let words: Vec<&str> = text.split(' ').collect();
-        let shown = |pair: &[&str]| match *pair {
-            ["out_of_orderness", bound] => {
-                let bound = bound.parse().map_or_else(|_| bound.to_owned(), format_duration);
-                format!("--out-of-orderness {bound}")
-            }
-            ["explicit", "true"] => "a stream with watermarks of its own".to_owned(),
-            ["explicit", _] => "a stream without watermarks".to_owned(),
-            ["emit", emit] => format!("--emit {}", emit.to_lowercase()),
-            _ => pair.join(" "),
-        };
-        words.chunks(2).map(shown).collect::<Vec<_>>()
-    };
-    let differing: Vec<(String, String)> =
-        options(saved).into_iter().zip(options(now)).filter(|(saved, now)| saved != now).collect();
-    if differing.is_empty() {
-        return Ok(());
-    }
-    let (saved, now): (Vec<String>, Vec<String>) = differing.into_iter().unzip();
-    let default = match saved.iter().any(|option| option.starts_with("--emit")) {
-        true => " (the default is final if all outputs are CSV, TSV or tables, else panes)",
-        false => "",
-    };
-    let (saved, now) = (saved.join(" and "), now.join(" and "));
-    Err(Error::config(format!("expected {saved}, as in the checkpoint, found {now}{default}")))
 }
 
 /// Returns the watermark in the bytes of [`Window::snapshot`]. Errors: exit status 65 if they are not a snapshot.

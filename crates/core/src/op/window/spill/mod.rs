@@ -12,17 +12,20 @@
 //! A file holds blocks of many ranges and is never changed. A range that becomes too large for memory is split when it
 //! is read; its parts refer to the same blocks until they are written again.
 //!
-//! `rows.rs`: the rows of a log.
+//! `rows.rs`: the rows of a log; `sorter.rs`: the result rows of a firing, in order.
 
 mod rows;
+mod sorter;
 #[cfg(test)]
 mod tests;
 
 use self::rows::{Hashes, RowLayout, hash};
+pub(crate) use self::sorter::RowSorter;
 use crate::error::{Error, Result};
+use crate::kind::metric;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state_storage::{NewStateFile, StateFile, StateStorage};
-use crate::op::window::firing::{Emitter, Shard, WatermarkFiring};
+use crate::op::window::firing::{Shard, WatermarkFiring};
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, MetricWindows};
@@ -307,7 +310,7 @@ impl Spilled {
         &mut self,
         shard: &mut Shard,
         context: &mut GroupFiles<'_>,
-        mut firing: Option<(&WatermarkFiring<'_>, &mut Emitter<'_>)>,
+        mut firing: Option<(&WatermarkFiring<'_>, &mut RowSorter)>,
     ) -> Result<()> {
         self.flush(context)?;
         let members = context.members;
@@ -328,8 +331,9 @@ impl Spilled {
             for (running, known) in state.running.iter_mut().zip(&shard.running) {
                 running.since = known.since;
             }
-            if let Some((firing, emit)) = &mut firing {
-                firing.fire(&mut [(members.indexes, &mut state)], *emit)?;
+            if let Some((firing, sorter)) = &mut firing {
+                let mut push = |order, row: &metric::Row<'_>| sorter.push(order, row, context.storage);
+                firing.fire(&mut [(members.indexes, &mut state)], &mut push)?;
             }
             observe(&state, shard);
             self.keys += state.group.keys.count() as u64;

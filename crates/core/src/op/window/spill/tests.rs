@@ -151,3 +151,46 @@ fn metrics_that_change_beside_others_in_files_have_the_results_of_those_in_memor
     });
     assert!(written.get() > 60, "{} files", written.get());
 }
+
+/// Returns each row, in the order in which it was emitted.
+fn emitted(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize]) -> Vec<String> {
+    let mut window = Window::new(make());
+    announce(&mut window, 3);
+    let (times, mut rows, mut start) = (stream_times(events), vec![], 0);
+    for end in splits.iter().copied().chain([events.len()]) {
+        let end = end.min(events.len());
+        if end <= start {
+            continue;
+        }
+        window.on_batch(&batch(&events[start..end], &times[start..end]), 0).unwrap();
+        window.fire(&mut |row| Ok(rows.push(format!("{row:?}")))).unwrap();
+        start = end;
+    }
+    window.on_exhausted(&mut |row| Ok(rows.push(format!("{row:?}")))).unwrap();
+    rows
+}
+
+/// Sessions in files fire later than windows of the same end, unless all fire at the end.
+#[test]
+fn final_rows_of_state_in_files_come_in_the_order_of_state_in_memory() {
+    let without_sessions = MANY.replace("gap='6s'", "size='6s'");
+    for (toml, is_exhausted) in [(MANY, true), (WIDE, true), (&without_sessions, false)] {
+        let written = std::cell::Cell::new(0);
+        let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
+        check_cases(30, &strategy, |(events, splits, bound, bytes)| {
+            let make = || {
+                let mut options = options(toml, bound, Emit::Final);
+                options.watermark.out_of_orderness = options.watermark.out_of_orderness.filter(|_| !is_exhausted);
+                options
+            };
+            let storage = MemoryStorage::default();
+            let found = emitted(&|| bounded(make(), bytes, &storage), &events, &splits);
+            prop_assert_eq!(found, emitted(&make, &events, &splits));
+            let (files, left) = storage.files();
+            prop_assert_eq!(left, 0, "no file is left");
+            written.set(written.get() + files);
+            Ok(())
+        });
+        assert!(written.get() > 30, "{} files", written.get());
+    }
+}
