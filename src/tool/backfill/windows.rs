@@ -211,8 +211,8 @@ impl WindowsArgs {
         }
     }
 
-    /// Takes the out-of-orderness that a store keeps for metrics, unless the flag is given. Errors: exit status 2 if two
-    /// runs had others, or if it is not that of the file.
+    /// Takes the out-of-orderness that a store keeps for metrics, unless the flag is given. Errors: exit status 2 if
+    /// two runs had others, or if it is not that of the file.
     fn take_kept(&mut self, kept: &[KeptProgress], file: &str) -> Result<()> {
         if self.out_of_orderness.is_none() {
             self.kept = KeptBound::of(kept)?;
@@ -430,8 +430,7 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
         pace: Pace::new(flow.rate),
         run: run.clone(),
     };
-    let windows = args.windows(spec, run);
-    let quiet = flow.stage.common.quiet;
+    let (windows, quiet) = (args.windows(spec, run), flow.stage.common.quiet);
     let start = move |info: SourceInfo<'_>| {
         if !setup.dry_run {
             // The inputs can be read, and nothing is compared yet.
