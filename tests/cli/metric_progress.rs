@@ -35,7 +35,9 @@ fn a_correction_without_flags_changes_nothing_whatever_the_run_had() {
             let (named, window) =
                 (format!("--pipeline p{at}"), format!("evt-window -q -m m.toml {bound} --late null:"));
             dir.shell("rm -rf m m.db").succeeds();
-            dir.shell(&format!("{window} e.jsonl {named} | evt-sink -q {named} --to '{store}'")).succeeds();
+            let run = dir.shell(&format!("{window} e.jsonl {named} | evt-sink -q {named} --to '{store}'"));
+            // Rows of the earlier pipeline that count more events stay on a server.
+            run.ends_with(i32::from(store.starts_with("postgres") && at > 0));
             for input in ["e.jsonl", "parquet:raw --all-closed"] {
                 let line = format!("evt-backfill -q {input} -m m.toml --to '{store}' --dry-run");
                 let run = dir.shell(&line);
@@ -80,7 +82,7 @@ fn a_row_whose_events_are_late_goes_and_a_correction_equals_the_run_with_the_bou
     drop(database);
     let before = cells(&dir, "sqlite:old.db");
     let run = dir.shell("evt-backfill -q e.jsonl -m m.toml --to old.db").ends_with(1);
-    let why = "use the --out-of-orderness of the run that wrote them, or --without-late, which retracts them";
+    let why = "nothing says what the run that wrote them had; give its --out-of-orderness (all if its inputs ended)";
     assert!(run.stderr().contains(why), "{run}");
     assert_eq!(cells(&dir, "sqlite:old.db"), before);
     // A key that is not that of the store is an error before anything is written, and the flag says which one is right.

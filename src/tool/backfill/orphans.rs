@@ -249,12 +249,8 @@ impl Orphans {
         }
         if let Some((rows, first)) = self.late.shown() {
             out.warn(format!(
-                "{rows} not retracted, because all their events may be late in this run, {first}; {}",
-                match self.rules.keeps_late {
-                    true => "--keep-late keeps them",
-                    false =>
-                        "use the --out-of-orderness of the run that wrote them, or --without-late, which retracts them",
-                }
+                "{rows} not retracted, because all their events may be late in this run, {first}{}",
+                if self.rules.keeps_late { "; --keep-late keeps them" } else { "" }
             ));
         }
         let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
