@@ -443,9 +443,6 @@ impl Stage {
 
     /// Processes an item of a feed.
     fn take(&mut self, feed: usize, QueuedItem { input, item }: QueuedItem) -> Result<StepResult> {
-        if let Item::Batch(batch) = &item {
-            self.gauges.see_time(batch);
-        }
         if let Item::Control(Control::Barrier(barrier)) = &item
             && self.epochs.is_some()
         {
@@ -463,10 +460,9 @@ impl Stage {
         let (from, span) = (FeedInput { feed, input }, self.options.span);
         let catches_up = matches!(item, Item::Idle) && !self.has_caught_up && source.has_caught_up();
         self.has_caught_up |= catches_up;
-        if let Item::Batch(batch) = &item
-            && self.epochs.is_some()
-        {
-            self.outputs.report.passed_over += span.rows_behind(batch);
+        if let Item::Batch(batch) = &item {
+            self.gauges.see_time(batch);
+            self.outputs.report.passed_over += if self.epochs.is_some() { span.rows_behind(batch) } else { 0 };
         }
         let (operator, outputs) = self.parts()?;
         let mut counts = Counts::default();
@@ -481,6 +477,8 @@ impl Stage {
                 counts.taken += filtered;
                 counts.filtered += filtered;
             }
+            // It is about rows of which a range leaves out some.
+            Item::Control(Control::Metrics(_)) if span.is_given() => {}
             Item::Control(control) => operator.on_control(control, from, outputs)?,
             Item::Dead(letters) => match operator.feeds() {
                 Some(operator) => operator.on_letters(feed, letters)?,

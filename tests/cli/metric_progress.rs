@@ -70,7 +70,8 @@ fn a_row_whose_events_are_late_goes_and_a_correction_equals_the_run_with_the_bou
         .expect("it runs");
     drop(database);
     dir.shell("cp m.db kept.db; cp m.db old.db; cp m.db other.db").succeeds();
-    let run = dir.shell("evt-backfill -q e.jsonl -m m.toml --to m.db").succeeds();
+    let run = dir.shell("evt-backfill e.jsonl -m m.toml --to m.db").succeeds();
+    assert!(run.stderr().contains("--out-of-orderness 5s, with which n of pipeline evt was written"), "{run}");
     assert_eq!(cells(&dir, "sqlite:m.db"), cells(&dir, "sqlite:right.db"), "{run}");
     assert!(run.stderr().contains("retracted, because all their events are late in this run"), "{run}");
     let run = dir.shell("evt-backfill -q e.jsonl -m m.toml --keep-late --to kept.db").succeeds();
@@ -88,7 +89,7 @@ fn a_row_whose_events_are_late_goes_and_a_correction_equals_the_run_with_the_bou
     // A key that is not that of the store is an error before anything is written, and the flag says which one is right.
     dir.write("k.toml", format!("[defaults]\nout_of_orderness = '1m'\n{METRICS}"));
     let run = dir.shell("evt-backfill -q e.jsonl -m k.toml --to other.db").ends_with(2);
-    let why = "k.toml: out_of_orderness is 1m, but the run that wrote hops, n, visits had 5s; --out-of-orderness says which one is right";
+    let why = "the metrics file has out_of_orderness 1m, but n of pipeline evt was written with 5s; --out-of-orderness says which one is right";
     assert!(run.stderr().contains(why), "{run}");
     assert_eq!(cells(&dir, "sqlite:other.db"), before);
     dir.shell("evt-backfill -q e.jsonl -m k.toml --out-of-orderness 5s --to other.db").succeeds();
@@ -177,4 +178,118 @@ fn behind(dir: &Dir, name: &str, right: &crate::backfill::Cells) {
         });
         due.for_each(|key| assert!(stored.contains_key(key), "{key} is not stored, but the watermark is {watermark}"));
     }
+}
+
+/// Writes events at these offsets (s).
+fn events(dir: &Dir, name: &str, seconds: &[i64]) {
+    let event = |at: &i64| format!("{}\n", json!({"t": 1_767_225_600 + at}));
+    dir.write(name, seconds.iter().map(event).collect::<String>());
+}
+
+/// Writes two files of events, both as one, none, and two versions of a metric.
+fn two_files(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    events(&dir, "a.jsonl", &A);
+    events(&dir, "b.jsonl", &B);
+    events(&dir, "ab.jsonl", &[A, B].concat());
+    dir.write("m.toml", "[[metric]]\nname = 'n'\nsize = '1m'\n");
+    dir.write("l.toml", "[[metric]]\nname = 'n'\nsize = '1m'\nlateness = '1h'\n");
+    dir.write("none.jsonl", "");
+    dir
+}
+
+const A: [i64; 5] = [10, 310, 70, 20, 380];
+const B: [i64; 5] = [610, 620, 670, 740, 800];
+
+/// A correction of both files without a flag changes nothing, because the store knows of no one bound of all rows.
+#[test]
+fn rows_of_several_bounds_are_not_lowered_whatever_the_last_run_had() {
+    let live = "evt-window -q --time t --out-of-orderness 10s --late null: -m m.toml";
+    let all = "evt-window -q --time t -m m.toml";
+    for (at, (first, second)) in [
+        (all, live),
+        // Rows of an older version have no record.
+        ("old", live),
+        // Watermarks of the input decided.
+        ("control", live),
+        // A run without rows says nothing.
+        (live, "empty"),
+        // Other windows: the lateness of the rows was another one.
+        ("lateness", live),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for store in ["sqlite:m.db", "parquet:lake"] {
+            let dir = two_files(&format!("progress-mixed-{at}-{}", store.len()));
+            let sink = format!("| evt-sink -q --to {store}");
+            let (mut input, mut lateness) = ("ab.jsonl", "");
+            match first {
+                "old" => {
+                    dir.shell(&format!("{all} a.jsonl {sink}")).succeeds();
+                    match store {
+                        "sqlite:m.db" => {
+                            let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+                            database
+                                .execute_batch(
+                                    "DROP TABLE metric_progress; UPDATE evt_schema SET version = version - 1",
+                                )
+                                .expect("it runs");
+                        }
+                        _ => std::fs::remove_dir_all(dir.path("lake/.evt/progress")).expect("it is there"),
+                    }
+                }
+                "control" => {
+                    let text = dir.shell("cat a.jsonl").succeeds().text();
+                    let mark = "{\"$evt\":{\"watermark\":\"2026-01-01T00:07:00Z\"}}\n";
+                    dir.write("c.jsonl", format!("{text}{mark}"));
+                    let line = format!(
+                        "{all} --control --pipeline x c.jsonl --at-end fire | evt-sink -q --pipeline x --to {store}"
+                    );
+                    dir.shell(&line).succeeds();
+                }
+                "lateness" => {
+                    lateness = "l";
+                    dir.shell(&format!("{} a.jsonl {sink}", live.replace("m.toml", "l.toml"))).succeeds();
+                }
+                line => _ = dir.shell(&format!("{line} a.jsonl {sink}")).succeeds(),
+            }
+            if second == "empty" {
+                input = "a.jsonl";
+                dir.shell(&format!("{all} -f jsonl none.jsonl {sink}")).succeeds();
+            } else {
+                dir.shell(&format!("{second} b.jsonl {sink}")).succeeds();
+            }
+            let before = cells(&dir, store);
+            let run = dir.shell(&format!("evt-backfill -q --time t -m m.toml {input} --to {store}"));
+            let run = if second == "empty" { run.succeeds() } else { run.ends_with(1) };
+            let what = format!("{first} then {second} {lateness} {store}: {run}");
+            let after = cells(&dir, store);
+            let stays = |(key, cell): (&String, &(Value, Value))| {
+                after.get(key).is_some_and(|new| new.1.as_i64() >= cell.1.as_i64())
+            };
+            assert!(before.iter().all(stays), "{what}: {before:?} {after:?}");
+            assert!(second != "empty" || before == after, "{what}");
+        }
+    }
+}
+
+/// Rows that are left out are in no store, so no watermark may say so.
+#[test]
+fn a_part_of_the_rows_leaves_no_watermark() {
+    let dir = disordered("progress-part");
+    dir.shell("evt-window -q -m m.toml e.jsonl -o frames > m.frames").succeeds();
+    dir.write("n.toml", "[[metric]]\nname = 'n'\nby = ['event_type']\nsize = '1m'\n");
+    let window = "evt-window -q -m m.toml e.jsonl";
+    for line in [
+        "evt-view -q m.frames --where 'value > 1' -o frames | evt-sink -q --to part.db",
+        "evt-sink -q m.frames --until 2026-01-01 --to part.db",
+        &format!("{window} --until 2026-01-01 --to part.db"),
+        "evt-window -q -m n.toml e.jsonl --top 1 --to part.db",
+    ] {
+        dir.shell(&format!("rm -f part.db*; {line}")).succeeds();
+        assert!(kept(&dir, "part.db").iter().all(|row| row[7].is_null()), "{line}");
+    }
+    dir.shell("rm -f part.db*; evt-sink -q m.frames --to part.db").succeeds();
+    assert!(kept(&dir, "part.db").iter().all(|row| !row[7].is_null()));
 }

@@ -8,37 +8,79 @@ use std::collections::BTreeMap;
 
 /// What a sink has still to keep, by metric; only the last of each counts.
 #[derive(Default)]
-pub struct NotedMetrics(BTreeMap<String, MetricProgress>);
+pub struct NotedMetrics {
+    by_name: BTreeMap<String, MetricProgress>,
+    /// Whether the store had rows of metrics before this run.
+    pub had_rows: bool,
+}
 
 impl NotedMetrics {
+    /// Begins in a store that `had_rows` of metrics before this run.
+    pub fn after(had_rows: bool) -> Self {
+        Self { had_rows, ..Self::default() }
+    }
+
     /// Adds messages of a stream.
     pub fn add(&mut self, metrics: &[MetricProgress]) {
-        self.0.extend(metrics.iter().map(|metric| (metric.metric.clone(), metric.clone())));
+        self.by_name.extend(metrics.iter().map(|metric| (metric.metric.clone(), metric.clone())));
     }
 
     /// Returns what is to be kept.
     pub fn all(&self) -> Vec<MetricProgress> {
-        self.0.values().cloned().collect()
+        self.by_name.values().cloned().collect()
     }
 
     /// Whether nothing is to be kept.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_name.is_empty()
     }
 
     /// Forgets what was kept.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.by_name.clear();
     }
 }
 
 /// What a store has kept of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptProgress {
-    /// The pipeline that wrote the rows, or its checkpoint and output.
+    /// The pipeline that wrote the rows, or its checkpoint and output; empty if nothing is kept about the rows.
     pub pipeline: String,
     /// How far the metric is.
     pub metric: MetricProgress,
+}
+
+impl KeptProgress {
+    /// Makes what is known of a metric that has rows and no record.
+    pub fn of_rows(metric: &str) -> Self {
+        let metric = MetricProgress {
+            metric: metric.to_owned(),
+            size: None,
+            slide: None,
+            gap: None,
+            lateness: String::new(),
+            out_of_orderness: None,
+            watermark: None,
+            complete_since: None,
+        };
+        Self { pipeline: String::new(), metric }
+    }
+}
+
+/// Returns a record after another one of the same metric and pipeline, in a store that cannot compute it itself. The
+/// out-of-orderness is none once the rows are of several.
+pub fn after(mut metric: MetricProgress, before: Option<MetricProgress>, is_new: bool) -> MetricProgress {
+    match before {
+        Some(before) => {
+            metric.complete_since = metric.complete_since.or(before.complete_since);
+            if !metric.has_windows_of(&before) || metric.out_of_orderness != before.out_of_orderness {
+                metric.out_of_orderness = None;
+            }
+        }
+        None if is_new => {}
+        None => metric.out_of_orderness = None,
+    }
+    metric
 }
 
 /// Returns the JSON of a metric; its instants are texts.

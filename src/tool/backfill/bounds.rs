@@ -1,7 +1,8 @@
 //! The out-of-orderness of the runs that wrote the stored rows, as far as it is known.
 
 use evt_core::error::{Error, Result};
-use evt_core::op::window::watermark::OutOfOrderness;
+use evt_core::op::window::metric::Metric;
+use evt_core::op::window::watermark::{self, OutOfOrderness};
 use evt_store::progress::KeptProgress;
 use std::collections::BTreeSet;
 
@@ -12,8 +13,8 @@ pub(super) enum KnownBounds {
     /// All metrics.
     #[default]
     All,
-    /// These: the store has kept it for them.
-    Of(BTreeSet<String>),
+    /// All but these.
+    AllBut(BTreeSet<String>),
 }
 
 impl KnownBounds {
@@ -21,7 +22,7 @@ impl KnownBounds {
     pub fn has(&self, metric: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Of(metrics) => metrics.contains(metric),
+            Self::AllBut(metrics) => !metrics.contains(metric),
         }
     }
 }
@@ -35,45 +36,95 @@ pub(super) struct LateRules {
     pub keeps_late: bool,
 }
 
-/// The out-of-orderness that a store keeps for metrics.
-#[derive(Clone, Debug)]
-pub(super) struct KeptBound {
-    pub bound: OutOfOrderness,
-    pub metrics: BTreeSet<String>,
+/// What a store keeps of the out-of-orderness of metrics.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeptBounds {
+    /// That of the metrics of which it is known, with one of these.
+    bound: Option<(OutOfOrderness, String)>,
+    /// Metrics whose rows are of several runs with different ones, or of other windows.
+    mixed: BTreeSet<String>,
+    /// Metrics that have rows about which nothing is kept.
+    unrecorded: BTreeSet<String>,
+    /// Metrics without rows.
+    new: BTreeSet<String>,
 }
 
-impl KeptBound {
-    /// Returns that of all these metrics; `None` if nothing is kept. Errors: exit status 2 if two differ.
-    pub fn of(kept: &[KeptProgress]) -> Result<Option<Self>> {
-        let bound_of = |kept: &KeptProgress| OutOfOrderness::parse(kept.metric.out_of_orderness.as_deref()?).ok();
-        let mut all = kept.iter().filter_map(|kept| Some((kept, bound_of(kept)?)));
-        let Some((first, bound)) = all.next() else { return Ok(None) };
-        let mut metrics = BTreeSet::from([first.metric.metric.clone()]);
-        for (other, its) in all {
-            if its != bound {
-                let shown = |kept: &KeptProgress, bound| {
-                    format!("{} of pipeline {} was written with {bound}", kept.metric.metric, kept.pipeline)
-                };
-                return Err(Error::usage(format!(
-                    "{}, {}; --out-of-orderness says which one is right, --only selects metrics",
-                    shown(first, bound),
-                    shown(other, its)
-                )));
+impl KeptBounds {
+    /// Returns that of these metrics. `key` is that of the metrics file. Errors: exit status 2 if two are known, one
+    /// that is not that of the file, or one that would change the rows of metrics of which nothing is known.
+    pub fn of<'a>(
+        metrics: impl Iterator<Item = &'a Metric>,
+        kept: &[KeptProgress],
+        key: Option<OutOfOrderness>,
+    ) -> Result<Self> {
+        let mut found = Self::default();
+        for metric in metrics {
+            let progress = metric.progress(None);
+            let bound = |kept: &KeptProgress| {
+                let text = kept.metric.out_of_orderness.as_deref().filter(|_| kept.metric.has_windows_of(&progress))?;
+                OutOfOrderness::parse(text).ok()
+            };
+            let of_metric = Vec::from_iter(kept.iter().filter(|kept| kept.metric.metric == metric.name));
+            let name = metric.name.clone();
+            match of_metric.iter().find(|kept| bound(kept).is_none()) {
+                _ if of_metric.is_empty() => _ = found.new.insert(name),
+                Some(unknown) if unknown.pipeline.is_empty() => _ = found.unrecorded.insert(name),
+                Some(_) => _ = found.mixed.insert(name),
+                None => {
+                    for kept in of_metric {
+                        let bound = bound(kept).ok_or_else(|| Error::broken("a bound that is none"))?;
+                        found.add(bound, format!("{name} of pipeline {}", kept.pipeline))?;
+                    }
+                }
             }
-            metrics.insert(other.metric.metric.clone());
         }
-        Ok(Some(Self { bound, metrics }))
+        let Some((bound, what)) = &found.bound else { return Ok(found) };
+        if let Some(key) = key.filter(|key| key != bound) {
+            return Err(Error::usage(format!(
+                "the metrics file has out_of_orderness {key}, but {what} was written with {bound}; {ADVICE}"
+            )));
+        }
+        // With another bound than the default, more events would be late or not late for them.
+        let unknown = found.unknown(key.is_some()).into_iter().next();
+        match unknown.filter(|_| key.is_none() && bound.0 != Some(watermark::LIVE)) {
+            Some(unknown) => Err(Error::usage(format!(
+                "{what} was written with {bound}, and nothing says with which out-of-orderness {unknown} was; {ADVICE}, \
+                 --only selects metrics"
+            ))),
+            None => Ok(found),
+        }
     }
-    /// Checks that it is that of the metrics file. Errors: exit status 2.
-    pub fn check(&self, key: OutOfOrderness, file: &str) -> Result<()> {
-        let Self { bound, metrics } = self;
-        if *bound == key {
-            return Ok(());
+
+    fn add(&mut self, bound: OutOfOrderness, what: String) -> Result<()> {
+        match &self.bound {
+            Some((other, of)) if *other != bound => Err(Error::usage(format!(
+                "{of} was written with {other}, {what} was written with {bound}; {ADVICE}, --only selects metrics"
+            ))),
+            Some(_) => Ok(()),
+            None => {
+                self.bound = Some((bound, what));
+                Ok(())
+            }
         }
-        let metrics = Vec::from_iter(metrics.iter().map(String::as_str)).join(", ");
-        Err(Error::usage(format!(
-            "{file}: out_of_orderness is {key}, but the run that wrote {metrics} had {bound}; --out-of-orderness says which one \
-             is right"
-        )))
+    }
+
+    /// Returns the bound that the store keeps.
+    pub fn bound(&self) -> Option<OutOfOrderness> {
+        self.bound.as_ref().map(|(bound, _)| *bound)
+    }
+
+    /// Returns the metrics of whose rows no bound is known; that of the metrics file counts for rows without a record.
+    pub fn unknown(&self, has_key: bool) -> BTreeSet<String> {
+        let unrecorded = self.unrecorded.iter().filter(|_| !has_key);
+        // Rows of a metric without rows are those of this run, but nothing says that it is right.
+        let new = self.new.iter().filter(|_| !has_key && self.bound.is_none());
+        self.mixed.iter().chain(unrecorded).chain(new).cloned().collect()
+    }
+
+    /// Returns the line that names the bound which the store keeps.
+    pub fn line(&self) -> Option<String> {
+        self.bound.as_ref().map(|(bound, what)| format!("--out-of-orderness {bound}, with which {what} was written"))
     }
 }
+
+const ADVICE: &str = "--out-of-orderness says which one is right";

@@ -259,8 +259,8 @@ impl Orphans {
         }
         if let Some((rows, first)) = self.changed.retracted.shown() {
             out.warn(format!(
-                "{rows} retracted, because all their events are late in this run (--out-of-orderness {bound}), {first}; --keep-late \
-                 keeps them"
+                "{rows} retracted, because all their events are late in this run (--out-of-orderness {bound}), {first}; if the run \
+                 that wrote them had another --out-of-orderness or lateness, repeat with it; --keep-late keeps such rows"
             ));
         }
         if let Some((rows, first)) = self.lowered().shown() {

@@ -1,7 +1,7 @@
 //! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes
 //! the differences.
 
-use super::bounds::{KeptBound, KnownBounds, LateRules};
+use super::bounds::{KeptBounds, KnownBounds, LateRules};
 use super::late_input::LateInput;
 use super::operator::Correct;
 use super::setup::{InputOrder, InputRows, Setup, StoreRows, TargetStore, Work};
@@ -34,8 +34,7 @@ use evt_run::checkpoint::state_files::memory_bound;
 use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
 use evt_run::run::memory::default_memory;
-use evt_store::correct::{Claim, shown_range};
-use evt_store::progress::KeptProgress;
+use evt_store::correct::{Claim, Corrections, shown_range};
 use evt_store::{ReadRequest, StreamExtent};
 use std::ffi::OsString;
 use std::rc::Rc;
@@ -68,9 +67,9 @@ pub(super) struct WindowsArgs {
     /// That of the metrics file.
     #[arg(skip)]
     key: Option<OutOfOrderness>,
-    /// That of the runs that wrote the rows, and their metrics, if the store keeps it and no flag is given.
+    /// What the store keeps of it, if no flag is given.
     #[arg(skip)]
-    kept: Option<KeptBound>,
+    kept: KeptBounds,
     #[command(flatten)]
     late: LateArgs,
     /// Keep TEXT with the correction in the store
@@ -199,28 +198,29 @@ impl WindowsArgs {
 
     /// Returns the out-of-orderness of this run (µs); `None` for all.
     fn bound(&self) -> Option<i64> {
-        let kept = self.kept.as_ref().map(|kept| kept.bound);
-        self.out_of_orderness.or(kept).or(self.key).map_or(Some(watermark::LIVE), |bound| bound.0)
+        self.out_of_orderness.or(self.kept.bound()).or(self.key).map_or(Some(watermark::LIVE), |bound| bound.0)
     }
 
     /// Returns the metrics for which that of the run that wrote the windows is known.
     fn known(&self) -> KnownBounds {
-        match &self.kept {
-            _ if self.out_of_orderness.or(self.key).is_some() => KnownBounds::All,
-            kept => KnownBounds::Of(kept.as_ref().map(|kept| kept.metrics.clone()).unwrap_or_default()),
+        let unknown = self.kept.unknown(self.key.is_some());
+        match self.out_of_orderness.is_some() || unknown.is_empty() {
+            true => KnownBounds::All,
+            false => KnownBounds::AllBut(unknown),
         }
     }
 
-    /// Takes the out-of-orderness that a store keeps for metrics, unless the flag is given. Errors: exit status 2 if
-    /// two runs had others, or if it is not that of the file.
-    fn take_kept(&mut self, kept: &[KeptProgress], file: &str) -> Result<()> {
-        if self.out_of_orderness.is_none() {
-            self.kept = KeptBound::of(kept)?;
+    /// Takes what the store keeps of the out-of-orderness of metrics, unless the flag is given. Errors: exit status 2,
+    /// as [`KeptBounds::of`].
+    fn take_kept(&mut self, spec: &Spec, corrections: &mut dyn Corrections, quiet: bool, run: &Run) -> Result<()> {
+        if self.out_of_orderness.is_some() {
+            return Ok(());
         }
-        match (&self.kept, self.key) {
-            (Some(kept), Some(key)) => kept.check(key, file),
-            _ => Ok(()),
-        }
+        let corrected = || spec.metrics.iter().filter(|metric| self.corrects(metric));
+        let names = Vec::from_iter(corrected().map(|metric| metric.name.clone()));
+        self.kept = KeptBounds::of(corrected(), &corrections.metric_progress(&names)?, self.key)?;
+        self.kept.line().iter().filter(|_| !quiet).for_each(|line| run.console.say(line));
+        Ok(())
     }
 
     fn windows(&self, spec: Spec, run: &Run) -> WindowSetup {
@@ -384,7 +384,7 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     // `--dry-run` opens the store to compare it only.
     let mut corrections = target.open(flow.dry_run, run)?;
     let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
-    args.take_kept(&corrections.metric_progress(&names)?, &file.path)?;
+    args.take_kept(&spec, corrections.as_mut(), flow.stage.common.quiet, run)?;
     let digest = args.digest(&spec, &flow);
     let mut late = LateCells::new(file.parse()?, args.bound().unwrap_or(i64::MAX));
     let stored = corrections.late_cells(&names)?;

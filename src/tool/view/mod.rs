@@ -465,7 +465,10 @@ impl Operator for View {
         if !self.passes_control {
             return Ok(());
         }
-        out.control(&message)?;
+        // It may show a part of the rows.
+        if !matches!(message, Control::Metrics(_)) {
+            out.control(&message)?;
+        }
         self.show_control(&message, out)
     }
 

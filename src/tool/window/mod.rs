@@ -21,7 +21,7 @@ mod wide;
 
 use self::late_output::{Late, LateAdvice};
 use self::operator::{AtEnd, Windows};
-use self::progress::StatedProgress;
+use self::progress::{LeftOut, StatedProgress};
 use self::results::Results;
 use self::stall::StallMonitor;
 use self::top::Top;
@@ -309,9 +309,13 @@ impl Args {
         Ok(self.stage.input.uris(run)?.into_iter().find(endless))
     }
 
-    /// Whether all inputs are regular files, which are read from their beginning.
-    fn reads_files(&self, run: &Run) -> Result<bool> {
-        Ok(self.stage.input.uris(run)?.iter().all(|uri| matches!(uri, Uri::File(_)) && !uri.is_pipe(&run.io)))
+    /// Returns what the results leave out; `is_bounded`: all inputs end.
+    fn left_out(&self, is_bounded: bool, run: &Run) -> Result<LeftOut> {
+        let inputs = self.stage.input.uris(run)?;
+        let reads_files = inputs.iter().all(|uri| matches!(uri, Uri::File(_)) && !uri.is_pipe(&run.io));
+        let TimeRangeArgs { since, until, last } = &self.range;
+        let has_range = since.is_some() || until.is_some() || last.is_some();
+        Ok(LeftOut { earlier: !is_bounded && !reads_files, some: has_range || self.rows.top.is_some() })
     }
 
     /// Checks that the input has an end if windows wait for it, and that nothing else makes a watermark if all of them
@@ -543,7 +547,7 @@ impl Args {
         };
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
-        let progress = StatedProgress::new(&spec.metrics, watermark, source.is_bounded() || self.reads_files(run)?);
+        let progress = StatedProgress::new(&spec.metrics, watermark, self.left_out(source.is_bounded(), run)?);
         let memory = Some(memory_bound(self.memory.unwrap_or_else(default_memory), run.io.disk()));
         let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
         let operator = Windows {

@@ -15,7 +15,7 @@ use evt_core::frame::{self, Control, EndReason, Progress};
 use evt_core::op::state_storage::StateStorage;
 use evt_core::op::window::watermark::{ContinuedInput, LastPartition, OutOfOrderness};
 use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
-use evt_core::time::{LATEST, SECOND, format_instant};
+use evt_core::time::{SECOND, format_instant};
 use evt_run::input::UnreadPartition;
 use evt_run::metrics;
 
@@ -112,7 +112,11 @@ impl Operator for Windows {
         self.window.settle(&mut |row| results.push(row, out))?;
         self.results.write(out)?;
         let has_fired_all = fires && ended.end.how == EndReason::Exhausted;
-        self.progress.state(if has_fired_all { Some(LATEST) } else { self.window.watermark().get() }, out)?;
+        if has_fired_all {
+            self.progress.state_all(out)?;
+        } else {
+            self.progress.state(self.window.emitted(), out)?;
+        }
         self.set_metrics(out);
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
@@ -197,7 +201,7 @@ impl Windows {
             results.push(row, out)
         })?;
         self.results.write(out)?;
-        if has_fired { self.progress.state(self.window.watermark().get(), out) } else { Ok(()) }
+        if has_fired { self.progress.state(self.window.emitted(), out) } else { Ok(()) }
     }
 
     /// Returns the message about open windows in the checkpoint: how many, and what they wait for.

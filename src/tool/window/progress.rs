@@ -5,9 +5,18 @@ use arrow::array::RecordBatch;
 use evt_core::error::Result;
 use evt_core::frame::{Control, MetricProgress};
 use evt_core::kind::event::{column, instants};
-use evt_core::op::window::metric::{Metric, Shape};
-use evt_core::op::window::watermark;
-use evt_core::time::{CalendarUnit, EARLIEST, LATEST, format_duration};
+use evt_core::op::window::metric::Metric;
+use evt_core::op::window::watermark::{self, OutOfOrderness};
+use evt_core::time::{EARLIEST, LATEST};
+
+/// What a run leaves out of its results.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeftOut {
+    /// Events before its first one: it may have begun within its inputs.
+    pub earlier: bool,
+    /// Events outside a range of time, or rows of other keys than the first ones.
+    pub some: bool,
+}
 
 /// What a run states of its metrics.
 pub(super) struct StatedProgress {
@@ -15,44 +24,33 @@ pub(super) struct StatedProgress {
     /// The out-of-orderness (µs), if the run may have begun within its inputs: then windows that had begun before its
     /// first rows lack events.
     begins_within: Option<i64>,
+    /// Whether results are left out, so that no watermark says that all are there.
+    is_partial: bool,
+    /// Whether there has been a row. A run without rows says nothing about those of other runs.
+    has_rows: bool,
 }
 
 impl StatedProgress {
-    /// Makes the statements about metrics; `is_whole` tells that the inputs are read from their beginning.
-    pub fn new(metrics: &[Metric], options: watermark::Options, is_whole: bool) -> Self {
+    /// Makes the statements about metrics.
+    pub fn new(metrics: &[Metric], options: watermark::Options, left_out: LeftOut) -> Self {
         let bound = options.out_of_orderness;
-        let text = bound.map_or_else(|| "all".to_owned(), format_duration);
-        let stated = |metric: &Metric| {
-            let (size, slide, gap) = match metric.shape {
-                shape if shape == Shape::ALL => (Some("all".to_owned()), None, None),
-                Shape::Sliding { size, slide, .. } => {
-                    (Some(format_duration(size)), (slide != size).then(|| format_duration(slide)), None)
-                }
-                Shape::Calendar(calendar) => (Some(unit_text(calendar.unit).to_owned()), None, None),
-                Shape::Session { gap } => (None, None, Some(format_duration(gap))),
-            };
-            MetricProgress {
-                metric: metric.name.clone(),
-                size,
-                slide,
-                gap,
-                lateness: format_duration(metric.lateness),
-                out_of_orderness: (!options.explicit).then(|| text.clone()),
-                watermark: None,
-                complete_since: None,
-            }
-        };
-        let begins_within = if is_whole { None } else { Some(bound.unwrap_or(0)) };
-        Self { metrics: metrics.iter().map(stated).collect(), begins_within }
+        let text = (!options.explicit).then(|| OutOfOrderness(bound).to_string());
+        Self {
+            metrics: metrics.iter().map(|metric| metric.progress(text.clone())).collect(),
+            begins_within: left_out.earlier.then_some(bound.unwrap_or(0)),
+            is_partial: left_out.some,
+            has_rows: false,
+        }
     }
 
     /// Notes that the run continues another one.
     pub fn continues(&mut self) {
-        self.begins_within = None;
+        (self.begins_within, self.has_rows) = (None, true);
     }
 
     /// Takes the first rows.
     pub fn begin(&mut self, batch: &RecordBatch) {
+        self.has_rows |= batch.num_rows() > 0;
         let Some(bound) = self.begins_within.filter(|_| batch.num_rows() > 0) else { return };
         let last = instants(batch, column::STREAM_TIME).iter().max();
         let since = last.map(|last| last.saturating_add(bound));
@@ -60,21 +58,19 @@ impl StatedProgress {
         self.begins_within = None;
     }
 
-    /// States how far the metrics are, after the rows that fired at this watermark (µs).
-    pub fn state(&mut self, watermark: Option<i64>, out: &mut dyn Collector) -> Result<()> {
-        let watermark = watermark.map(|watermark| watermark.clamp(EARLIEST, LATEST));
-        self.metrics.iter_mut().for_each(|metric| metric.watermark = watermark);
+    /// States up to which instant (µs) the windows of each metric have been emitted.
+    pub fn state(&mut self, emitted: Vec<Option<i64>>, out: &mut dyn Collector) -> Result<()> {
+        if !self.has_rows {
+            return Ok(());
+        }
+        for (metric, emitted) in self.metrics.iter_mut().zip(emitted) {
+            metric.watermark = emitted.filter(|_| !self.is_partial).map(|emitted| emitted.clamp(EARLIEST, LATEST));
+        }
         Control::of_metrics(&self.metrics).try_for_each(|message| out.control(&message))
     }
-}
 
-/// Returns a calendar unit as the size of windows.
-fn unit_text(unit: CalendarUnit) -> &'static str {
-    match unit {
-        CalendarUnit::Day => "1d",
-        CalendarUnit::Week => "1w",
-        CalendarUnit::Month => "1mo",
-        CalendarUnit::Quarter => "1q",
-        CalendarUnit::Year => "1y",
+    /// States that all windows have fired.
+    pub fn state_all(&mut self, out: &mut dyn Collector) -> Result<()> {
+        self.state(vec![Some(LATEST); self.metrics.len()], out)
     }
 }

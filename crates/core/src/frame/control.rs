@@ -128,14 +128,23 @@ pub struct MetricProgress {
     pub gap: Option<String>,
     /// How long its windows stay open after their end.
     pub lateness: String,
-    /// The out-of-orderness of the run, or `all`; `None` if explicit watermarks decided which rows were late.
+    /// The out-of-orderness of the run, or `all`; `None` if explicit watermarks decided which rows were late, and in a
+    /// store if runs with different ones wrote the rows.
     pub out_of_orderness: Option<String>,
     /// Every window that ends at or before this instant (µs) has fired; [`LATEST`](crate::time::LATEST) after a proven
-    /// end that has fired all, `None` before the first watermark.
+    /// end that has fired all, `None` before the first watermark, and if the run leaves out events or rows.
     pub watermark: Option<i64>,
     /// The windows that begin at or after this instant (µs) have all their events; `None` if the run read its inputs
     /// from their beginning, or continues another one.
     pub complete_since: Option<i64>,
+}
+
+impl MetricProgress {
+    /// Whether two runs compute the metric alike: the same windows and lateness.
+    pub fn has_windows_of(&self, other: &Self) -> bool {
+        let windows = |one: &Self| [one.size.clone(), one.slide.clone(), one.gap.clone(), Some(one.lateness.clone())];
+        windows(self) == windows(other)
+    }
 }
 
 /// One control message.

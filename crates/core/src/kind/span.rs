@@ -15,6 +15,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// Whether it leaves out any instant.
+    pub fn is_given(self) -> bool {
+        self != Self::default()
+    }
+
     /// Whether an instant is in the span.
     pub fn contains(self, time: i64) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|end| time < end)

@@ -198,7 +198,9 @@ impl<'a> Assembly<'a, '_, '_> {
                 value => value,
             },
         };
-        holds_number(value)
+        // A format with %s reads a number, whatever stands around it.
+        let when = &self.plan.options.when;
+        holds_number(value) || value != Value::Absent && when.unit.is_none() && when.names_unit()
     }
 
     /// Applies `--min-time` and `--max-future`: the record passes, becomes a dead letter, or waits.

@@ -34,10 +34,13 @@ struct TimelessMapper {
 }
 
 impl UntimedFilter {
-    /// Parses the flags; `None` without `--where`, or if the expressions are none of events.
+    /// Parses the flags; `None` without `--where`, if the expressions are none of events, or if they name a time, which
+    /// is unknown: `coalesce` and `is null` would take it for missing.
     pub fn rules(fields: &[String], filter: Option<&str>) -> Option<RowRules> {
         let negation = format!("not (\n{}\n)", filter?);
-        RowRules::try_new(fields, Some(&negation), &Kind::Event.schema()).ok()?
+        let rules = RowRules::try_new(fields, Some(&negation), &Kind::Event.schema()).ok()??;
+        let times = TIMES.iter().fold(1 << column::EVENT_TIME, |bits, time| bits | 1 << time);
+        (rules.columns() & times == 0).then_some(rules)
     }
 
     /// Creates the filter of records that are mapped with these options. Errors: exit status 2, as [`Mapper::new`].

@@ -25,6 +25,17 @@ pub enum CalendarUnit {
 }
 
 impl CalendarUnit {
+    /// Returns the unit as the size of windows.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Day => "1d",
+            Self::Week => "1w",
+            Self::Month => "1mo",
+            Self::Quarter => "1q",
+            Self::Year => "1y",
+        }
+    }
+
     /// Returns the first day of the period that contains a day; days count from 1970-01-01.
     fn first_day(self, day: i64) -> i64 {
         let CivilDate { year, month, .. } = civil_from_days(day);

@@ -252,7 +252,14 @@ impl Corrections for LakeCorrections {
     }
 
     fn metric_progress(&mut self, metrics: &[String]) -> Result<Vec<KeptProgress>> {
-        kept_metrics(&self.root, metrics)
+        let mut kept = kept_metrics(&self.root, metrics)?;
+        // Which metrics a lake has only its rows say.
+        if lake_read::kind_of(&self.root)?.is_some() {
+            let is_recorded = |name: &&String| kept.iter().any(|kept| kept.metric.metric == **name);
+            let rest: Vec<_> = metrics.iter().filter(|name| !is_recorded(name)).collect();
+            kept.extend(rest.into_iter().map(|name| KeptProgress::of_rows(name)));
+        }
+        Ok(kept)
     }
 
     fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {

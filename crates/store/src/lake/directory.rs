@@ -21,7 +21,7 @@ use crate::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_direct
 use crate::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::lake::extents::Extents;
 use crate::lake::waiting::{CommittedEpochs, WaitingFile};
-use crate::progress::{KeptProgress, NotedMetrics, from_json, to_json};
+use crate::progress::{KeptProgress, NotedMetrics, after, from_json, to_json};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_run::checkpoint::epoch::Epoch;
 use evt_run::client::Location;
@@ -75,7 +75,7 @@ struct PipelineMetrics {
     metrics: BTreeMap<String, Value>,
 }
 
-/// Returns what a lake has kept of these metrics.
+/// Returns what a lake has recorded of these metrics.
 pub fn kept_metrics(root: &Path, metrics: &[String]) -> Result<Vec<KeptProgress>> {
     let mut kept = vec![];
     for path in entries(&root.join(".evt").join(PROGRESS))? {
@@ -353,8 +353,8 @@ impl Lake {
         Ok(())
     }
 
-    /// Keeps what was noted of the metrics whose rows are visible, in `.evt/progress/ID.json`, and forgets it. An
-    /// instant since which the lake is complete stays, unless a run names another one.
+    /// Keeps what was noted of the metrics whose rows are visible, in `.evt/progress/ID.json`, and forgets it, as
+    /// the record of a database (`sql::progress`).
     pub fn keep_metrics(&self, pipeline: &str, noted: &mut NotedMetrics) -> Result<()> {
         if noted.is_empty() {
             return Ok(());
@@ -366,9 +366,11 @@ impl Lake {
         let path = directory.join(format!("{}.json", pipeline_id(pipeline)));
         let mut file: PipelineMetrics = read_json(&path)?.unwrap_or_default();
         pipeline.clone_into(&mut file.pipeline);
-        for mut metric in noted.all() {
+        let recorded = kept_metrics(&self.dir.root, &Vec::from_iter(noted.all().into_iter().map(|one| one.metric)))?;
+        for metric in noted.all() {
             let before = file.metrics.get(&metric.metric).and_then(from_json);
-            metric.complete_since = metric.complete_since.or(before.and_then(|before| before.complete_since));
+            let is_recorded = recorded.iter().any(|kept| kept.metric.metric == metric.metric);
+            let metric = after(metric, before, is_recorded || !noted.had_rows);
             file.metrics.insert(metric.metric.clone(), to_json(&metric));
         }
         self.dir.write_json(&path, &file)?;

@@ -197,7 +197,7 @@ impl Parquet {
             since: None,
             counts: SinkCounts::default(),
             tally: FileCounts::default(),
-            noted: NotedMetrics::default(),
+            noted: NotedMetrics::after(kind.is_some()),
         };
         if opened.options.epochs {
             let committed = opened.begin_commit()?;

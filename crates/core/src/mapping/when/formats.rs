@@ -109,7 +109,10 @@ fn reads(format: &str, text: &str) -> bool {
 /// Whether a text has the format, and an abbreviation that only a zone explains.
 fn needs_zone(format: &str, text: &str) -> bool {
     let when = When { format: Some(format.to_owned()), ..When::default() };
-    text.len() <= 64 && when.text(text) == Err(TimeFault::Abbreviation(None))
+    let is_abbreviation = |word: &str| (3..6).contains(&word.len()) && word.bytes().all(|c| c.is_ascii_uppercase());
+    text.len() <= 64
+        && text.split_ascii_whitespace().any(is_abbreviation)
+        && when.text(text) == Err(TimeFault::Abbreviation(None))
 }
 
 fn first_of(formats: &[&str], text: &str) -> Option<String> {

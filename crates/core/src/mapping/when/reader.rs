@@ -159,7 +159,7 @@ impl When {
     }
 
     /// Whether a flag says what numbers mean, by a unit or by seconds since 1970 in the format.
-    pub(super) fn names_unit(&self) -> bool {
+    pub(in crate::mapping) fn names_unit(&self) -> bool {
         let is_seconds = |item| matches!(item, Item::Numeric(Numeric::Timestamp, _));
         self.unit.is_some() || self.format.as_deref().is_some_and(|format| StrftimeItems::new(format).any(is_seconds))
     }

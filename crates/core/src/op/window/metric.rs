@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, Node, Want, hyphenated, parse, path_text, refused, without_blanks};
+use crate::frame::MetricProgress;
 use crate::op::aggregate::AggregateCall;
 use crate::time::{Calendar, EARLIEST, LATEST, format_duration};
 
@@ -153,6 +154,30 @@ pub struct Metric {
     pub lateness: i64,
     /// The spec as text. A snapshot restores only into the same text.
     pub text: String,
+}
+
+impl Metric {
+    /// Returns how it is computed, as a store keeps it; `out_of_orderness` is that of the run.
+    pub fn progress(&self, out_of_orderness: Option<String>) -> MetricProgress {
+        let (size, slide, gap) = match self.shape {
+            shape if shape == Shape::ALL => (Some("all".to_owned()), None, None),
+            Shape::Sliding { size, slide, .. } => {
+                (Some(format_duration(size)), (slide != size).then(|| format_duration(slide)), None)
+            }
+            Shape::Calendar(calendar) => (Some(calendar.unit.text().to_owned()), None, None),
+            Shape::Session { gap } => (None, None, Some(format_duration(gap))),
+        };
+        MetricProgress {
+            metric: self.name.clone(),
+            size,
+            slide,
+            gap,
+            lateness: format_duration(self.lateness),
+            out_of_orderness,
+            watermark: None,
+            complete_since: None,
+        }
+    }
 }
 
 /// Returns the text of a metric in a snapshot ([`Metric::text`]) as a message shows it: durations are written as in a

@@ -194,6 +194,16 @@ impl Window {
         &self.watermark
     }
 
+    /// Returns, for each metric, the instant (µs) up to which all windows that end there have been emitted.
+    pub fn emitted(&self) -> Vec<Option<i64>> {
+        let of_metric = |(metric, running): (&Metric, &RunningMetric)| {
+            let waits = running.deferral() + i64::from(metric.shape.layout().is_none());
+            let delay = firing::delay(self.options.emit, metric);
+            self.watermark.get().map(|watermark| watermark.saturating_sub(delay).saturating_sub(waits))
+        };
+        self.options.metrics.iter().zip(self.running()).map(of_metric).collect()
+    }
+
     /// Excludes an idle partition, by its number in the watermark, from the minimum.
     pub fn set_idle(&mut self, partition: usize) {
         self.watermark.set_idle(partition);

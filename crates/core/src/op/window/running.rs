@@ -81,6 +81,11 @@ pub(crate) struct RunningMetric {
 }
 
 impl RunningMetric {
+    /// Returns how far behind the watermark (µs) a window may fire, because its state is in files.
+    pub(crate) fn deferral(&self) -> i64 {
+        if let MetricWindows::Spilled(spilled) = &self.windows { spilled.deferral() } else { 0 }
+    }
+
     /// Returns the windows of the metric for the time when its state is in files. `delay` is how long (µs) after its
     /// end a window fires, `fired` the watermark up to which windows have fired.
     pub(crate) fn spilled(&mut self, delay: i64, fired: Option<i64>) -> SpilledWindows {

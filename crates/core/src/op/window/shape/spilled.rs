@@ -164,6 +164,11 @@ impl SpilledWindows {
         due.is_some_and(|due| due <= watermark)
     }
 
+    /// Returns how far behind the watermark (µs) a window in files may fire that fires for the first time.
+    pub(crate) fn deferral(&self) -> i64 {
+        self.session_rule().map_or(0, |rule| rule.gap / DEFERRED)
+    }
+
     /// Forgets the windows that have fired at this watermark, and those that have closed.
     pub(crate) fn on_fired(&mut self, watermark: i64) {
         let delay = self.delay;

@@ -163,10 +163,20 @@ fn emitted(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize]) -> Ve
             continue;
         }
         window.on_batch(&batch(&events[start..end], &times[start..end]), 0).unwrap();
-        window.fire(&mut |row| Ok(rows.push(format!("{row:?}")))).unwrap();
+        window
+            .fire(&mut |row| {
+                rows.push(format!("{row:?}"));
+                Ok(())
+            })
+            .unwrap();
         start = end;
     }
-    window.on_exhausted(&mut |row| Ok(rows.push(format!("{row:?}")))).unwrap();
+    window
+        .on_exhausted(&mut |row| {
+            rows.push(format!("{row:?}"));
+            Ok(())
+        })
+        .unwrap();
     rows
 }
 
