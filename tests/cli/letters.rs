@@ -48,7 +48,7 @@ fn letters_without_the_column_stand_beside_those_that_have_it() {
     let back = "ALTER TABLE dead_letters DROP COLUMN original_length; ALTER TABLE dead_letters DROP COLUMN letter_id;
         ALTER TABLE dead_letters DROP COLUMN metrics; ALTER TABLE dead_letters DROP COLUMN partial;
         DROP TABLE corrections; DROP TABLE corrected_cells; DROP TABLE late_positions; DROP INDEX alerts_at;
-        DROP TABLE pipeline_checkpoints; DROP TABLE checkpoint_epochs;
+        DROP TABLE pipeline_checkpoints; DROP TABLE checkpoint_epochs; DROP TABLE metric_progress;
         CREATE TABLE pipeline_checkpoints (pipeline TEXT PRIMARY KEY, run INTEGER, epoch INTEGER, committed_at TEXT);
         UPDATE evt_schema SET version = 1";
     db.execute_batch(back).expect("as an older evt made it");

@@ -127,6 +127,9 @@ pub fn check_writable(
         check_privileges(link, "corrected_cells", &["SELECT"])?;
         check_privileges(link, Kind::Metric.table(), CHANGED)?;
     }
+    if rows.kind == Some(Kind::Metric) {
+        check_privileges(link, "metric_progress", CHANGED)?;
+    }
     let mut first = None;
     for kind in rows.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]) {
         match check_table(link, kind, pending) {

@@ -202,7 +202,10 @@ impl Redis {
             words.push(progress::to_json(&metric).to_string());
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        self.with_session(|_, session| session.wire.call(&words))?;
+        self.with_session(|address, session| {
+            session.wire.call(&words)?;
+            session.wire.call(&["PEXPIRE", words[1], &address.ttl.to_string()])
+        })?;
         self.noted.clear();
         Ok(())
     }
