@@ -127,9 +127,6 @@ pub fn check_writable(
         check_privileges(link, "corrected_cells", &["SELECT"])?;
         check_privileges(link, Kind::Metric.table(), CHANGED)?;
     }
-    if rows.kind == Some(Kind::Metric) {
-        check_privileges(link, "metric_progress", CHANGED)?;
-    }
     let mut first = None;
     for kind in rows.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]) {
         match check_table(link, kind, pending) {
@@ -206,6 +203,9 @@ fn check_privileges(link: &Link, table: &str, privileges: &[&str]) -> Result<(),
 fn check_table(link: &Link, kind: Kind, pending: &[&Migration]) -> Result<(), Failure> {
     let table = kind.table();
     check_insert(link, table)?;
+    if kind == Kind::Metric {
+        check_privileges(link, "metric_progress", CHANGED)?;
+    }
     if !pending.is_empty() {
         return Ok(());
     }
