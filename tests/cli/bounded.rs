@@ -125,6 +125,13 @@ fn a_correction_of_a_run_that_waited_for_its_end_changes_nothing() {
                 "evt-backfill e.jsonl --time t -m m.toml --to {store} --since 2026-03-01 --until 2026-03-02 {more}"
             ))
         };
+        // The store keeps the bound.
+        let kept = correct("").succeeds();
+        assert!(kept.stderr().contains("0 corrected, 0 inserted, 0 retracted"), "{kept}");
+        assert!(shown() == before, "round {round}: {kept}");
+        let database = rusqlite::Connection::open(dir.path(&format!("{round}.db"))).expect("a database");
+        assert_eq!(database.execute("DELETE FROM metric_progress", []).expect("it runs"), 2);
+        drop(database);
         let without = correct("").ends_with(1);
         assert!(without.stderr().contains("give its --out-of-orderness (all if its inputs ended)"), "{without}");
         assert!(shown() == before, "round {round}: {without}");

@@ -283,7 +283,13 @@ mod spilled {
         let files = storage(&dir.path(""), Some(EPOCH), "1-evt-window").1;
         let window = Window::restore(window_options(&events, files), &dir.bytes("window.state"));
         let found = results(window.expect("it restores"), rest, &told[told.len() - 1..]);
-        assert_eq!(found, text("window.rows"));
+        // Older versions wrote the rows of a firing in the order of the files.
+        let sorted = |rows: &str| {
+            let mut rows: Vec<String> = rows.lines().map(str::to_owned).collect();
+            rows.sort();
+            rows
+        };
+        assert_eq!(sorted(&found), sorted(&text("window.rows")));
         let files = storage(&dir.path(""), Some(EPOCH), "2-evt-validate").1;
         let ids = Dedup::restore(dedup_options(files), &dir.bytes("dedup.state")).expect("it restores");
         assert_eq!(kept(ids, rest), text("dedup.kept"));
