@@ -190,7 +190,7 @@ fn a_database_of_an_older_version_is_migrated_and_its_letters_have_ids() {
     let db = Connection::open(dir.path("dead.db")).expect("it opens");
     let older = "ALTER TABLE dead_letters DROP COLUMN letter_id;
         ALTER TABLE dead_letters DROP COLUMN metrics; ALTER TABLE dead_letters DROP COLUMN partial;
-        DROP TABLE pipeline_checkpoints; DROP TABLE checkpoint_epochs;
+        DROP TABLE pipeline_checkpoints; DROP TABLE checkpoint_epochs; DROP TABLE metric_progress;
         CREATE TABLE pipeline_checkpoints (pipeline TEXT PRIMARY KEY, run INTEGER, epoch INTEGER, committed_at TEXT);
         UPDATE evt_schema SET version = 4";
     db.execute_batch(older).expect("older");

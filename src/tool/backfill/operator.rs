@@ -47,7 +47,7 @@ pub(super) struct Correct {
     read: u64,
     /// How far the rows of a store may be behind their stream time (µs); `None`: any distance.
     bound: Option<i64>,
-    /// The watermark of topics while the windows wait for late events.
+    /// The watermark of topics while the windows wait for late events, or for the end.
     closing: Option<Watermark>,
     is_done: bool,
 }
@@ -107,7 +107,11 @@ impl Correct {
             orphans,
             read: 0,
             bound: options.out_of_orderness,
-            closing: (waits_for_late && is_topic).then(|| Watermark::new(options)),
+            // Where no event is late, windows are closed that end before the last events of all partitions.
+            closing: (is_topic && (waits_for_late || options.out_of_orderness.is_none())).then(|| {
+                let bound = Some(options.out_of_orderness.unwrap_or(0));
+                Watermark::new(watermark::Options { out_of_orderness: bound, ..options })
+            }),
             is_done: false,
         }
     }
