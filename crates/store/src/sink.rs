@@ -19,7 +19,7 @@ pub trait Sink {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>>;
 
     /// Takes how far the metrics of the rows are that were written or, before a commit, of those of its epoch. A store
-    /// with `metric_progress` keeps it: with the next rows, by [`Sink::tick`] or at the end.
+    /// with `metric_progress` keeps it: with the next rows or at the end.
     fn note_metrics(&mut self, _metrics: &[MetricProgress]) {}
 
     /// Makes every row written so far durable, if the store [acknowledges](super::Store::acknowledges) rows.

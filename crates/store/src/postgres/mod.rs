@@ -294,11 +294,6 @@ impl Sink for Postgres {
         self.noted.add(metrics);
     }
 
-    /// With a checkpoint, what is noted belongs to the next epoch.
-    fn tick(&mut self) -> Result<()> {
-        if self.options.epochs { Ok(()) } else { self.keep_noted() }
-    }
-
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         let Self { session, options, tally, noted, .. } = self;
         let all = noted.all();

@@ -217,6 +217,10 @@ impl Redis {
 
 impl Sink for Redis {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+        // It is about rows that are written. With a checkpoint it belongs to the epoch.
+        if !self.options.epochs {
+            self.keep_noted()?;
+        }
         match kind {
             Kind::Metric => self.write_metrics(batch),
             Kind::Alert => self.write_alerts(batch),
@@ -226,11 +230,6 @@ impl Sink for Redis {
 
     fn note_metrics(&mut self, metrics: &[MetricProgress]) {
         self.noted.add(metrics);
-    }
-
-    /// With a checkpoint, what is noted belongs to the next epoch.
-    fn tick(&mut self) -> Result<()> {
-        if self.options.epochs { Ok(()) } else { self.keep_noted() }
     }
 
     /// Redis has no transaction over many keys: rows become visible one by one, and a repeated commit finds them

@@ -232,11 +232,6 @@ impl Sink for Sqlite {
         self.noted.add(metrics);
     }
 
-    /// With a checkpoint, what is noted belongs to the next epoch.
-    fn tick(&mut self) -> Result<()> {
-        if self.options.epochs { Ok(()) } else { self.keep_noted() }
-    }
-
     /// Makes the rows durable: syncs the write-ahead log, in which each batch is a transaction. The checkpoint is
     /// passive and waits for nothing. A full one would wait up to `wait=` for the writer of another program, and the
     /// stage would read nothing meanwhile.
