@@ -30,7 +30,7 @@ impl KnownBounds {
 /// What a correction does with stored rows whose events are late in it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LateRules {
-    /// Other rows than those of these metrics stay as they are.
+    /// Rows of other metrics are neither lowered nor retracted.
     pub known: KnownBounds,
     /// `--keep-late`.
     pub keeps_late: bool,
@@ -88,7 +88,7 @@ impl KeptBounds {
         let unknown = found.unknown(key.is_some()).into_iter().next();
         match unknown.filter(|_| key.is_none() && bound.0 != Some(watermark::LIVE)) {
             Some(unknown) => Err(Error::usage(format!(
-                "{what} was written with {bound}, and nothing says with which out-of-orderness {unknown} was; {ADVICE}, \
+                "{what} was written with {bound}, and nothing says with which {unknown} was written; {ADVICE}, \
                  --only selects metrics"
             ))),
             None => Ok(found),
@@ -116,7 +116,7 @@ impl KeptBounds {
     /// Returns the metrics of whose rows no bound is known; that of the metrics file counts for rows without a record.
     pub fn unknown(&self, has_key: bool) -> BTreeSet<String> {
         let unrecorded = self.unrecorded.iter().filter(|_| !has_key);
-        // Rows of a metric without rows are those of this run, but nothing says that it is right.
+        // Without any bound, nothing says that the rows which this run adds are right.
         let new = self.new.iter().filter(|_| !has_key && self.bound.is_none());
         self.mixed.iter().chain(unrecorded).chain(new).cloned().collect()
     }
