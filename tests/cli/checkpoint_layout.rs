@@ -66,7 +66,7 @@ fn the_files_of_a_checkpoint_have_the_bytes_of_the_manual() {
     .succeeds();
     let said = ask(&dir, &python, "checkpoint_layout.py", &["state", "m.jsonl.evt.intent"]).text();
     // Each form that LAYOUTS of the page describes.
-    let in_files = ["ranges in files", "rows of logs", "ids in files"];
+    let in_files = ["ranges in files", "ranges of windows", "rows of logs", "ids in files"];
     let others = ["slices", "sessions", "stddev", "first", "max", "count_distinct", "rows of outputs", "intents"];
     assert_found(&said, &[&in_files[..], &others].concat());
 }

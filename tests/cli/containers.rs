@@ -91,8 +91,13 @@ pub(crate) struct Cost {
 
 /// Runs evt-ingest; returns what it costs and its lines.
 pub(crate) fn cost(dir: &Dir, python: &str, args: &[&str]) -> (Cost, String) {
+    cost_of("evt-ingest", dir, python, args)
+}
+
+/// Runs a tool; returns what it costs and its lines.
+pub(crate) fn cost_of(tool: &str, dir: &Dir, python: &str, args: &[&str]) -> (Cost, String) {
     let script = format!("{ROOT}/tests/oracle/large.py");
-    let tool = crate::harness::bin_dir().join("evt-ingest").display().to_string();
+    let tool = crate::harness::bin_dir().join(tool).display().to_string();
     let run = dir.run(python, &[&[script.as_str(), "run", &tool], args].concat()).succeeds().stays_calm();
     let text = run.text();
     let mut numbers = text.split_whitespace().map(|number| number.parse::<f64>().expect("a number"));

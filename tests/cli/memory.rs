@@ -2,8 +2,9 @@
 
 use crate::bucket::{CheckpointLocation, left_behind};
 use crate::checkpoint::kill_within;
+use crate::containers::{Cost, cost_of};
 use crate::edges::parsed;
-use crate::harness::{Dir, Draws, Run, data};
+use crate::harness::{Dir, Draws, Run, data, python};
 use chrono::{DateTime, SecondsFormat, TimeDelta};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -369,4 +370,23 @@ fn metrics_that_change_beside_others_whose_state_is_in_files_begin_and_end_alone
         assert!(found.len() > 1000, "{metric}: {} rows", found.len());
         assert_same(&found, &after(&whole, gap));
     }
+}
+
+/// The windows of one key cannot be divided by keys. In memory these take more than 300 MiB.
+#[test]
+fn many_windows_of_one_key_are_in_files() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("memory-windows");
+    let windows = 600_000;
+    let times = (0..windows).map(|at| format!("{}\n", 1_700_000_000 + at * 7_919 % windows));
+    dir.write("in.csv", ["time\n".to_owned()].into_iter().chain(times).collect::<String>());
+    let flags = ["-q", "--size", "1s", "--memory", "16MiB", "--stats", "stats.json", "--to", "out.csv", "in.csv"];
+    let (Cost { status, peak_kib, .. }, said) = cost_of("evt-window", &dir, &python, &flags);
+    assert_eq!(status, 0, "{said}");
+    assert!(peak_kib < (16 + 100) << 10, "{peak_kib} KiB");
+    assert!(written(&dir, "stats.json") > 16 << 20, "{} bytes", written(&dir, "stats.json"));
+    let rows = String::from_utf8(dir.bytes("out.csv")).expect("text");
+    let starts: Vec<&str> = rows.lines().skip(1).map(|row| row.split(',').nth(1).expect("a start")).collect();
+    assert_eq!(starts.len(), windows);
+    assert!(starts.is_sorted() && starts[0].starts_with("2023-11-14T22:13:20"), "{:?}", &starts[..3]);
 }

@@ -112,6 +112,14 @@ fn two_pipelines_with_other_bounds_are_refused_and_one_metric_of_them_is_correct
         let run = dir.shell(&format!("evt-backfill -q e.jsonl -m ab.toml --only {metric} --to m.db --dry-run"));
         assert_eq!(run.succeeds().text(), "", "{metric}");
     }
+    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    database.execute("DELETE FROM metric_progress WHERE metric_name = 'b'", []).expect("it runs");
+    let before = cells(&dir, "sqlite:m.db");
+    let run = dir.shell("evt-backfill -q e.jsonl -m ab.toml --to m.db").ends_with(2);
+    let why = "a of pipeline x was written with all, and nothing says with which b was written; --out-of-orderness says which one \
+               is right, --only selects metrics";
+    assert!(run.stderr().contains(why), "{run}");
+    assert_eq!(cells(&dir, "sqlite:m.db"), before);
 }
 
 #[test]

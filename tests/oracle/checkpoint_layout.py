@@ -174,14 +174,15 @@ class Metric:
             self.keyed(state)
             [state.number() for _ in range(4)]
 
-    def away(self, data):
+    def away(self, data, has_runs):
         """What is known of windows in files."""
         state = Bytes(data)
         if self.is_session:
             state.optional(), state.count()
         else:
             for _ in range(2):
-                [state.number() for _ in range(state.count())]
+                ends = [state.number() for _ in range(state.count() * (2 if has_runs else 1))]
+                assert ends == sorted(ends)
         state.end()
 
 
@@ -196,10 +197,10 @@ def log(data, metrics, masks):
     FOUND["rows of logs"] += rows.num_rows
 
 
-def files(state, metrics, directory, has_columns):
+def files(state, metrics, directory, version):
     """The state of metrics in files."""
     masks = sum(metric.has_where for metric in metrics)
-    if has_columns:
+    if version > 3:
         columns, masks = state.count(), 0
         for metric in metrics:
             has_mask = state.flag()
@@ -209,16 +210,36 @@ def files(state, metrics, directory, has_columns):
             assert has_mask == (metric.has_where or args != [])
             used += args
             assert all(3 <= column < columns for column in used), used
-    state.count()
-    last = -1
+    ranges(state, metrics, directory, masks, version > 5)
+
+
+def ranges(state, metrics, directory, masks, has_ends):
+    """The ranges of the state of metrics in files: they contain each end and each hash once."""
+    if not has_ends:
+        state.count()
+    least, greatest = -(2**63), 2**63 - 1
+    first_end, last_end, last = least, greatest if not has_ends else least - 1, 2**64 - 1 if has_ends else -1
     for _ in range(state.count()):
+        ends = (state.number(), state.number()) if has_ends else (least, greatest)
+        if last == 2**64 - 1:
+            assert ends[0] == last_end + 1
+            last = -1
+        else:
+            assert ends == (first_end, last_end)
+        first_end, last_end = ends
+        assert first_end <= last_end
         first, after = state.count(), last + 1
         assert first == after
         last = state.count()
+        if has_ends:
+            state.count()
+            FOUND["ranges of windows"] += ends != (least, greatest)
         for is_log in (False, True):
             for _ in range(state.count()):
                 name, start, end = state.text(), state.count(), state.count()
                 state.flag(), state.number()
+                if has_ends:
+                    assert first_end <= state.number() <= state.number() <= last_end
                 block = (directory / name).read_bytes()[start:end]
                 if is_log:
                     log(block, metrics, masks)
@@ -228,13 +249,13 @@ def files(state, metrics, directory, has_columns):
                     metric.parse(saved.bytes())
                 saved.end()
                 FOUND["ranges in files"] += 1
-    assert last == 2**64 - 1
+    assert last == 2**64 - 1 and last_end == greatest
 
 
 def window(data, directory):
     state = Bytes(data)
     version = state.byte()
-    assert version in (1, 2, 3, 4, 5)
+    assert version in (1, 2, 3, 4, 5, 6)
     assert re.fullmatch(r"out_of_orderness (all|\d+) explicit (true|false) emit (Panes|Final)", state.text())
     state.flag(), state.optional()
     for _ in range(state.count()):
@@ -251,13 +272,17 @@ def window(data, directory):
         texts = [state.text() for _ in range(state.count())]
         away.update(texts)
         group = Bytes(state.bytes())
-        files(group, [Metric(text) for text in texts], directory, version > 3)
+        files(group, [Metric(text) for text in texts], directory, version)
         group.end()
     for _ in range(state.count()):
         text = state.text()
         state.optional()
         metric = Metric(text)
-        (metric.away if text in away else metric.parse)(state.bytes())
+        saved = state.bytes()
+        if text in away:
+            metric.away(saved, version > 5)
+        else:
+            metric.parse(saved)
         FOUND["metrics"] += 1
     state.end()
 

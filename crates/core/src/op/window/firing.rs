@@ -4,7 +4,10 @@ use super::key::Keys;
 use super::metric::{Emit, Metric};
 use super::running::{KeyGroup, MetricWindows, RunningMetric};
 use super::shape::closing::Closing;
-use super::shape::slice::{Fired, Selects, SelectsSaved};
+use super::shape::ends::{EndRange, WindowKeys};
+use super::shape::part::{Part, SavedPart};
+use super::shape::slice::{Fired, Slices};
+use super::shape::spilled::SpilledWindows;
 use crate::error::Result;
 use crate::kind;
 use crate::op::snapshot::{Reader, Writer};
@@ -42,61 +45,110 @@ impl Shard {
             let rest = match &running.windows {
                 MetricWindows::Slices(slices, _) => slices.allocated(),
                 MetricWindows::Sessions(sessions, _) => sessions.allocated(),
-                MetricWindows::Spilled(_) => return 0,
+                MetricWindows::Spilled(spilled) => return spilled.allocated(),
             };
             running.slots.allocated() + rest
         };
         self.group.keys.size() + self.running.iter_mut().map(of_metric).sum::<usize>()
     }
 
-    /// Saves one metric for the keys that `selects`.
-    pub(crate) fn snapshot_metric(&mut self, member: usize, selects: Selects<'_>) -> Vec<u8> {
+    /// Returns the slices of a metric that has the most of them.
+    fn longest(&mut self) -> Option<&mut Slices> {
+        let slices = self.running.iter_mut().filter_map(|running| match &mut running.windows {
+            MetricWindows::Slices(slices, _) => Some(slices),
+            MetricWindows::Sessions(..) | MetricWindows::Spilled(_) => None,
+        });
+        slices.max_by_key(|slices| slices.count())
+    }
+
+    /// Returns the number of windows in memory of the metric with the most, if they do not overlap.
+    pub(crate) fn disjoint_windows(&self) -> usize {
+        let windows = |running: &RunningMetric| match &running.windows {
+            MetricWindows::Slices(slices, spec) if spec.layout.is_disjoint() => slices.count(),
+            MetricWindows::Slices(..) | MetricWindows::Sessions(..) | MetricWindows::Spilled(_) => 0,
+        };
+        self.running.iter().map(windows).max().unwrap_or(0)
+    }
+
+    /// Returns the number of keys of each window of the metric with the most; windows do not overlap.
+    pub(crate) fn keys_by_end(&mut self) -> Vec<WindowKeys> {
+        self.longest().map(Slices::keys_by_end).unwrap_or_default()
+    }
+
+    /// Returns the windows whose state is in files.
+    pub(crate) fn spilled(&self) -> impl Iterator<Item = &SpilledWindows> {
+        self.running.iter().filter_map(|running| match &running.windows {
+            MetricWindows::Spilled(spilled) => Some(spilled),
+            MetricWindows::Slices(..) | MetricWindows::Sessions(..) => None,
+        })
+    }
+
+    /// Returns the windows whose state is in files, to be changed.
+    pub(crate) fn spilled_mut(&mut self) -> impl Iterator<Item = &mut SpilledWindows> {
+        self.running.iter_mut().filter_map(|running| match &mut running.windows {
+            MetricWindows::Spilled(spilled) => Some(spilled),
+            MetricWindows::Slices(..) | MetricWindows::Sessions(..) => None,
+        })
+    }
+
+    /// Returns the range of the ends of its windows, which do not overlap.
+    pub(crate) fn extent(&self) -> EndRange {
+        let extent = |running: &RunningMetric| match &running.windows {
+            MetricWindows::Slices(slices, _) => slices.extent(),
+            MetricWindows::Sessions(..) | MetricWindows::Spilled(_) => EndRange::EMPTY,
+        };
+        self.running.iter().map(extent).fold(EndRange::EMPTY, EndRange::join)
+    }
+
+    /// Saves a part of one metric.
+    pub(crate) fn snapshot_metric(&mut self, member: usize, part: Part<'_>) -> Vec<u8> {
         let (keys, running) = (&self.group.keys, &mut self.running[member]);
         let mut state = Writer::default();
         match &mut running.windows {
-            MetricWindows::Slices(slices, spec) => slices.snapshot(*spec, keys, &running.slots, selects, &mut state),
-            MetricWindows::Sessions(sessions, _) => sessions.snapshot(keys, &running.slots, selects, &mut state),
+            MetricWindows::Slices(slices, spec) => slices.snapshot(*spec, keys, &running.slots, part, &mut state),
+            MetricWindows::Sessions(sessions, _) => sessions.snapshot(keys, &running.slots, part, &mut state),
             MetricWindows::Spilled(spilled) => spilled.snapshot(&mut state),
         }
         state.finish()
     }
 
-    /// Adds the saved state of one metric for the keys that `selects` accepts; this shard must have no state of these
-    /// keys.
-    pub(crate) fn restore_metric(&mut self, member: usize, saved: &[u8], selects: SelectsSaved<'_>) -> Result<()> {
+    /// Adds a part of the saved state of one metric; this shard must have no state of it. `has_runs` is that of
+    /// [`SpilledWindows::restore`].
+    pub(crate) fn restore_metric(
+        &mut self,
+        member: usize,
+        saved: &[u8],
+        part: SavedPart<'_>,
+        has_runs: bool,
+    ) -> Result<()> {
         let (keys, running) = (&mut self.group.keys, &mut self.running[member]);
         let mut saved = Reader::new(saved);
         match &mut running.windows {
             MetricWindows::Slices(slices, spec) => {
-                slices.restore_selected(*spec, keys, &mut running.slots, &mut saved, selects)?;
+                slices.restore_part(*spec, keys, &mut running.slots, &mut saved, part)?;
             }
             MetricWindows::Sessions(sessions, _) => {
-                sessions.restore_selected(keys, &mut running.slots, &mut saved, selects)?
+                sessions.restore_part(keys, &mut running.slots, &mut saved, part)?
             }
-            MetricWindows::Spilled(spilled) => spilled.restore(&mut saved)?,
+            MetricWindows::Spilled(spilled) => spilled.restore(&mut saved, has_runs)?,
         }
         saved.finish()
     }
 
-    /// Saves all metrics for the keys that `selects`.
-    pub(crate) fn snapshot(&mut self, selects: Selects<'_>) -> Vec<u8> {
+    /// Saves a part of all metrics.
+    pub(crate) fn snapshot(&mut self, part: Part<'_>) -> Vec<u8> {
         let mut out = Writer::default();
-        (0..self.running.len()).for_each(|member| out.bytes(&self.snapshot_metric(member, selects)));
+        (0..self.running.len()).for_each(|member| out.bytes(&self.snapshot_metric(member, part)));
         out.finish()
     }
 
-    /// Adds the state that [`Shard::snapshot`] saved for the keys that `selects` accepts; this shard must have no state
-    /// of them. `places` has, for each saved metric, its index in this shard, or none.
-    pub(crate) fn restore_selected(
-        &mut self,
-        saved: &[u8],
-        places: &[Option<usize>],
-        selects: SelectsSaved<'_>,
-    ) -> Result<()> {
+    /// Adds a part of the state that [`Shard::snapshot`] saved; this shard must have no state of it. `places` has, for
+    /// each saved metric, its index in this shard, or none.
+    pub(crate) fn restore_part(&mut self, saved: &[u8], places: &[Option<usize>], part: SavedPart<'_>) -> Result<()> {
         let mut saved = Reader::new(saved);
         for place in places {
             let state = saved.bytes()?;
-            place.map_or(Ok(()), |member| self.restore_metric(member, state, selects))?;
+            place.map_or(Ok(()), |member| self.restore_metric(member, state, part, true))?;
         }
         saved.finish()
     }

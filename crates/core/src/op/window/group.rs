@@ -4,16 +4,16 @@ use super::firing::{Shard, WatermarkFiring, delay};
 use super::key;
 use super::metric::Emit;
 use super::outcome::BatchOutcome;
-use super::running::{Bounds, MetricView, MetricWindows, RunningMetric};
-use super::spill::{Arrivals, GroupFiles, RowSorter, Spilled};
+use super::running::{Bounds, MetricView, MetricWindows};
+use super::spill::{Arrivals, GroupFiles, RowSorter, SavedLayouts, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
 use crate::op::snapshot::Writer;
 use crate::op::state_storage::StateSize;
 use arrow::array::BinaryArray;
 
-/// A group with fewer keys stays in memory: the state of few keys cannot be split.
-const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 256 };
+/// A group with fewer keys and fewer windows that do not overlap stays in memory: its state cannot be split.
+const PARTS_LEAST: usize = if cfg!(test) { 1 } else { 256 };
 
 /// The state of a group.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl GroupState {
 
     /// Whether the state can move into files.
     pub(crate) fn can_spill(&self) -> bool {
-        self.spilled.is_none() && self.shard.group.keys.count() >= KEYS_LEAST
+        self.spilled.is_none() && self.shard.group.keys.count().max(self.shard.disjoint_windows()) >= PARTS_LEAST
     }
 
     /// Returns the approximate bytes in memory.
@@ -94,11 +94,7 @@ impl GroupState {
 
     /// Whether windows whose state is in files are due.
     pub(crate) fn is_due(&self, watermark: i64) -> bool {
-        self.spilled.is_some()
-            && self.shard.running.iter().any(|running| match &running.windows {
-                MetricWindows::Spilled(spilled) => spilled.is_due(watermark),
-                MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
-            })
+        self.spilled.is_some() && self.shard.spilled().any(|spilled| spilled.is_due(watermark))
     }
 
     /// Fires the due windows whose state is in files. State that has become small returns to memory.
@@ -112,12 +108,8 @@ impl GroupState {
             return Ok(());
         }
         let Some(spilled) = &mut self.spilled else { return Ok(()) };
-        spilled.visit(&mut self.shard, context, Some((firing, sorter)))?;
-        for running in &mut self.shard.running {
-            if let MetricWindows::Spilled(spilled) = &mut running.windows {
-                spilled.on_fired(firing.watermark);
-            }
-        }
+        spilled.fire(&mut self.shard, context, firing, sorter)?;
+        self.shard.spilled_mut().for_each(|spilled| spilled.on_fired(firing.watermark));
         if spilled.is_small(context.limit) {
             let mut state = spilled.collect(context.members)?;
             for (running, before) in state.running.iter_mut().zip(&self.shard.running) {
@@ -130,10 +122,7 @@ impl GroupState {
 
     /// Merges long logs into the saved states.
     pub(crate) fn merge_logs(&mut self, context: &mut GroupFiles<'_>) -> Result<()> {
-        match &mut self.spilled {
-            Some(spilled) if spilled.has_long_logs(context.limit) => spilled.visit(&mut self.shard, context, None),
-            _ => Ok(()),
-        }
+        self.spilled.as_mut().map_or(Ok(()), |spilled| spilled.merge_logs(&mut self.shard, context))
     }
 
     /// Reads all sessions in files, so that their number and their next end are exact, and fires those that are due.
@@ -143,14 +132,10 @@ impl GroupState {
         firing: Option<&WatermarkFiring<'_>>,
         sorter: &mut RowSorter,
     ) -> Result<()> {
-        let is_session = |running: &RunningMetric| match &running.windows {
-            MetricWindows::Spilled(spilled) => spilled.session_rule().is_some(),
-            MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
-        };
-        match &mut self.spilled {
-            Some(spilled) if self.shard.running.iter().any(is_session) => {
-                spilled.visit(&mut self.shard, context, firing.map(|firing| (firing, sorter)))
-            }
+        let has_sessions = self.shard.spilled().any(|spilled| spilled.session_rule().is_some());
+        match (&mut self.spilled, firing) {
+            (Some(spilled), Some(firing)) if has_sessions => spilled.fire(&mut self.shard, context, firing, sorter),
+            (Some(spilled), None) if has_sessions => spilled.read_all(&mut self.shard, context),
             _ => Ok(()),
         }
     }
@@ -170,16 +155,16 @@ impl GroupState {
     }
 
     /// Restores the references that [`GroupState::snapshot_files`] saved. The caller then restores each metric from its
-    /// own snapshot. `places` and `has_layout` are those of [`Spilled::restore`].
+    /// own snapshot. `places` and `layouts` are those of [`Spilled::restore`].
     pub(crate) fn restore_files(
         &mut self,
         context: &mut GroupFiles<'_>,
         emit: Emit,
         saved: &[u8],
         places: Vec<Option<usize>>,
-        has_layout: bool,
+        layouts: SavedLayouts,
     ) -> Result<()> {
-        let mut spilled = Spilled::restore(context, saved, places, has_layout)?;
+        let mut spilled = Spilled::restore(context, saved, places, layouts)?;
         for (running, metric) in self.shard.running.iter_mut().zip(context.members.each()) {
             running.windows = MetricWindows::Spilled(running.spilled(delay(emit, metric), None));
         }

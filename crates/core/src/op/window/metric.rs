@@ -298,6 +298,14 @@ impl Layout {
         }
     }
 
+    /// Whether no row is in more than one window.
+    pub fn is_disjoint(self) -> bool {
+        match self {
+            Self::Even { size, slide, .. } => size <= slide,
+            Self::Calendar(_) => true,
+        }
+    }
+
     /// Whether each slice reaches from the start of a window to its first end.
     pub fn is_even(self) -> bool {
         match self {

@@ -43,7 +43,8 @@ use self::metric::{Emit, Metric};
 pub use self::outcome::{BatchOutcome, FailedRow, FailedRows, LateRow};
 pub use self::running::MetricCounts;
 use self::running::{Bounds, MetricView, MetricWindows, RunningMetric, TimeBounds};
-use self::spill::{GroupFiles, Members, RowSorter};
+use self::shape::part::{Part, SavedPart};
+use self::spill::{GroupFiles, Members, RowSorter, SavedLayouts};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves, WrongRows, wrong_of};
@@ -125,8 +126,10 @@ pub struct Window {
     ended: Vec<String>,
 }
 
-/// Version of the snapshot. Sums of version 4 are of doubles.
-const VERSION: u8 = 5;
+/// Version of the snapshot.
+const VERSION: u8 = 6;
+/// The version whose state in files was in ranges of keys only. Sums of version 4 are of doubles.
+const WITHOUT_ENDS: u8 = 5;
 /// The version whose files can be read only for the metrics for which they were saved.
 const WITHOUT_LAYOUTS: u8 = 3;
 /// The version whose state was in memory.
@@ -499,7 +502,7 @@ impl Window {
             out.text(&metric.text);
             // Counts, and the names that are always NULL, are not saved: they are those of a run.
             out.optional(shard.running[*index].since);
-            out.bytes(&shard.snapshot_metric(*index, &|_| true));
+            out.bytes(&shard.snapshot_metric(*index, Part::ALL));
         }
         out.finish()
     }
@@ -520,7 +523,7 @@ impl Window {
 
     /// Restores the groups whose state is in files. A group whose metrics have changed gets the state of the metrics
     /// that it still has.
-    fn restore_files(&mut self, saved: &mut Reader<'_>, has_layout: bool) -> Result<()> {
+    fn restore_files(&mut self, saved: &mut Reader<'_>, layouts: SavedLayouts) -> Result<()> {
         for _ in 0..saved.count()? {
             let texts = (0..saved.count()?).map(|_| saved.text()).collect::<Result<Vec<_>>>()?;
             let state = saved.bytes()?;
@@ -536,7 +539,7 @@ impl Window {
             if found.iter().flatten().any(|member| member.group != group) {
                 return Err(Error::corrupt("snapshot: expected metrics of one group, found those of several"));
             }
-            if !has_layout && texts.iter().ne(indexes.iter().map(|metric| &metrics[*metric].text)) {
+            if !layouts.has_columns && texts.iter().ne(indexes.iter().map(|metric| &metrics[*metric].text)) {
                 let texts = texts.iter().map(|text| metric::shown(text)).collect::<Vec<_>>().join("; ");
                 return Err(Error::config(format!(
                     "expected exactly these metrics for their dimensions and windows, because an older version has saved their state: \
@@ -545,7 +548,7 @@ impl Window {
             }
             let places = found.iter().map(|place| place.map(|member| member.index)).collect();
             let Some(mut bounded) = self.bounded(group) else { continue };
-            bounded.state.restore_files(&mut bounded.files, emit, state, places, has_layout)?;
+            bounded.state.restore_files(&mut bounded.files, emit, state, places, layouts)?;
         }
         Ok(())
     }
@@ -562,8 +565,9 @@ impl Window {
         metric::check_fingerprint(&saved.text()?, &restored.fingerprint())?;
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
+        let layouts = SavedLayouts { has_columns: version > WITHOUT_LAYOUTS, has_ends: version > WITHOUT_ENDS };
         if version > WITHOUT_FILES {
-            restored.restore_files(&mut saved, version > WITHOUT_LAYOUTS)?;
+            restored.restore_files(&mut saved, layouts)?;
         }
         let begins = restored.watermark.greatest_ever();
         let running = restored.groups.iter_mut().flat_map(|group| &mut group.state.shard.running);
@@ -576,7 +580,7 @@ impl Window {
             };
             let Member { group, index } = restored.members[at];
             let shard = &mut restored.groups[group].state.shard;
-            shard.restore_metric(index, state, &|_| true)?;
+            shard.restore_metric(index, state, SavedPart::ALL, layouts.has_ends)?;
             shard.running[index].since = since;
         }
         saved.finish()?;

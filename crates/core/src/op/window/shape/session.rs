@@ -6,7 +6,8 @@
 //! contents alone only if each key occurs in one partition.
 
 use super::closing::Closing;
-use super::slice::{Fired, Selects, SelectsSaved};
+use super::part::{Part, SavedPart};
+use super::slice::Fired;
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key::Keys;
@@ -245,10 +246,10 @@ impl Sessions {
         fires.into_iter().chain(drops).min()
     }
 
-    /// Saves the state of the keys that `selects`: sessions in the order of their ends, then of their keys' bytes.
-    pub fn snapshot(&self, keys: &Keys, slots: &Slots, selects: Selects<'_>, out: &mut Writer) {
+    /// Saves a part of the state: sessions in the order of their ends, then of their keys' bytes.
+    pub(crate) fn snapshot(&self, keys: &Keys, slots: &Slots, part: Part<'_>, out: &mut Writer) {
         let Sessions { sessions, overlapped: _, waiting: _, open: _, retractions } = self;
-        let selected = sessions.iter().filter(|(id, _)| selects(id.key));
+        let selected = sessions.iter().filter(|(id, _)| (part.has_key)(id.key));
         let mut sorted: Vec<(&[u8], &Session)> =
             selected.map(|(id, session)| (keys.bytes_of(id.key), session)).collect();
         sorted.sort_by_key(|(key, session)| (session.end, *key, session.start));
@@ -265,7 +266,8 @@ impl Sessions {
             }
             out.flag(*dirty);
         }
-        let mut sorted: Vec<&Retraction> = retractions.values().flatten().filter(|gone| selects(gone.key)).collect();
+        let mut sorted: Vec<&Retraction> =
+            retractions.values().flatten().filter(|gone| (part.has_key)(gone.key)).collect();
         sorted.sort_by_key(|gone| (gone.end, keys.bytes_of(gone.key), gone.start));
         out.count(sorted.len());
         for Retraction { key, start, end, pane, rows } in sorted {
@@ -277,18 +279,17 @@ impl Sessions {
         }
     }
 
-    /// Adds the state of the keys that `selects` from what [`Sessions::snapshot`] saved; there are no sessions of these
-    /// keys here.
-    pub fn restore_selected(
+    /// Adds a part of what [`Sessions::snapshot`] saved; there are no sessions of its keys here.
+    pub(crate) fn restore_part(
         &mut self,
         keys: &mut Keys,
         slots: &mut Slots,
         saved: &mut Reader<'_>,
-        selects: SelectsSaved<'_>,
+        part: SavedPart<'_>,
     ) -> Result<()> {
         for _ in 0..saved.count()? {
             let key = saved.bytes()?;
-            let is_selected = selects(key);
+            let is_selected = (part.has_key)(key);
             let (start, end) = (saved.instant()?, saved.instant()?);
             let place = match is_selected {
                 true => Some((keys.restore(key)?, slots.load(saved)?)),
@@ -308,7 +309,7 @@ impl Sessions {
         self.find_overlapped();
         for _ in 0..saved.count()? {
             let key = saved.bytes()?;
-            let is_selected = selects(key);
+            let is_selected = (part.has_key)(key);
             let (start, end) = (saved.instant()?, saved.instant()?);
             let (pane, rows) = (saved.pane()?, saved.rows()?);
             if is_selected {

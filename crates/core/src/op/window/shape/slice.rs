@@ -10,14 +10,16 @@
 //! result row.
 
 use super::closing::Closing;
-use super::ends::{EndRange, Ends};
+use super::ends::{EndRange, Ends, WindowKeys};
+use super::part::{Part, SavedPart};
+use super::slot_map::SlotMap;
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key::Keys;
 use crate::op::window::metric::{Layout, Metric, WindowSpan};
 use crate::op::window::slots::Slots;
 use crate::op::window::tree::{KeySlot, Leaves, Tree};
-use crate::time::{Calendar, ZONES_VERSION, format_instant};
+use crate::time::{Calendar, EARLIEST, LATEST, ZONES_VERSION, format_instant};
 use ahash::AHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -34,11 +36,6 @@ pub struct Fired {
     /// Number of this firing, from 0.
     pub pane: u32,
 }
-
-/// Selects the keys, by number, that a snapshot includes.
-pub type Selects<'a> = &'a dyn Fn(u32) -> bool;
-/// Selects the keys, by bytes, that a restore takes.
-pub type SelectsSaved<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 /// A slice, or the part of a slice whose rows count from the window that ends at `first_end`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -66,73 +63,13 @@ impl SliceId {
     }
 }
 
-/// Slots of keys with numbers below this are in a plain array, so most metrics need no hashing (0.03 CPU-s per million
-/// rows).
-const DENSE_KEYS: usize = 4096;
-/// Maximum places of the array per key of the slice; one key more than the slice has is counted.
-const PLACES_PER_KEY: usize = 16;
+/// Approximate bytes of a slice and of its place in a tree, without slots: nodes are half full, and an array of slots
+/// is allocated.
+const SLICE_BYTES: usize = 2 * size_of::<(SliceId, Slice)>() + 32;
+/// Approximate bytes of a window that has fired, likewise.
+const FIRED_BYTES: usize = 2 * size_of::<(i64, FiredWindow)>();
 /// A window of at most this many slices is summed from them directly, not from nodes.
 const FEW: usize = 8;
-const NO_SLOT: u32 = u32::MAX;
-
-/// The slots of a slice, by key: keys below the length of `dense` are in `dense`, the others in `hashed`.
-#[derive(Default)]
-struct SlotMap {
-    dense: Vec<u32>,
-    /// Number of keys in `dense`.
-    count: usize,
-    hashed: AHashMap<u32, u32>,
-}
-
-impl SlotMap {
-    #[inline]
-    fn get(&self, key: u32) -> Option<u32> {
-        match self.dense.get(key as usize) {
-            Some(&NO_SLOT) => None,
-            Some(slot) => Some(*slot),
-            None if self.hashed.is_empty() => None,
-            None => self.hashed.get(&key).copied(),
-        }
-    }
-
-    fn insert(&mut self, key: u32, slot: u32) {
-        let at = key as usize;
-        if at >= self.dense.len() && !self.widen(at) {
-            self.hashed.insert(key, slot);
-            return;
-        }
-        self.dense[at] = slot;
-        self.count += 1;
-    }
-
-    /// Extends the array to a key, unless most of it would be empty; returns whether it did.
-    fn widen(&mut self, at: usize) -> bool {
-        let count = self.count + self.hashed.len() + 1;
-        if at >= DENSE_KEYS || at >= PLACES_PER_KEY * (count + 1) {
-            return false;
-        }
-        self.dense.resize(at + 1, NO_SLOT);
-        let Self { dense, hashed, count } = self;
-        hashed.retain(|key, slot| match dense.get_mut(*key as usize) {
-            Some(place) => {
-                (*place, *count) = (*slot, *count + 1);
-                false
-            }
-            None => true,
-        });
-        true
-    }
-
-    fn is_empty(&self) -> bool {
-        self.count == 0 && self.hashed.is_empty()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
-        let dense = (0u32..).zip(self.dense.iter().copied()).filter(|(_, slot)| *slot != NO_SLOT);
-        dense.chain(self.hashed.iter().map(|(key, slot)| (*key, *slot)))
-    }
-}
-
 #[derive(Default)]
 struct Slice {
     last_end: i64,
@@ -178,6 +115,13 @@ impl WindowSpec {
     /// Returns when its windows close.
     pub fn closing(self) -> Closing {
         Closing::of_windows(self.lateness)
+    }
+
+    /// Makes a set of ends smaller, with further ends, if there are too many. Ends of a calendar are far apart.
+    pub(crate) fn thin(self, ends: &mut Ends) {
+        if let Layout::Even { slide, .. } = self.layout {
+            ends.thin(slide);
+        }
     }
 
     /// Returns the end of the first window that contains a slice.
@@ -497,18 +441,47 @@ impl Slices {
         let fired = self
             .fired
             .values()
-            .map(|fired_window| fired_window.panes.len() * 2 * size_of::<(u32, u32)>())
+            .map(|fired_window| FIRED_BYTES + fired_window.panes.len() * 2 * size_of::<(u32, u32)>())
             .sum::<usize>();
-        fired + self.slices.len() * size_of::<(SliceId, Slice)>()
+        fired + self.slices.len() * SLICE_BYTES + self.waiting.allocated()
     }
 
-    /// Saves the state of the keys that `selects`: slices in order, keys by their bytes.
-    pub fn snapshot(&mut self, spec: WindowSpec, keys: &Keys, slots: &Slots, selects: Selects<'_>, out: &mut Writer) {
+    /// Returns the number of slices.
+    pub(crate) fn count(&self) -> usize {
+        self.slices.len()
+    }
+
+    /// Returns the number of keys of each window; windows do not overlap.
+    pub(crate) fn keys_by_end(&mut self) -> Vec<WindowKeys> {
+        self.put_back();
+        self.slices.values().map(|slice| WindowKeys { end: slice.last_end, keys: slice.slots.len() }).collect()
+    }
+
+    /// Returns the range of the ends of its windows, which do not overlap.
+    pub(crate) fn extent(&self) -> EndRange {
+        let (slices, fired) = (&self.slices, &self.fired);
+        let slices = slices.values().next().into_iter().chain(slices.values().next_back()).map(|slice| slice.last_end);
+        let fired = fired.keys().next().into_iter().chain(fired.keys().next_back()).copied();
+        slices.chain(fired).fold(EndRange::EMPTY, |found, end| found.join(EndRange::of(end)))
+    }
+
+    /// Saves a part of the state: slices in order, keys by their bytes.
+    pub(crate) fn snapshot(&mut self, spec: WindowSpec, keys: &Keys, slots: &Slots, part: Part<'_>, out: &mut Writer) {
         self.put_back();
         // The half slices follow from the spec, and the tree from the slices.
         let Slices { slices, halves: _, tree: _, waiting, fired, last: _ } = &*self;
-        out.count(slices.len());
-        for (SliceId { start, first_end }, Slice { last_end, slots: known }) in slices {
+        let (selects, ends) = (part.has_key, part.ends);
+        // If windows do not overlap, the ends of slices are in the order of the starts.
+        let from = match ends.first {
+            i64::MIN => i64::MIN,
+            first => spec.layout.first_start((first - 1).clamp(EARLIEST, LATEST)),
+        };
+        let within = || {
+            let from = slices.range(SliceId::least(from)..).skip_while(|(_, slice)| slice.last_end < ends.first);
+            from.take_while(|(_, slice)| ends == EndRange::ALL || slice.last_end <= ends.last)
+        };
+        out.count(within().count());
+        for (SliceId { start, first_end }, Slice { last_end, slots: known }) in within() {
             out.number(*start);
             out.number(*first_end);
             out.number(*last_end);
@@ -521,10 +494,12 @@ impl Slices {
                 slots.save(slot, out);
             }
         }
-        out.count(waiting.len(spec.layout.step()));
-        waiting.iter(spec.layout.step()).for_each(|end| out.number(end));
-        out.count(fired.len());
-        for (end, FiredWindow { panes, changed_keys }) in fired {
+        let waiting = || waiting.within(ends, spec.layout.step());
+        out.count(waiting().count());
+        waiting().for_each(|end| out.number(end));
+        let fired = || fired.range(ends.first..=ends.last);
+        out.count(fired().count());
+        for (end, FiredWindow { panes, changed_keys }) in fired() {
             out.number(*end);
             let panes = panes.iter().filter(|(key, _)| selects(**key));
             let panes: BTreeMap<&[u8], u32> = panes.map(|(key, pane)| (keys.bytes_of(*key), *pane)).collect();
@@ -540,14 +515,14 @@ impl Slices {
         }
     }
 
-    /// Adds the state of the keys that `selects` from what [`Slices::snapshot`] saved; no slice here has these keys.
-    pub fn restore_selected(
+    /// Adds a part of what [`Slices::snapshot`] saved; no slice here has its keys.
+    pub(crate) fn restore_part(
         &mut self,
         spec: WindowSpec,
         keys: &mut Keys,
         slots: &mut Slots,
         saved: &mut Reader<'_>,
-        selects: SelectsSaved<'_>,
+        part: SavedPart<'_>,
     ) -> Result<()> {
         self.put_back();
         for _ in 0..saved.count()? {
@@ -558,7 +533,7 @@ impl Slices {
             let slice = self.slices.entry(id).or_insert(Slice { last_end, slots: SlotMap::default() });
             for _ in 0..count {
                 let key = saved.bytes()?;
-                if !selects(key) {
+                if !part.ends.contains(last_end) || !(part.has_key)(key) {
                     Slots::skip(saved)?;
                     continue;
                 }
@@ -575,21 +550,30 @@ impl Slices {
         for _ in 0..saved.count()? {
             let end = saved.instant()?;
             spec.check_end(end)?;
-            self.waiting.insert(end, end, spec.layout.step());
+            if part.ends.contains(end) {
+                self.waiting.insert(end, end, spec.layout.step());
+            }
         }
         for _ in 0..saved.count()? {
-            let fired_window = self.fired.entry(saved.instant()?).or_default();
+            let end = saved.instant()?;
+            let has_key = |key: &[u8]| part.ends.contains(end) && (part.has_key)(key);
+            let mut fired_window = FiredWindow::default();
             for _ in 0..saved.count()? {
                 let (key, pane) = (saved.bytes()?, saved.pane()?);
-                if selects(key) {
+                if has_key(key) {
                     fired_window.panes.insert(keys.restore(key)?, pane);
                 }
             }
             for _ in 0..saved.count()? {
                 let key = saved.bytes()?;
-                if selects(key) {
+                if has_key(key) {
                     fired_window.changed_keys.insert(keys.restore(key)?);
                 }
+            }
+            if part.ends.contains(end) {
+                let known = self.fired.entry(end).or_default();
+                known.panes.extend(fired_window.panes);
+                known.changed_keys.append(&mut fired_window.changed_keys);
             }
         }
         Ok(())

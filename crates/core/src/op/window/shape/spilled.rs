@@ -7,7 +7,7 @@ use super::closing::Closing;
 use super::ends::{EndRange, Ends};
 use super::session::SessionRule;
 use super::slice::WindowSpec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::metric::WindowSpan;
 use crate::op::window::outcome::RowRef;
@@ -117,6 +117,7 @@ impl SpilledWindows {
         }
         let step = spec.layout.step();
         open.insert(first_end, span.last_end, step);
+        spec.thin(open);
         // Windows that have fired fire again when the state is read, at the latest when they close.
         let first_waiting = match fired.filter(|fired| *fired >= first_end) {
             None => first_end,
@@ -124,6 +125,7 @@ impl SpilledWindows {
         };
         if first_waiting <= span.last_end {
             waiting.insert(first_waiting, span.last_end, step);
+            spec.thin(waiting);
         }
     }
 
@@ -164,6 +166,23 @@ impl SpilledWindows {
         due.is_some_and(|due| due <= watermark)
     }
 
+    /// Whether windows that end within a range fire for the first time or close at this watermark.
+    pub(crate) fn is_due_within(&self, range: EndRange, watermark: i64) -> bool {
+        let AwayRule::Slices { spec, waiting, open, .. } = &self.rule else { return true };
+        [(waiting, Closing::of_windows(self.delay)), (open, spec.closing())].into_iter().any(|(ends, closing)| {
+            let first = ends.first_within(range, spec.layout.step());
+            first.is_some_and(|end| !closing.is_open(end, watermark))
+        })
+    }
+
+    /// Returns the approximate bytes in memory.
+    pub(crate) fn allocated(&self) -> usize {
+        match &self.rule {
+            AwayRule::Slices { waiting, open, .. } => waiting.allocated() + open.allocated(),
+            AwayRule::Sessions { .. } => 0,
+        }
+    }
+
     /// Returns how far behind the watermark (µs) a window in files may fire that fires for the first time.
     pub(crate) fn deferral(&self) -> i64 {
         self.session_rule().map_or(0, |rule| rule.gap / DEFERRED)
@@ -175,9 +194,7 @@ impl SpilledWindows {
         let AwayRule::Slices { spec, waiting, open, last } = &mut self.rule else { return };
         *last = EndRange::EMPTY;
         for (ends, closing) in [(waiting, Closing::of_windows(delay)), (open, spec.closing())] {
-            while let Some(end) = ends.first().filter(|end| !closing.is_open(*end, watermark)) {
-                ends.remove(end, spec.layout.step());
-            }
+            ends.remove_to(closing.closed_end(watermark), spec.layout.step());
         }
     }
 
@@ -185,8 +202,11 @@ impl SpilledWindows {
     /// `fired` is the watermark up to which windows have fired.
     pub(crate) fn take_ends(&mut self, moved: &Ends, spans: impl Iterator<Item = EndRange>, fired: Option<i64>) {
         let AwayRule::Slices { spec, waiting, open, .. } = &mut self.rule else { return };
-        moved.iter(spec.layout.step()).for_each(|end| waiting.insert(end, end, spec.layout.step()));
-        spans.for_each(|ends| open.insert(ends.first, ends.last, spec.layout.step()));
+        let step = spec.layout.step();
+        moved.runs().for_each(|run| waiting.insert(run.first, run.last, step));
+        spans.for_each(|ends| open.insert(ends.first, ends.last, step));
+        spec.thin(waiting);
+        spec.thin(open);
         fired.into_iter().for_each(|fired| self.on_fired(fired));
     }
 
@@ -206,7 +226,8 @@ impl SpilledWindows {
         }
     }
 
-    /// Returns the number of windows that hold rows and have not fired; for sessions, as of the last reading.
+    /// Returns the number of windows that hold rows and have not fired, or somewhat more if they are sparse; for
+    /// sessions, as of the last reading.
     pub(crate) fn held(&self) -> u64 {
         match &self.rule {
             AwayRule::Slices { spec, waiting, .. } => waiting.len(spec.layout.step()) as u64,
@@ -217,10 +238,13 @@ impl SpilledWindows {
     /// Saves the ends of windows; for sessions, the first due instant and the number that wait.
     pub(crate) fn snapshot(&self, out: &mut Writer) {
         match &self.rule {
-            AwayRule::Slices { spec, waiting, open, last: _ } => {
+            AwayRule::Slices { spec: _, waiting, open, last: _ } => {
                 for ends in [waiting, open] {
-                    out.count(ends.len(spec.layout.step()));
-                    ends.iter(spec.layout.step()).for_each(|end| out.number(end));
+                    out.count(ends.runs().len());
+                    for run in ends.runs() {
+                        out.number(run.first);
+                        out.number(run.last);
+                    }
                 }
             }
             AwayRule::Sessions { rule: _, earliest, held } => {
@@ -230,15 +254,20 @@ impl SpilledWindows {
         }
     }
 
-    /// Restores the values that [`SpilledWindows::snapshot`] saved.
-    pub(crate) fn restore(&mut self, saved: &mut Reader<'_>) -> Result<()> {
+    /// Restores the values that [`SpilledWindows::snapshot`] saved. Without `has_runs` it saved each end.
+    pub(crate) fn restore(&mut self, saved: &mut Reader<'_>, has_runs: bool) -> Result<()> {
         match &mut self.rule {
             AwayRule::Slices { spec, waiting, open, last: _ } => {
                 for ends in [waiting, open] {
                     for _ in 0..saved.count()? {
-                        let end = saved.instant()?;
-                        spec.check_end(end)?;
-                        ends.insert(end, end, spec.layout.step());
+                        let first = saved.instant()?;
+                        let last = if has_runs { saved.instant()? } else { first };
+                        spec.check_end(first)?;
+                        spec.check_end(last)?;
+                        if first > last {
+                            return Err(Error::corrupt("snapshot: expected window ends in order"));
+                        }
+                        ends.insert(first, last, spec.layout.step());
                     }
                 }
             }

@@ -5,41 +5,42 @@
 //!                                         saved Shards in files ───┴─► Shard of a range of keys ─► fires, is saved
 //! ```
 //!
-//! A key belongs to a range of hashes. The state of a range is a [`Shard`]: the same windows as in memory, for fewer
-//! keys. So whatever windows can do in memory they do here too. Rows wait in a log until a window of theirs fires or
-//! closes; then all ranges are read one after another.
+//! A range has the state of some keys in some windows (`ranges.rs`). It is a [`Shard`]: the same windows as in memory,
+//! for fewer keys. So whatever windows can do in memory they do here too. Rows wait in a log until a window of theirs
+//! fires or closes; then the ranges with such windows are read one after another.
 //!
 //! A file holds blocks of many ranges and is never changed. A range that becomes too large for memory is split when it
 //! is read; its parts refer to the same blocks until they are written again.
 //!
 //! `rows.rs`: the rows of a log; `sorter.rs`: the result rows of a firing, in order.
 
+mod ranges;
 mod rows;
 mod sorter;
 #[cfg(test)]
 mod tests;
 
-use self::rows::{Hashes, RowLayout, hash};
+use self::ranges::{Block, BlockWriter, KeyPlace, Ranges, StoredRange, hash};
+use self::rows::RowLayout;
 pub(crate) use self::sorter::RowSorter;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kind::metric;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::state_storage::{NewStateFile, StateFile, StateStorage};
+use crate::op::state_storage::{StateFile, StateStorage};
 use crate::op::window::firing::{Shard, WatermarkFiring};
-use crate::op::window::metric::Metric;
+use crate::op::window::metric::{Layout, Metric};
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, MetricWindows};
+use crate::op::window::shape::closing::Closing;
+use crate::op::window::shape::ends::EndRange;
+use crate::op::window::shape::part::{Part, SavedPart};
+use crate::op::window::shape::spilled::SpilledWindows;
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::rc::Rc;
 
-/// Base-2 logarithm of the number of ranges at first.
-const RANGE_BITS: u32 = if cfg!(test) { 1 } else { 6 };
-/// Base-2 logarithm of the number of parts into which a range that is too large is split.
-const SPLIT_BITS: u32 = 2;
-/// A range with at most this many keys is not split.
+/// A range of one window, or of windows that overlap, is not split if it has at most this many keys.
 const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 64 };
 /// Logs are merged into the saved shards when the logs have more than this many times the bytes of the saved shards,
 const LOG_FACTOR: u64 = 2;
@@ -49,6 +50,11 @@ const LOG_LEAST: u64 = 16;
 const BLOCKS_MAX: usize = 512;
 /// A state returns to memory when it has at most this part (1/4) of the bytes of a shard in memory.
 const SMALL_DIVISOR: u64 = 4;
+/// The windows of a range that have fired become a range of their own if the range has at least this part (1/16) of the
+/// bytes of a shard in memory, so that they are not read at each firing.
+const FIRED_DIVISOR: usize = 16;
+/// All ranges are written again when the files have more than this many times the bytes of the blocks in them.
+const DISK_FACTOR: u64 = 4;
 
 /// The state of a group in files.
 #[derive(Debug)]
@@ -57,32 +63,19 @@ pub(crate) struct Spilled {
     layout: RowLayout,
     /// For each metric of the saved shards its place in the group; `None` if the group has it no longer.
     places: Vec<Option<usize>>,
-    /// In order; they contain every hash.
-    ranges: Vec<StoredRange>,
+    ranges: Ranges,
     /// Rows that no log has yet.
     pending: Vec<RecordBatch>,
     pending_bytes: usize,
-    /// Keys in the saved shards, as of the last reading.
-    keys: u64,
 }
 
-/// The state of the keys in one range.
-#[derive(Clone, Debug)]
-struct StoredRange {
-    hashes: Hashes,
-    saved: Option<Block>,
-    logs: Vec<Block>,
-}
-
-/// A part of a file.
-#[derive(Clone, Debug)]
-struct Block {
-    file: Rc<dyn StateFile>,
-    at: Range<u64>,
-    /// Whether all keys of the block are in the range.
-    is_whole: bool,
-    /// Approximate bytes of the block that belong to keys in the range, if the hashes of keys are uniform.
-    share: u64,
+/// Which ranges are read.
+enum Visit<'a, 'b> {
+    All,
+    /// Those with logs.
+    Logs,
+    /// Those with windows that fire or close.
+    Due(&'a WatermarkFiring<'b>, &'a mut RowSorter),
 }
 
 /// A group, the files, and how much of the group may be in memory.
@@ -123,59 +116,60 @@ impl<'a> Members<'a> {
         RowLayout::new(&self.each().collect::<Vec<_>>())
     }
 
+    /// Returns the windows of the metrics, which are the same, if they do not overlap.
+    fn disjoint(self) -> Option<Layout> {
+        self.each().next().and_then(|metric| metric.shape.layout()).filter(|layout| layout.is_disjoint())
+    }
+
+    /// Returns the ends of the windows of a shard, if they do not overlap.
+    fn extent(self, shard: &Shard) -> EndRange {
+        self.disjoint().map_or(EndRange::ALL, |_| shard.extent())
+    }
+
     /// Returns, for each metric, its index in the group.
     fn places(self) -> Vec<Option<usize>> {
         (0..self.indexes.len()).map(Some).collect()
     }
 }
 
-impl StoredRange {
-    fn share(&self) -> u64 {
-        self.saved.iter().chain(&self.logs).map(|block| block.share).sum()
-    }
-
-    /// Splits the range; `None` if it is too short.
-    fn split(&self) -> Option<Vec<Self>> {
-        let part = |block: &Block| Block { is_whole: false, share: block.share >> SPLIT_BITS, ..block.clone() };
-        let range =
-            |hashes| Self { hashes, saved: self.saved.as_ref().map(part), logs: self.logs.iter().map(part).collect() };
-        Some(self.hashes.split(SPLIT_BITS)?.into_iter().map(range).collect())
-    }
-}
-
 impl Spilled {
-    /// Makes the state of a group without keys.
-    pub(crate) fn new(members: Members<'_>) -> Self {
+    /// Makes the state of a group with these ranges.
+    fn new(members: Members<'_>, ranges: Ranges) -> Self {
         let (layout, places) = (members.layout(), members.places());
-        Self { layout, places, ranges: vec![], pending: vec![], pending_bytes: 0, keys: 0 }
+        Self { layout, places, ranges, pending: vec![], pending_bytes: 0 }
     }
 
     /// Moves the state of a shard into files.
     pub(crate) fn begin(shard: &mut Shard, context: &mut GroupFiles<'_>) -> Result<Self> {
         let hashes: Vec<u64> = shard.group.keys.each_bytes().map(hash).collect();
-        let mut begun = Self::new(context.members);
+        let mut ranges = match context.members.disjoint() {
+            Some(_) => Ranges::of_windows(&shard.keys_by_end()),
+            None => Ranges::of_hashes(),
+        };
         let mut writer = BlockWriter::begin(context.storage)?;
-        for range in Hashes::ALL.split(RANGE_BITS).unwrap_or_default() {
-            let state = shard.snapshot(&|key| range.contains(hashes[key as usize]));
-            writer.write(&state)?;
-            begun.ranges.push(StoredRange { hashes: range, saved: None, logs: vec![] });
+        for range in ranges.each() {
+            let has_key = |key: u32| range.hashes.contains(hashes[key as usize]);
+            let ends = context.members.extent(shard).meet(range.ends);
+            let part = Part { has_key: &has_key, ends: range.ends };
+            let state = if ends.is_empty() { vec![] } else { shard.snapshot(part) };
+            writer.write(&state, ends)?;
         }
-        for (range, block) in begun.ranges.iter_mut().zip(writer.finish()?) {
+        for (range, block) in ranges.each_mut().zip(writer.finish()?) {
             range.saved = block;
         }
-        begun.keys = shard.group.keys.count() as u64;
-        Ok(begun)
+        ranges.get_mut(0).keys = shard.group.keys.count() as u64;
+        Ok(Self::new(context.members, ranges))
     }
 
     /// Returns the approximate bytes in memory.
     pub(crate) fn allocated(&self) -> usize {
-        let blocks = self.ranges.iter().map(|range| range.logs.len() + 2).sum::<usize>();
+        let blocks = self.ranges.each().map(|range| range.logs.len() + 2).sum::<usize>();
         self.pending_bytes + blocks * size_of::<Block>()
     }
 
-    /// Returns the keys in files as of the last reading.
+    /// Returns the keys in files as of the last reading; if windows do not overlap, at least as many are there.
     pub(crate) fn keys(&self) -> u64 {
-        self.keys
+        self.ranges.keys()
     }
 
     /// Returns the bytes in files.
@@ -185,14 +179,16 @@ impl Spilled {
 
     /// Returns the files, by name.
     pub(crate) fn files(&self) -> BTreeMap<&str, &Rc<dyn StateFile>> {
-        let blocks = self.ranges.iter().flat_map(|range| range.saved.iter().chain(&range.logs));
-        blocks.map(|block| (block.file.name(), &block.file)).collect()
+        self.ranges.files()
+    }
+
+    fn share(&self) -> u64 {
+        self.ranges.each().map(StoredRange::share).sum()
     }
 
     /// Whether no row waits and the state is so small that it can return to memory.
     pub(crate) fn is_small(&self, limit: usize) -> bool {
-        self.pending.is_empty()
-            && self.ranges.iter().map(StoredRange::share).sum::<u64>() * SMALL_DIVISOR <= limit as u64
+        self.pending.is_empty() && self.share() * SMALL_DIVISOR <= limit as u64
     }
 
     /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state judge the undecided rows.
@@ -233,10 +229,7 @@ impl Spilled {
     ) -> Result<BooleanBuffer> {
         self.flush(context)?;
         let Arrivals { keys, views, bounds, outcome } = arrivals;
-        let place = |row: usize| {
-            let hash = hash(keys.value(row));
-            self.ranges.partition_point(|range| range.hashes.last < hash)
-        };
+        let place = |row: usize| self.ranges.find(KeyPlace::of(keys.value(row), views[0].event_times[row], None));
         let places: Vec<Option<usize>> =
             (0..kept.len()).map(|row| (kept.value(row) || undecided.contains(&row)).then(|| place(row))).collect();
         let read: BTreeSet<usize> = undecided.iter().filter_map(|row| places[*row]).collect();
@@ -246,7 +239,7 @@ impl Spilled {
             let masks: Vec<BooleanBuffer> = shard.running.iter().map(|running| running.kept_or_undecided()).collect();
             let rows = self.layout.log(keys, &chosen, views, &masks, bounds)?;
             let mut state = Shard::new(context.members.each());
-            self.load(&self.ranges[*at], context.members, usize::MAX, &mut state)?;
+            self.load(self.ranges.get(*at), context.members, usize::MAX, &mut state)?;
             let judged = self.layout.replay(&rows, context.members.fired, &mut state)?;
             let indexes: Vec<usize> = chosen.set_indices().collect();
             let late: BTreeSet<(usize, usize)> =
@@ -256,9 +249,9 @@ impl Spilled {
                 running.decided(views[member], bounds, outcome, is_late);
             }
             let mut writer = BlockWriter::begin(context.storage)?;
-            writer.write(&state.snapshot(&|_| true))?;
+            writer.write(&state.snapshot(Part::ALL), EndRange::ALL)?;
             observe(&state, shard);
-            let range = &mut self.ranges[*at];
+            let range = self.ranges.get_mut(*at);
             range.logs.clear();
             range.saved = writer.finish()?.pop().flatten();
         }
@@ -274,55 +267,69 @@ impl Spilled {
             return Ok(());
         }
         let rows = rows::joined(pending)?;
-        let limit = context.limit as u64;
-        self.ranges = std::mem::take(&mut self.ranges)
-            .into_iter()
-            .flat_map(|range| if range.share() > limit { range.split().unwrap_or(vec![range]) } else { vec![range] })
-            .collect();
-        let ranges: Vec<Hashes> = self.ranges.iter().map(|range| range.hashes).collect();
-        let (indices, places) = rows::route(&rows::hashes(&rows), &ranges);
+        self.ranges.split_larger(context.limit as u64);
+        let windows = context.members.disjoint();
+        let places = rows::places(&rows, windows);
+        let (indices, parts) = self.ranges.route(&places);
         let (mut writer, mut block) = (BlockWriter::begin(context.storage)?, vec![]);
-        for place in places {
+        for part in parts {
             block.clear();
-            if !place.is_empty() {
-                rows::encode(&rows::take_rows(&rows, &indices[place])?, &mut block)?;
+            let chosen = &indices[part];
+            if !chosen.is_empty() {
+                rows::encode(&rows::take_rows(&rows, chosen)?, &mut block)?;
             }
-            writer.write(&block)?;
+            let ends = chosen.iter().map(|row| EndRange::of(places[*row as usize].end)).reduce(EndRange::join);
+            writer.write(&block, windows.and(ends).unwrap_or(EndRange::ALL))?;
         }
-        for (range, block) in self.ranges.iter_mut().zip(writer.finish()?) {
+        for (range, block) in self.ranges.each_mut().zip(writer.finish()?) {
             range.logs.extend(block);
         }
         Ok(())
     }
 
-    /// Whether the logs shall be merged into the saved shards.
-    pub(crate) fn has_long_logs(&self, limit: usize) -> bool {
+    /// Merges the logs into the saved shards if the logs are long.
+    pub(crate) fn merge_logs(&mut self, shard: &mut Shard, context: &mut GroupFiles<'_>) -> Result<()> {
         let bytes = |blocks: &mut dyn Iterator<Item = &Block>| blocks.map(|block| block.share).sum::<u64>();
-        let logs = bytes(&mut self.ranges.iter().flat_map(|range| &range.logs));
-        let saved = bytes(&mut self.ranges.iter().flat_map(|range| &range.saved));
-        logs > (limit as u64 * LOG_LEAST).max(saved * LOG_FACTOR)
-            || self.ranges.iter().any(|range| range.logs.len() > BLOCKS_MAX)
+        let logs = bytes(&mut self.ranges.each().flat_map(|range| &range.logs));
+        let saved = bytes(&mut self.ranges.each().flat_map(|range| &range.saved));
+        let is_long = logs > (context.limit as u64 * LOG_LEAST).max(saved * LOG_FACTOR)
+            || self.ranges.each().any(|range| range.logs.len() > BLOCKS_MAX);
+        if is_long { self.visit(shard, context, Visit::Logs) } else { Ok(()) }
     }
 
-    /// Reads all ranges, one after another, fires their due windows if `firing` is given, and saves the ranges again.
-    /// `shard` has the windows whose state is in files.
-    pub(crate) fn visit(
+    /// Reads the ranges with windows that fire or close, fires these, and saves the ranges again. `shard` has the
+    /// windows whose state is in files.
+    pub(crate) fn fire(
         &mut self,
         shard: &mut Shard,
         context: &mut GroupFiles<'_>,
-        mut firing: Option<(&WatermarkFiring<'_>, &mut RowSorter)>,
+        firing: &WatermarkFiring<'_>,
+        sorter: &mut RowSorter,
     ) -> Result<()> {
+        self.visit(shard, context, Visit::Due(firing, sorter))?;
+        let is_sparse = self.disk() > DISK_FACTOR * self.share() + LOG_LEAST * context.limit as u64;
+        if is_sparse { self.visit(shard, context, Visit::All) } else { Ok(()) }
+    }
+
+    /// Reads all ranges, so that the counts of sessions are exact.
+    pub(crate) fn read_all(&mut self, shard: &mut Shard, context: &mut GroupFiles<'_>) -> Result<()> {
+        self.visit(shard, context, Visit::All)
+    }
+
+    /// Reads ranges, one after another, fires their due windows, and saves the ranges again.
+    fn visit(&mut self, shard: &mut Shard, context: &mut GroupFiles<'_>, mut visit: Visit<'_, '_>) -> Result<()> {
         self.flush(context)?;
         let members = context.members;
-        for running in &mut shard.running {
-            let MetricWindows::Spilled(spilled) = &mut running.windows else { continue };
-            spilled.begin_reading();
-        }
-        let mut todo = std::mem::take(&mut self.ranges);
+        shard.spilled_mut().for_each(SpilledWindows::begin_reading);
+        let (mut todo, mut done) = (self.ranges.take(), vec![]);
         todo.reverse();
+        let mut written = vec![];
         let mut writer = BlockWriter::begin(context.storage)?;
-        self.keys = 0;
         while let Some(range) = todo.pop() {
+            if !visit.takes(&range, shard, members) {
+                done.push(range);
+                continue;
+            }
             let mut state = Shard::new(members.each());
             if !self.load(&range, members, context.limit, &mut state)? {
                 todo.extend(range.split().into_iter().flatten().rev());
@@ -331,19 +338,26 @@ impl Spilled {
             for (running, known) in state.running.iter_mut().zip(&shard.running) {
                 running.since = known.since;
             }
-            if let Some((firing, sorter)) = &mut firing {
+            let mut fired = None;
+            if let Visit::Due(firing, sorter) = &mut visit {
                 let mut push = |order, row: &metric::Row<'_>| sorter.push(order, row, context.storage);
                 firing.fire(&mut [(members.indexes, &mut state)], &mut push)?;
+                fired = Some(firing.watermark).filter(|_| state.allocated() * FIRED_DIVISOR > context.limit);
             }
             observe(&state, shard);
-            self.keys += state.group.keys.count() as u64;
-            let block = if state.is_empty() { vec![] } else { state.snapshot(&|_| true) };
-            writer.write(&block)?;
-            self.ranges.push(StoredRange { hashes: range.hashes, saved: None, logs: vec![] });
+            for ends in range.ends_apart(fired, members.extent(&state)) {
+                let part = Part { ends, ..Part::ALL };
+                let block = if state.is_empty() { vec![] } else { state.snapshot(part) };
+                writer.write(&block, members.extent(&state).meet(ends))?;
+                written.push(done.len());
+                let keys = state.group.keys.count() as u64;
+                done.push(StoredRange { keys, ..StoredRange::empty(ends, range.hashes) });
+            }
         }
-        for (range, block) in self.ranges.iter_mut().zip(writer.finish()?) {
-            range.saved = block;
+        for (at, block) in written.into_iter().zip(writer.finish()?) {
+            done[at].saved = block;
         }
+        self.ranges.set(done);
         Ok(())
     }
 
@@ -352,7 +366,7 @@ impl Spilled {
     pub(crate) fn fit(&mut self, shard: &mut Shard, context: &mut GroupFiles<'_>) -> Result<()> {
         let members = context.members;
         if self.places != members.places() {
-            self.visit(shard, context, None)?;
+            self.visit(shard, context, Visit::All)?;
             self.places = members.places();
         }
         self.layout = members.layout();
@@ -362,26 +376,29 @@ impl Spilled {
     /// Returns the whole state in memory.
     pub(crate) fn collect(&self, members: Members<'_>) -> Result<Shard> {
         let mut state = Shard::new(members.each());
-        self.ranges.iter().try_for_each(|range| self.load(range, members, usize::MAX, &mut state).map(|_| ()))?;
+        self.ranges.each().try_for_each(|range| self.load(range, members, usize::MAX, &mut state).map(|_| ()))?;
         Ok(state)
     }
 
     /// Adds the state of a range to `state`; returns false if it exceeds `limit` and the range can be split.
     fn load(&self, range: &StoredRange, members: Members<'_>, limit: usize, state: &mut Shard) -> Result<bool> {
-        let contains = |key: &[u8]| range.hashes.contains(hash(key));
-        let can_split = limit < usize::MAX && range.hashes.split(SPLIT_BITS).is_some();
-        let exceeds =
-            |state: &mut Shard| can_split && state.group.keys.count() > KEYS_LEAST && state.allocated() > limit;
+        let has_windows = range.has_windows();
+        let can_split = limit < usize::MAX && range.split().is_some();
+        let exceeds = |state: &mut Shard| {
+            can_split && (has_windows || state.group.keys.count() > KEYS_LEAST) && state.allocated() > limit
+        };
         if let Some(Block { file, at, is_whole, .. }) = &range.saved {
             let saved = file.read(at.clone())?;
-            state.restore_selected(&saved, &self.places, &|key| *is_whole || contains(key))?;
+            let has_key = |key: &[u8]| *is_whole || range.hashes.contains(hash(key));
+            let part = SavedPart { has_key: &has_key, ends: range.ends };
+            state.restore_part(&saved, &self.places, part)?;
         }
         for Block { file, at, is_whole, .. } in &range.logs {
             for mut rows in rows::decode(&file.read(at.clone())?, self.layout.columns())? {
                 if !is_whole {
-                    let hashes = rows::hashes(&rows).into_iter().zip(0u32..);
+                    let places = rows::places(&rows, members.disjoint()).into_iter().zip(0u32..);
                     let chosen: Vec<u32> =
-                        hashes.filter(|(hash, _)| range.hashes.contains(*hash)).map(|(_, row)| row).collect();
+                        places.filter(|(place, _)| range.contains(*place)).map(|(_, row)| row).collect();
                     rows = rows::take_rows(&rows, &chosen)?;
                 }
                 self.layout.replay(&rows, members.fired, state)?;
@@ -393,80 +410,65 @@ impl Spilled {
         Ok(!exceeds(state))
     }
 
-    /// Saves the layout and, for each range, the blocks that it refers to. No row may wait.
+    /// Saves the layout and the ranges. No row may wait.
     pub(crate) fn snapshot(&self, out: &mut Writer) {
-        let Self { layout, places: _, ranges, pending, pending_bytes: _, keys } = self;
+        let Self { layout, places: _, ranges, pending, pending_bytes: _ } = self;
         debug_assert!(pending.is_empty(), "rows that wait are in no file");
         layout.snapshot(out);
-        out.count(*keys as usize);
-        out.count(ranges.len());
-        for StoredRange { hashes, saved, logs } in ranges {
-            out.number(hashes.first as i64);
-            out.number(hashes.last as i64);
-            for blocks in [saved.as_slice(), logs] {
-                out.count(blocks.len());
-                for Block { file, at, is_whole, share } in blocks {
-                    out.text(file.name());
-                    out.number(at.start as i64);
-                    out.number(at.end as i64);
-                    out.flag(*is_whole);
-                    out.number(*share as i64);
-                }
-            }
-        }
+        ranges.snapshot(out);
     }
 
     /// Restores the state that [`Spilled::snapshot`] saved. `places` has, for each saved metric, its index in the
-    /// group, or none if the group no longer has the metric. `has_layout` says whether the state has the columns of the
-    /// logs; if it does not, the group must have the metrics for which it was saved.
+    /// group, or none if the group no longer has the metric. If the state does not have the columns of the logs, the
+    /// group must have the metrics for which it was saved.
     pub(crate) fn restore(
         context: &mut GroupFiles<'_>,
         saved: &[u8],
         places: Vec<Option<usize>>,
-        has_layout: bool,
+        layouts: SavedLayouts,
     ) -> Result<Self> {
-        let (members, storage, mut saved) = (context.members, &mut *context.storage, Reader::new(saved));
-        let mut restored = Self::new(members);
-        if has_layout {
-            restored.layout = RowLayout::restore(&members.each().collect::<Vec<_>>(), &places, &mut saved)?;
-        }
-        restored.places = places;
-        let mut known: BTreeMap<String, Rc<dyn StateFile>> = BTreeMap::new();
-        restored.keys = saved.rows()?;
-        let mut next = Some(0);
-        for _ in 0..saved.count()? {
-            let hashes = Hashes { first: saved.le()?, last: saved.le()? };
-            if next != Some(hashes.first) || hashes.last < hashes.first {
-                return Err(Error::corrupt("snapshot: expected ranges in order"));
-            }
-            next = hashes.last.checked_add(1);
-            let mut blocks = [vec![], vec![]];
-            for blocks in &mut blocks {
-                for _ in 0..saved.count()? {
-                    let (name, at) = (saved.text()?, saved.le()?..saved.le()?);
-                    let (is_whole, share) = (saved.flag()?, saved.rows()?);
-                    let file = match known.get(&name) {
-                        Some(file) => file.clone(),
-                        None => known.entry(name.clone()).or_insert(storage.open(&name)?).clone(),
-                    };
-                    if at.start > at.end || at.end > file.length() {
-                        return Err(Error::corrupt(format!(
-                            "{name}: expected {} bytes, found {}",
-                            at.end,
-                            file.length()
-                        )));
-                    }
-                    blocks.push(Block { file, at, is_whole, share });
-                }
-            }
-            let [mut saved_block, logs] = blocks;
-            restored.ranges.push(StoredRange { hashes, saved: saved_block.pop(), logs });
-        }
-        if next.is_some() {
-            return Err(Error::corrupt("snapshot: expected ranges that cover all keys, found them incomplete"));
-        }
+        let (members, mut saved) = (context.members, Reader::new(saved));
+        let layout = match layouts.has_columns {
+            true => RowLayout::restore(&members.each().collect::<Vec<_>>(), &places, &mut saved)?,
+            false => members.layout(),
+        };
+        let ranges = Ranges::restore(context.storage, layouts.has_ends, &mut saved)?;
         saved.finish()?;
-        Ok(restored)
+        Ok(Self { layout, places, ..Self::new(members, ranges) })
+    }
+}
+
+/// What a snapshot says about state in files.
+#[derive(Clone, Copy)]
+pub(crate) struct SavedLayouts {
+    /// The columns of the logs.
+    pub(crate) has_columns: bool,
+    /// The ends of windows of each range and block, and runs of window ends.
+    pub(crate) has_ends: bool,
+}
+
+impl Visit<'_, '_> {
+    /// Whether a range is read. `shard` knows the windows whose state is in files.
+    fn takes(&self, range: &StoredRange, shard: &Shard, members: Members<'_>) -> bool {
+        if members.disjoint().is_none() {
+            // The number of sessions is that of all ranges.
+            return true;
+        }
+        match self {
+            Self::All => true,
+            Self::Logs => !range.logs.is_empty(),
+            Self::Due(firing, _) => {
+                let watermark = firing.watermark;
+                let fires = |spilled: &SpilledWindows, block: &Block| {
+                    !Closing::of_windows(spilled.delay()).is_open(block.ends.first, watermark)
+                };
+                !range.is_empty()
+                    && shard.spilled().any(|spilled| {
+                        range.logs.iter().any(|block| fires(spilled, block))
+                            || spilled.is_due_within(range.ends, watermark)
+                    })
+            }
+        }
     }
 }
 
@@ -480,37 +482,5 @@ fn observe(state: &Shard, shard: &mut Shard) {
         {
             spilled.on_sessions(sessions.earliest(*rule, spilled.delay()), sessions.held());
         }
-    }
-}
-
-/// Writes one file of blocks.
-struct BlockWriter {
-    file: Box<dyn NewStateFile>,
-    length: u64,
-    blocks: Vec<Range<u64>>,
-}
-
-impl BlockWriter {
-    fn begin(storage: &mut dyn StateStorage) -> Result<Self> {
-        Ok(Self { file: storage.create()?, length: 0, blocks: vec![] })
-    }
-
-    /// Appends a block; without bytes it is `None` in the result of [`BlockWriter::finish`].
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let start = self.length;
-        self.file.write(bytes)?;
-        self.length += bytes.len() as u64;
-        self.blocks.push(start..self.length);
-        Ok(())
-    }
-
-    /// Returns the blocks.
-    fn finish(self) -> Result<Vec<Option<Block>>> {
-        let file = self.file.finish()?;
-        let block = |at: Range<u64>| {
-            let share = at.end - at.start;
-            (share > 0).then(|| Block { file: file.clone(), at, is_whole: true, share })
-        };
-        Ok(self.blocks.into_iter().map(block).collect())
     }
 }

@@ -8,12 +8,13 @@
 //! A row is compared with its bound before it is written to a log, so no row of a log is late. [`RowLayout::replay`]
 //! also takes rows that are in no log yet; some of these may be late.
 
+use super::ranges::KeyPlace;
 use crate::error::{Error, Result};
 use crate::expr::decimal_texts;
 use crate::kind::values::truth;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::firing::Shard;
-use crate::op::window::metric::Metric;
+use crate::op::window::metric::{Layout, Metric};
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, TimeBounds};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
@@ -22,9 +23,7 @@ use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use std::ops::Range;
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
 
 const KEY: usize = 0;
 const TIME: usize = 1;
@@ -32,11 +31,6 @@ const BOUND: usize = 2;
 const FIRST_MASK: usize = 3;
 /// Maximum number of columns of a saved layout.
 const COLUMNS_MAX: u64 = 1 << 20;
-
-/// Returns the hash that assigns a key to a range. It is the same in every run.
-pub(crate) fn hash(key: &[u8]) -> u64 {
-    xxh3_64(key)
-}
 
 /// The columns of a log.
 #[derive(Debug)]
@@ -199,9 +193,12 @@ pub(crate) fn joined(batches: Vec<RecordBatch>) -> Result<RecordBatch> {
     batch((0..columns).map(joined).collect::<Result<_>>()?)
 }
 
-/// Returns the hash of the key of each row.
-pub(crate) fn hashes(rows: &RecordBatch) -> Vec<u64> {
-    rows.column(KEY).as_binary::<i32>().iter().map(|key| hash(key.unwrap_or_default())).collect()
+/// Returns the place of each row: the hash of its key, and the end of its window if `layout` has windows that do not
+/// overlap.
+pub(crate) fn places(rows: &RecordBatch, layout: Option<Layout>) -> Vec<KeyPlace> {
+    let keys = rows.column(KEY).as_binary::<i32>().iter();
+    let times = rows.column(TIME).as_primitive::<Int64Type>().values();
+    keys.zip(times).map(|(key, time)| KeyPlace::of(key.unwrap_or_default(), *time, layout)).collect()
 }
 
 /// Returns these rows of a batch.
@@ -235,50 +232,4 @@ pub(crate) fn decode(bytes: &[u8], columns: usize) -> Result<Vec<RecordBatch>> {
     } else {
         Err(Error::corrupt("rows of a state file with other columns"))
     }
-}
-
-/// Minimum length of a range.
-const SHORTEST: u64 = if cfg!(test) { 1 << 57 } else { 1 << 32 };
-
-/// A range of hashes of keys, from `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hashes {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-}
-
-impl Hashes {
-    /// All hashes.
-    pub(crate) const ALL: Self = Self { first: 0, last: u64::MAX };
-
-    pub(crate) fn contains(self, hash: u64) -> bool {
-        (self.first..=self.last).contains(&hash)
-    }
-
-    /// Splits the range into 2^`bits` equal ones; `None` if it is too short.
-    pub(crate) fn split(self, bits: u32) -> Option<Vec<Self>> {
-        let step = (self.last - self.first) >> bits;
-        if step < SHORTEST {
-            return None;
-        }
-        let first = |at: u64| self.first + at * (step + 1);
-        Some((0..1 << bits).map(|at| Self { first: first(at), last: first(at) + step }).collect())
-    }
-}
-
-/// Sorts rows by the range that contains their hash. Returns the indexes of the rows in this order and, for each range,
-/// the part of this list that has the rows of the range. The ranges are in order and contain every hash.
-pub(crate) fn route(hashes: &[u64], ranges: &[Hashes]) -> (Vec<u32>, Vec<Range<usize>>) {
-    let place = |hash: u64| ranges.partition_point(|range| range.last < hash);
-    let places: Vec<u32> = hashes.iter().map(|hash| place(*hash) as u32).collect();
-    let mut starts = vec![0usize; ranges.len() + 1];
-    places.iter().for_each(|place| starts[*place as usize + 1] += 1);
-    (1..starts.len()).for_each(|at| starts[at] += starts[at - 1]);
-    let (mut next, mut indices) = (starts.clone(), vec![0u32; hashes.len()]);
-    for (row, place) in (0..).zip(&places) {
-        let next = &mut next[*place as usize];
-        indices[*next] = row;
-        *next += 1;
-    }
-    (indices, starts.windows(2).map(|pair| pair[0]..pair[1]).collect())
 }

@@ -11,6 +11,12 @@ use proptest::prelude::*;
 /// Bounds in bytes: every group is in files, the largest ones are, or state comes and goes.
 const BOUNDS: [usize; 4] = [0, 600, 4_000, 40_000];
 
+/// Windows that do not overlap, of few keys.
+const FEW: &str = "[[metric]]\nname='n'\naggregate='sum(v)'\nsize='2s'\nlateness='9s'\n\
+    [[metric]]\nname='m'\naggregate='max(v)'\nsize='2s'\nlateness='9s'\nwhere='v > 0'\n\
+    [[metric]]\nname='gaps'\nby=['k']\nsize='3s'\nslide='5s'\nlateness='40s'\n\
+    [[metric]]\nname='days'\naggregate='sum(v)'\nby=['k']\nsize='1mo'";
+
 fn bounded(options: Options, bytes: usize, storage: &MemoryStorage) -> Options {
     Options { memory: Some(MemoryBound { bytes, storage: Box::new(storage.clone()) }), ..options }
 }
@@ -48,7 +54,7 @@ fn compare(
 
 #[test]
 fn state_in_files_has_the_results_of_state_in_memory() {
-    for (toml, cases) in [(MANY, 40), (WIDE, 20)] {
+    for (toml, cases) in [(MANY, 40), (WIDE, 20), (FEW, 60)] {
         for emit in [Emit::Panes, Emit::Final] {
             let written = std::cell::Cell::new(0);
             let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
@@ -184,7 +190,7 @@ fn emitted(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize]) -> Ve
 #[test]
 fn final_rows_of_state_in_files_come_in_the_order_of_state_in_memory() {
     let without_sessions = MANY.replace("gap='6s'", "size='6s'");
-    for (toml, is_exhausted) in [(MANY, true), (WIDE, true), (&without_sessions, false)] {
+    for (toml, is_exhausted) in [(MANY, true), (WIDE, true), (FEW, true), (FEW, false), (&without_sessions, false)] {
         let written = std::cell::Cell::new(0);
         let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
         check_cases(30, &strategy, |(events, splits, bound, bytes)| {
