@@ -12,7 +12,7 @@
 //!
 //! - `feeds.rs`: the sources; `poll.rs`: which of them is read next, and reading
 //!   without a stage; `operator.rs`: the traits of the tools' operators;
-//!   `setup.rs`: the operator and the settings of a stage.
+//!   `setup.rs`: the operator, the settings and the phases of a stage; `range.rs`: the range of event time.
 //! - `counts.rs`: records by outcome; `outputs.rs`: the outputs; `epochs/`: epochs of a checkpoint.
 //! - `progress.rs`, `summary.rs`: lines on stderr; `gauges.rs`: metrics.
 
@@ -24,6 +24,7 @@ pub mod operator;
 pub mod outputs;
 pub mod poll;
 pub mod progress;
+mod range;
 mod setup;
 mod summary;
 
@@ -33,9 +34,11 @@ use self::counts::StageCounts;
 use self::epochs::Epochs;
 use self::feeds::{FeedInput, Feeds};
 use self::gauges::Gauges;
-use self::operator::{Collector, FeedOperator, InputEnded, Operator, OutputsEnded, StageEnd};
+use self::operator::{Collector, InputEnded, Operator, OutputsEnded, StageEnd};
 use self::outputs::Outputs;
 use self::progress::ProgressLine;
+use self::range::{RangedBatch, StageRange};
+use self::setup::{Ending, Phase};
 use crate::output::stamped;
 use crate::source::{self, Polled};
 use arrow::array::RecordBatch;
@@ -48,7 +51,6 @@ use evt_run::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use evt_run::emit::{Item, QueuedItem};
 use evt_run::input::EndProof;
 use evt_run::run::Run;
-use evt_run::stop::Wait;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -69,35 +71,15 @@ pub enum StepResult {
     Ended(u8),
 }
 
-/// The phase of a stage.
-enum Phase {
-    /// The schema of the rows is not known yet.
-    Learning(StartOperator),
-    /// The operator processes rows.
-    Running(Box<dyn Operator>),
-    /// The operator has ended; the last stage of the pipe is to complete the last epoch.
-    Ending(Ending),
-    /// The stage has ended with this exit status.
-    Ended(u8),
-}
-
 /// Poll interval of the outputs while the stage waits for them.
 const HELD_POLL: Duration = Duration::from_millis(10);
-
-/// The end of a stage whose last epoch other stages complete or commit.
-struct Ending {
-    end: End,
-    /// The counts of all records.
-    counts: Counts,
-    /// The wait for that stage, which a signal bounds.
-    wait: Wait,
-}
 
 /// The running stage.
 pub struct Stage {
     run: Rc<Run>,
     options: StageOptions,
     feeds: Feeds,
+    range: StageRange,
     outputs: Outputs,
     phase: Phase,
     /// Items, with their feeds, that the stage takes first: items read before the operator was made, or a barrier or an
@@ -125,6 +107,7 @@ impl Stage {
         Self {
             gauges: Gauges::new(run.clone()),
             run,
+            range: StageRange::new(options.span),
             options,
             feeds: feeds.into(),
             outputs,
@@ -194,7 +177,7 @@ impl Stage {
         };
         step.map_err(|error| {
             self.feeds.report_lost(self.counts.done(&self.feeds, &self.outputs));
-            if let Some(operator) = of_feeds(&mut self.phase) {
+            if let Some(operator) = self.phase.feeds() {
                 operator.lost(&self.feeds).iter().for_each(|line| self.run.console.warn(line));
             }
             match &self.epochs {
@@ -288,7 +271,7 @@ impl Stage {
                 return Err(error);
             }
         };
-        if let Some(operator) = of_feeds(&mut self.phase) {
+        if let Some(operator) = self.phase.feeds() {
             operator.on_step(&mut self.outputs)?;
             while self.store()? {}
         }
@@ -298,7 +281,7 @@ impl Stage {
     /// Lets the operator store its state with the positions of its feeds, if that is due: first it gets the rows before
     /// these positions. Returns whether it was due; more may be due then.
     fn store(&mut self) -> Result<bool> {
-        let Some(operator) = of_feeds(&mut self.phase) else { return Ok(false) };
+        let Some(operator) = self.phase.feeds() else { return Ok(false) };
         let Some(wanted) = operator.begin_store(&mut self.feeds)? else { return Ok(false) };
         for (feed, items) in wanted {
             while self.feeds.source(feed).taken() < items {
@@ -307,7 +290,7 @@ impl Stage {
                 }
             }
         }
-        of_feeds(&mut self.phase).map_or(Ok(()), |operator| operator.store(&mut self.feeds)).map(|()| true)
+        self.phase.feeds().map_or(Ok(()), |operator| operator.store(&mut self.feeds)).map(|()| true)
     }
 
     /// Does the time-driven work of the outputs, commits if possible, and returns the next item; `None` if outputs must
@@ -332,13 +315,13 @@ impl Stage {
         if self.can_end_epoch()? {
             self.end_epoch(false)?;
         }
-        poll::poll(&mut self.feeds, of_feeds(&mut self.phase)).map(Some)
+        poll::poll(&mut self.feeds, self.phase.feeds()).map(Some)
     }
 
     /// Commits the positions of each feed that has noted some and whose rows the operator has.
     fn commit(&mut self) -> Result<()> {
         for feed in self.feeds.committable() {
-            if of_feeds(&mut self.phase).is_none_or(|operator| operator.is_stored(feed)) {
+            if self.phase.feeds().is_none_or(|operator| operator.is_stored(feed)) {
                 self.outputs.settle()?;
                 self.feeds.source(feed).commit()?;
             }
@@ -435,10 +418,7 @@ impl Stage {
 
     /// Returns the operator and the outputs.
     fn parts(&mut self) -> Result<(&mut Box<dyn Operator>, &mut Outputs)> {
-        match &mut self.phase {
-            Phase::Running(operator) => Ok((operator, &mut self.outputs)),
-            _ => Err(Error::broken("a stage without an operator")),
-        }
+        self.phase.operator().map(|operator| (operator, &mut self.outputs))
     }
 
     /// Processes an item of a feed.
@@ -457,34 +437,26 @@ impl Stage {
         // The item may be the progress message that names a partition for the second time.
         let source = self.feeds.source(feed);
         self.outputs.repeats_partitions = source.repeats_partitions();
-        let (from, span) = (FeedInput { feed, input }, self.options.span);
+        let (from, is_bounded) = (FeedInput { feed, input }, source.is_bounded());
         let catches_up = matches!(item, Item::Idle) && !self.has_caught_up && source.has_caught_up();
         self.has_caught_up |= catches_up;
-        if let Item::Batch(batch) = &item {
-            self.gauges.see_time(batch);
-            self.outputs.report.passed_over += if self.epochs.is_some() { span.rows_behind(batch) } else { 0 };
-        }
-        let (operator, outputs) = self.parts()?;
         let mut counts = Counts::default();
         match item {
-            Item::Batch(batch) => {
-                let read = batch.num_rows();
-                let batch = span.select(batch)?;
-                let filtered = (read - batch.num_rows()) as u64;
-                if batch.num_rows() > 0 {
-                    counts = operator.on_batch(batch, from, outputs)?;
-                }
-                counts.taken += filtered;
-                counts.filtered += filtered;
+            Item::Batch(batch) => counts = self.take_batch(&batch, from, is_bounded)?,
+            Item::Control(control) if !self.range.passes(&control) => {}
+            Item::Control(control) => {
+                let (operator, outputs) = self.parts()?;
+                operator.on_control(control, from, outputs)?;
             }
-            // It is about rows of which a range leaves out some.
-            Item::Control(Control::Metrics(_)) if span.is_given() => {}
-            Item::Control(control) => operator.on_control(control, from, outputs)?,
-            Item::Dead(letters) => match operator.feeds() {
-                Some(operator) => operator.on_letters(feed, letters)?,
-                None => outputs.dead.take(&letters)?,
-            },
+            Item::Dead(letters) => {
+                let (operator, outputs) = self.parts()?;
+                match operator.feeds() {
+                    Some(operator) => operator.on_letters(feed, letters)?,
+                    None => outputs.dead.take(&letters)?,
+                }
+            }
             Item::Idle => {
+                let (operator, outputs) = self.parts()?;
                 outputs.idle()?;
                 if catches_up {
                     counts = operator.on_caught_up(outputs)?;
@@ -493,7 +465,7 @@ impl Stage {
             }
             Item::End(end) => return self.end_feed(feed, end),
         }
-        let is_done = operator.is_done();
+        let is_done = self.parts()?.0.is_done();
         self.counts.add(&counts, &mut self.outputs);
         match is_done {
             true => self.finish(End { how: EndReason::Exhausted, rows: 0, verdict: 0 }, true),
@@ -501,9 +473,27 @@ impl Stage {
         }
     }
 
+    /// Processes the rows of a batch that are in the range.
+    fn take_batch(&mut self, batch: &RecordBatch, from: FeedInput, is_bounded: bool) -> Result<Counts> {
+        self.gauges.see_time(batch);
+        let RangedBatch { rows, filtered, behind, progress } = self.range.select(batch, from.input, is_bounded)?;
+        self.outputs.report.passed_over += if self.epochs.is_some() { behind } else { 0 };
+        let (operator, outputs) = self.parts()?;
+        let mut counts = Counts::default();
+        if rows.num_rows() > 0 {
+            counts = operator.on_batch(rows, from, outputs)?;
+        }
+        counts.taken += filtered;
+        counts.filtered += filtered;
+        if let Some(progress) = progress {
+            operator.on_control(progress, from, outputs)?;
+        }
+        Ok(counts)
+    }
+
     /// Ends a feed, and the stage with the last one.
     fn end_feed(&mut self, feed: usize, end: End) -> Result<StepResult> {
-        if let Some(operator) = of_feeds(&mut self.phase) {
+        if let Some(operator) = self.phase.feeds() {
             operator.on_feed_end(feed, self.feeds.source(feed), end.how)?;
         }
         match self.feeds.end(feed, end) {
@@ -524,7 +514,7 @@ impl Stage {
         self.counts.add(&counts, &mut self.outputs);
         while self.store()? {}
         self.outputs.conclude()?;
-        if let Some(operator) = of_feeds(&mut self.phase) {
+        if let Some(operator) = self.phase.feeds() {
             operator.conclude(&mut self.outputs)?;
         }
         self.end_last_epoch()?;
@@ -557,7 +547,7 @@ impl Stage {
         end.verdict = end.verdict.max(self.outputs.report.verdict);
         let mut reports = self.outputs.finish(&mut end)?;
         let mut dead = self.outputs.dead.by_type.clone();
-        match of_feeds(&mut self.phase) {
+        match self.phase.feeds() {
             Some(operator) => {
                 let run = StageEnd { counts: &counts, feeds: &self.feeds };
                 OutputsEnded { outputs: reports, dead } = operator.close(&mut end, &run, &mut self.outputs)?;
@@ -576,22 +566,17 @@ impl Stage {
 
     /// Returns the counts of all records so far ([`StageCounts::all`]).
     fn all_counts(&mut self, is_early: bool) -> Counts {
-        self.counts.all(&self.feeds, &self.outputs, of_feeds(&mut self.phase), is_early)
+        self.counts.all(&self.feeds, &self.outputs, self.phase.feeds(), is_early)
     }
 
     /// Sets the metrics and the status of the service manager.
     fn set_metrics(&mut self) {
         if self.gauges.are_watched() {
             let counts = self.all_counts(false);
-            let figures = of_feeds(&mut self.phase).map(|operator| operator.status()).unwrap_or_default();
+            let figures = self.phase.feeds().map(|operator| operator.status()).unwrap_or_default();
             self.gauges.set(&counts, &figures, &self.feeds, &self.outputs);
         }
     }
-}
-
-/// Returns the part of the operator that keeps the positions of its feeds itself.
-fn of_feeds(phase: &mut Phase) -> Option<&mut dyn FeedOperator> {
-    if let Phase::Running(operator) = phase { operator.feeds() } else { None }
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
-//! The parts of a stage: the operator, which a tool makes once the rows are known, and settings.
+//! The parts of a stage: the operator, which a tool makes once the rows are known, settings, and phases.
 
-use super::operator::Operator;
+use super::operator::{FeedOperator, Operator};
 use crate::output::OutputPlan;
 use crate::output::file::Overwrite;
 use crate::source;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use evt_core::counts::Counts;
 use evt_core::error::{Error, Result};
+use evt_core::frame::End;
 use evt_core::kind::Kind;
 use evt_core::kind::span::Span;
+use evt_run::stop::Wait;
 
 /// The facts from which a tool makes its operator.
 pub struct SourceInfo<'a> {
@@ -91,4 +94,40 @@ pub enum StartAt {
     Rows,
     /// At once, whatever the rows are.
     Once,
+}
+
+/// The phase of a stage.
+pub(super) enum Phase {
+    /// The schema of the rows is not known yet.
+    Learning(StartOperator),
+    /// The operator processes rows.
+    Running(Box<dyn Operator>),
+    /// The operator has ended; the last stage of the pipe is to complete the last epoch.
+    Ending(Ending),
+    /// The stage has ended with this exit status.
+    Ended(u8),
+}
+
+impl Phase {
+    /// Returns the running operator.
+    pub(super) fn operator(&mut self) -> Result<&mut Box<dyn Operator>> {
+        match self {
+            Self::Running(operator) => Ok(operator),
+            _ => Err(Error::broken("a stage without an operator")),
+        }
+    }
+
+    /// Returns the part of the operator that keeps the positions of its feeds itself.
+    pub(super) fn feeds(&mut self) -> Option<&mut dyn FeedOperator> {
+        if let Self::Running(operator) = self { operator.feeds() } else { None }
+    }
+}
+
+/// The end of a stage whose last epoch other stages complete or commit.
+pub(super) struct Ending {
+    pub(super) end: End,
+    /// The counts of all records.
+    pub(super) counts: Counts,
+    /// The wait for that stage, which a signal bounds.
+    pub(super) wait: Wait,
 }

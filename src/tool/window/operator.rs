@@ -12,6 +12,7 @@ use evt_core::counts::{Counts, counted};
 use evt_core::error::{Error, Result};
 use evt_core::expr::rounded_integers;
 use evt_core::frame::{self, Control, EndReason, Progress};
+use evt_core::kind::metric;
 use evt_core::op::state_storage::StateStorage;
 use evt_core::op::window::watermark::{ContinuedInput, LastPartition, OutOfOrderness};
 use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
@@ -104,12 +105,15 @@ impl Operator for Windows {
             // them.
             Some(at_end) => at_end == AtEnd::Fire && (ended.end.how == EndReason::Exhausted || !self.is_checkpointed),
         };
+        let Self { results, progress, window, .. } = self;
+        let mut emit = |row: &metric::Row<'_>| {
+            progress.state_first(out)?;
+            results.push(row, out)
+        };
         if fires {
-            let results = &mut self.results;
-            self.window.on_exhausted(&mut |row| results.push(row, out))?;
+            window.on_exhausted(&mut emit)?;
         }
-        let results = &mut self.results;
-        self.window.settle(&mut |row| results.push(row, out))?;
+        window.settle(&mut emit)?;
         self.results.write(out)?;
         let has_fired_all = fires && ended.end.how == EndReason::Exhausted;
         if has_fired_all {
@@ -167,7 +171,7 @@ impl Operator for Windows {
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
         let window = Window::restore(self.window.into_options(), state)?;
         let mut restored = Self { window, ..*self };
-        restored.progress.continues();
+        restored.progress.continues(restored.window.emitted());
         Ok(Box::new(restored))
     }
 
@@ -195,9 +199,11 @@ impl Windows {
 
     /// Emits the results that are due.
     fn fire(&mut self, out: &mut dyn Collector) -> Result<()> {
-        let (results, mut has_fired) = (&mut self.results, false);
-        self.window.fire(&mut |row| {
+        let Self { results, progress, window, .. } = self;
+        let mut has_fired = false;
+        window.fire(&mut |row| {
             has_fired = true;
+            progress.state_first(out)?;
             results.push(row, out)
         })?;
         self.results.write(out)?;

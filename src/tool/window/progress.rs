@@ -1,4 +1,5 @@
-//! How far the metrics are: stated in the stream after the rows of each firing, so that a store keeps it beside them.
+//! How far the metrics are: stated in the stream before the first rows and after those of each firing, so that a store
+//! keeps it beside them.
 
 use crate::stage::operator::Collector;
 use arrow::array::RecordBatch;
@@ -28,6 +29,8 @@ pub(super) struct StatedProgress {
     is_partial: bool,
     /// Whether there has been a row. A run without rows says nothing about those of other runs.
     has_rows: bool,
+    /// Whether the run has stated anything.
+    is_stated: bool,
 }
 
 impl StatedProgress {
@@ -40,12 +43,15 @@ impl StatedProgress {
             begins_within: left_out.earlier.then_some(bound.unwrap_or(0)),
             is_partial: left_out.some,
             has_rows: false,
+            is_stated: false,
         }
     }
 
-    /// Notes that the run continues another one.
-    pub fn continues(&mut self) {
+    /// Notes that the run continues another one, which has emitted the windows of each metric up to these instants
+    /// (µs).
+    pub fn continues(&mut self, emitted: Vec<Option<i64>>) {
         (self.begins_within, self.has_rows) = (None, true);
+        self.set(emitted);
     }
 
     /// Takes the first rows.
@@ -58,14 +64,29 @@ impl StatedProgress {
         self.begins_within = None;
     }
 
+    fn set(&mut self, emitted: Vec<Option<i64>>) {
+        for (metric, emitted) in self.metrics.iter_mut().zip(emitted) {
+            metric.watermark = emitted.filter(|_| !self.is_partial).map(|emitted| emitted.clamp(EARLIEST, LATEST));
+        }
+    }
+
+    /// States how the metrics are computed, before the first rows of the run: if it is killed before it states more, the
+    /// store knows with which bound they were written.
+    pub fn state_first(&mut self, out: &mut dyn Collector) -> Result<()> {
+        if std::mem::replace(&mut self.is_stated, true) { Ok(()) } else { self.send(out) }
+    }
+
     /// States up to which instant (µs) the windows of each metric have been emitted.
     pub fn state(&mut self, emitted: Vec<Option<i64>>, out: &mut dyn Collector) -> Result<()> {
         if !self.has_rows {
             return Ok(());
         }
-        for (metric, emitted) in self.metrics.iter_mut().zip(emitted) {
-            metric.watermark = emitted.filter(|_| !self.is_partial).map(|emitted| emitted.clamp(EARLIEST, LATEST));
-        }
+        self.set(emitted);
+        self.is_stated = true;
+        self.send(out)
+    }
+
+    fn send(&self, out: &mut dyn Collector) -> Result<()> {
         Control::of_metrics(&self.metrics).try_for_each(|message| out.control(&message))
     }
 

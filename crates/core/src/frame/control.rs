@@ -2,7 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::kind::PartitionName;
+use crate::kind::event::{column, instants};
+use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The state of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,28 @@ pub struct PartitionState {
 }
 
 impl PartitionState {
+    /// Returns the partitions of stamped rows of input number `input`, live, each with the greatest stream time.
+    pub fn of_rows(batch: &RecordBatch, input: u32) -> Vec<Self> {
+        let [origins, names] =
+            [column::ORIGIN, column::PARTITION].map(|column| batch.column(column).as_any_dictionary());
+        let text =
+            |names: &dyn AnyDictionaryArray, code: usize| names.values().as_string::<i32>().value(code).to_owned();
+        let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
+        let mut greatest: BTreeMap<(usize, usize), i64> = BTreeMap::new();
+        for (code, stream_time) in codes.zip(instants(batch, column::STREAM_TIME)) {
+            let known = greatest.entry(code).or_insert(*stream_time);
+            *known = (*known).max(*stream_time);
+        }
+        let state = |((origin, name), stream_time)| Self {
+            input,
+            origin: text(origins, origin),
+            partition: text(names, name),
+            stream_time: Some(stream_time),
+            state: State::Live,
+        };
+        greatest.into_iter().map(state).collect()
+    }
+
     /// Returns its name.
     pub fn name(&self) -> PartitionName {
         PartitionName::new(&self.origin, &self.partition)

@@ -49,11 +49,13 @@ impl Span {
         }
     }
 
-    /// Returns how many rows of a batch are at or after `until`; 0 if it is absent, or if the kind is not known.
-    pub fn rows_behind(self, batch: &RecordBatch) -> u64 {
+    /// Returns the rows of a batch that are at or after `until`; none if it is absent, or if the kind is not known.
+    pub fn select_behind(self, batch: &RecordBatch) -> Result<RecordBatch> {
         let behind = Self { since: self.until, until: None };
-        let kept = Kind::of(batch.schema_ref()).and_then(|kind| behind.keep(kind, batch));
-        kept.map_or(0, |kept| kept.true_count() as u64)
+        match Kind::of(batch.schema_ref()).and_then(|kind| behind.keep(kind, batch)) {
+            Some(kept) => Ok(filter_record_batch(batch, &kept)?),
+            None => Ok(batch.slice(0, 0)),
+        }
     }
 
     /// Returns for each row of a batch of `kind` whether it is in the span; `None` if the span is unbounded, so that

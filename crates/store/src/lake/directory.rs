@@ -23,6 +23,7 @@ use crate::lake::extents::Extents;
 use crate::lake::waiting::{CommittedEpochs, WaitingFile};
 use crate::progress::{KeptProgress, NotedMetrics, after, from_json, to_json};
 use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::frame::MetricProgress;
 use evt_run::checkpoint::epoch::Epoch;
 use evt_run::client::Location;
 use evt_run::storage::access;
@@ -73,20 +74,32 @@ const PROGRESS: &str = "progress";
 struct PipelineMetrics {
     pipeline: String,
     metrics: BTreeMap<String, Value>,
+    /// Whether the lake has had such files since before its first row, so that rows of metrics without a record are
+    /// none.
+    #[serde(default)]
+    since_first_row: bool,
 }
 
 /// Returns what a lake has recorded of these metrics.
 pub fn kept_metrics(root: &Path, metrics: &[String]) -> Result<Vec<KeptProgress>> {
     let mut kept = vec![];
-    for path in entries(&root.join(".evt").join(PROGRESS))? {
-        // A killed run may leave a file that is not complete.
-        let is_file = path.extension().is_some_and(|extension| extension == "json");
-        let file: Option<PipelineMetrics> = if is_file { read_json(&path)? } else { None };
-        let Some(file) = file else { continue };
+    for file in progress_files(root)? {
         let of_metrics = metrics.iter().filter_map(|name| file.metrics.get(name).and_then(from_json));
         kept.extend(of_metrics.map(|metric| KeptProgress { pipeline: file.pipeline.clone(), metric }));
     }
     Ok(kept)
+}
+
+/// Returns what a lake has recorded of the metrics of each pipeline.
+fn progress_files(root: &Path) -> Result<Vec<PipelineMetrics>> {
+    let mut files = vec![];
+    for path in entries(&root.join(".evt").join(PROGRESS))? {
+        // A killed run may leave a file that is not complete.
+        if path.extension().is_some_and(|extension| extension == "json") {
+            files.extend(read_json(&path)?);
+        }
+    }
+    Ok(files)
 }
 
 /// A finished file without its final name.
@@ -353,9 +366,10 @@ impl Lake {
         Ok(())
     }
 
-    /// Keeps what was noted of the metrics whose rows are visible, in `.evt/progress/ID.json`, and forgets it, as
-    /// the record of a database (`sql::progress`).
-    pub fn keep_metrics(&self, pipeline: &str, noted: &mut NotedMetrics) -> Result<()> {
+    /// Keeps what was noted of metrics in `.evt/progress/ID.json`, as the record of a database (`sql::progress`). Before
+    /// their rows are visible the watermark stays: a killed run leaves no row without the bound that it was written
+    /// with, and no watermark ahead of its rows.
+    pub fn keep_metrics(&self, pipeline: &str, noted: &NotedMetrics, are_visible: bool) -> Result<()> {
         if noted.is_empty() {
             return Ok(());
         }
@@ -366,16 +380,18 @@ impl Lake {
         let path = directory.join(format!("{}.json", pipeline_id(pipeline)));
         let mut file: PipelineMetrics = read_json(&path)?.unwrap_or_default();
         pipeline.clone_into(&mut file.pipeline);
-        let recorded = kept_metrics(&self.dir.root, &Vec::from_iter(noted.all().into_iter().map(|one| one.metric)))?;
+        let others = progress_files(&self.dir.root)?;
+        file.since_first_row |= !noted.had_rows || others.iter().any(|other| other.since_first_row);
         for metric in noted.all() {
             let before = file.metrics.get(&metric.metric).and_then(from_json);
-            let is_recorded = recorded.iter().any(|kept| kept.metric.metric == metric.metric);
-            let metric = after(metric, before, is_recorded || !noted.had_rows);
+            let is_recorded = others.iter().any(|other| other.metrics.contains_key(&metric.metric));
+            let watermark =
+                if are_visible { metric.watermark } else { before.as_ref().and_then(|kept| kept.watermark) };
+            let metric = after(metric, before, is_recorded || file.since_first_row);
+            let metric = MetricProgress { watermark, ..metric };
             file.metrics.insert(metric.metric.clone(), to_json(&metric));
         }
-        self.dir.write_json(&path, &file)?;
-        noted.clear();
-        Ok(())
+        self.dir.write_json(&path, &file)
     }
 
     /// Removes a file in the hidden directory; it need not exist.

@@ -239,12 +239,22 @@ impl Parquet {
     fn publish_epochs(&mut self, committed: &mut CommittedEpochs) -> Result<()> {
         let names = self.lake.lock_names()?;
         self.finish_parts()?;
+        self.keep_noted(false)?;
         self.publish(&names)?;
         drop(names);
         (committed.waiting, committed.since) = (vec![], None);
         self.lake.write_committed(committed)?;
         self.lake.remove_shown(committed)?;
-        self.lake.keep_metrics(&self.options.pipeline, &mut self.noted)
+        self.keep_noted(true)
+    }
+
+    /// Keeps what was noted of metrics, before and after their rows become visible.
+    fn keep_noted(&mut self, are_visible: bool) -> Result<()> {
+        self.lake.keep_metrics(&self.options.pipeline, &self.noted, are_visible)?;
+        if are_visible {
+            self.noted.clear();
+        }
+        Ok(())
     }
 
     /// Publishes the rows that wait if `is_due`.
@@ -377,8 +387,9 @@ impl Parquet {
         let parts: Vec<LakePart> =
             days.values().flatten().map(|part| LakePart { replace: true, ..part.clone() }).collect();
         self.lake.sync_parts(&parts)?;
+        self.keep_noted(false)?;
         self.lake.replace(&days)?;
-        self.lake.keep_metrics(&self.options.pipeline, &mut self.noted)?;
+        self.keep_noted(true)?;
         Ok(self.outcome())
     }
 
@@ -529,7 +540,7 @@ impl Sink for Parquet {
             if self.since.is_some() {
                 self.publish_waiting(|committed| !committed.waiting.is_empty())?;
             }
-            self.lake.keep_metrics(&self.options.pipeline, &mut self.noted)?;
+            self.keep_noted(true)?;
             return Ok(self.outcome());
         }
         // Metrics are merged with the files of their days, which no correction may exchange meanwhile.
@@ -538,8 +549,9 @@ impl Sink for Parquet {
         if let Some(replace) = self.replace.take() {
             return self.replace_days(replace);
         }
+        self.keep_noted(false)?;
         self.publish(&names)?;
-        self.lake.keep_metrics(&self.options.pipeline, &mut self.noted)?;
+        self.keep_noted(true)?;
         Ok(self.outcome())
     }
 

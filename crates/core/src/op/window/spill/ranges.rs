@@ -143,9 +143,8 @@ impl StoredRange {
         }
     }
 
-    /// Returns the ends of the range as one or two ranges: of the windows with rows, `found`, those that have fired at a
-    /// watermark
-    /// and those that have not.
+    /// Returns the ends of the range as one or two ranges: of the windows with rows, `found`, those that have fired at
+    /// a watermark and those that have not.
     pub(super) fn ends_apart(&self, fired: Option<i64>, found: EndRange) -> Vec<EndRange> {
         let EndRange { first, last } = self.ends;
         match fired {
