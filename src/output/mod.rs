@@ -33,7 +33,7 @@ pub use open::{Output, given_up};
 pub use plan::{NO_TRANSACTIONS, OutputPlan, open_options};
 pub use report::OutputReport;
 pub use spec::OutputSpec;
-pub use stamp::stamped;
+pub use stamp::{StageRows, stamped};
 
 #[cfg(test)]
 mod fault_tests;

@@ -39,7 +39,7 @@ use self::outputs::Outputs;
 use self::progress::ProgressLine;
 use self::range::{RangedBatch, StageRange};
 use self::setup::{Ending, Phase};
-use crate::output::stamped;
+use crate::output::{StageRows, stamped};
 use crate::source::{self, Polled};
 use arrow::array::RecordBatch;
 use evt_core::counts::Counts;
@@ -235,7 +235,9 @@ impl Stage {
                 "an operator with state reads topics as ReadMode::Stateful: a restart would lose its state",
             ));
         }
-        let of_stage = |schema| stamped(&schema, self.epochs.is_none() && self.feeds.are_bounded(), &self.run);
+        let are_bounded = self.epochs.is_none() && self.feeds.are_bounded();
+        let rows = StageRows { are_bounded, are_ranged: self.options.span.is_given() };
+        let of_stage = |schema| stamped(&schema, rows, &self.run);
         self.outputs.open(of_stage(schema), side.map(of_stage), self.feeds.counts().taken)?;
         if let Some(epochs) = &mut self.epochs {
             operator = epochs.restore(operator, self.feeds.only().continued_inputs())?;

@@ -1,8 +1,10 @@
 //! Stores keep how far metrics are, and evt-backfill takes the out-of-orderness of the run that wrote the rows from it.
 
 use crate::backfill::{cells, stores};
-use crate::harness::{Dir, Draws, is_killed_within};
+use crate::harness::{Dir, Draws, eventually, is_killed_within};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::process::Stdio;
 
 const METRICS: &str = "[[metric]]\nname = 'n'\nby = ['event_type']\nsize = '1m'\n\
     [[metric]]\nname = 'hops'\nsize = '2m'\nslide = '30s'\nlateness = '10s'\n\
@@ -294,10 +296,51 @@ fn a_part_of_the_rows_leaves_no_watermark() {
         "evt-sink -q m.frames --until 2026-01-01 --to part.db",
         &format!("{window} --until 2026-01-01 --to part.db"),
         "evt-window -q -m n.toml e.jsonl --top 1 --to part.db",
+        "evt-ingest -q e.jsonl --until 2026-02-01 | evt-validate -q | evt-window -q -m m.toml --to part.db",
     ] {
         dir.shell(&format!("rm -f part.db*; {line}")).succeeds();
         assert!(kept(&dir, "part.db").iter().all(|row| row[7].is_null()), "{line}");
     }
     dir.shell("rm -f part.db*; evt-sink -q m.frames --to part.db").succeeds();
     assert!(kept(&dir, "part.db").iter().all(|row| !row[7].is_null()));
+}
+
+/// The record must be there with the first rows: those of a run without a record have no known bound for ever.
+#[test]
+fn a_run_that_is_killed_after_its_first_firing_has_kept_its_bound() {
+    let dir = Dir::new("progress-first");
+    dir.write("m.toml", "[[metric]]\nname = 'n'\nsize = '1m'\n");
+    let live = ["-q", "-m", "m.toml", "--time", "t", "--out-of-orderness", "2s", "--late", "null:", "--to", "m.db"];
+    let mut command = dir.command("evt-window", &[&live[..], &["-f", "jsonl"]].concat());
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    [10, 30, 70].iter().for_each(|at| writeln!(input, "{}", json!({"t": 1_767_225_600 + at})).expect("it reads"));
+    let is_there = |name: &str| dir.path(name).exists() && cells(&dir, "sqlite:m.db").len() == 1;
+    eventually("the first window is stored", || is_there("m.db"));
+    child.kill().expect("it runs");
+    child.wait().expect("it has ended");
+    let bounds = || kept(&dir, "m.db").iter().map(|row| row[6].clone()).collect::<Vec<_>>();
+    assert_eq!(bounds(), ["2s"]);
+    events(&dir, "e.jsonl", &[10, 30, 70, 200]);
+    dir.run("evt-window", &[&live[..], &["e.jsonl"]].concat()).succeeds();
+    assert_eq!(bounds(), ["2s"]);
+}
+
+/// Its history may be that of a correction, and other metrics have rows before it.
+#[test]
+fn a_metric_that_is_added_to_a_store_has_the_bound_of_its_runs() {
+    for store in ["sqlite:m.db", "parquet:m"] {
+        let dir = Dir::new("progress-added");
+        let metric = |name| format!("[[metric]]\nname = '{name}'\nsize = '1m'\n");
+        dir.write("n.toml", metric("n"));
+        dir.write("np.toml", [metric("n"), metric("p")].concat());
+        events(&dir, "a.jsonl", &[10, 70, 130]);
+        events(&dir, "b.jsonl", &[10, 70, 130, 190, 250]);
+        let rest = format!("--time t --out-of-orderness 2s --to {store}");
+        dir.shell(&format!("evt-window -q -m n.toml a.jsonl --late null: {rest}")).succeeds();
+        dir.shell(&format!("evt-backfill -q -m np.toml a.jsonl {rest}")).succeeds();
+        dir.shell(&format!("evt-window -q -m np.toml b.jsonl --late null: {rest}")).succeeds();
+        let run = dir.shell(&format!("evt-backfill -m np.toml b.jsonl --time t --to {store} --dry-run")).succeeds();
+        assert!(run.text().is_empty() && run.stderr().contains("--out-of-orderness 2s, with which"), "{store}: {run}");
+    }
 }

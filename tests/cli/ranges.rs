@@ -207,3 +207,30 @@ fn rows_at_or_after_until_that_no_later_run_of_a_checkpoint_reads_are_reported()
     let pipe = "evt-ingest -q in.jsonl --time t --checkpoint s | evt-sink -q --to s.jsonl --until 2026-01-02";
     assert_eq!(dir.shell(pipe).succeeds().stderr(), format!("evt-sink: {said}"));
 }
+
+/// Nothing else shows that the range of an input without an end is complete.
+#[test]
+fn rows_at_or_after_until_fire_the_windows_before_them_where_the_input_may_not_end() {
+    let dir = Dir::new("ranges-until");
+    let line = |second: u32| format!("{{\"t\":\"2026-01-01T00:00:{second:02}Z\"}}\n");
+    dir.write("a.jsonl", [5, 10, 45].map(line).concat());
+    dir.write("b.jsonl", [11, 13].map(line).concat());
+    let (until, window) = ("--until 2026-01-01T00:00:30Z", "evt-window -q --size 10s --out-of-orderness 2s");
+    for (at, run) in [
+        format!("{window} --time t {until}"),
+        format!("evt-ingest -q --time t | {window} {until}"),
+        format!("evt-ingest -q --time t {until} | {window}"),
+        format!("evt-ingest -q --time t {until} | evt-validate -q --dedup 1h | {window}"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        dir.shell(&format!("cat a.jsonl | {run} --at-end hold --to o{at}.jsonl")).succeeds();
+        assert_eq!(dir.rows(&format!("o{at}.jsonl")).len(), 2, "{run}");
+    }
+    let run = format!("{window} --time t {until} --new-partitions late --checkpoint s --late late.jsonl --to w.jsonl");
+    for files in ["a.jsonl", "b.jsonl", "b.jsonl --at-end fire"] {
+        dir.shell(&format!("{run} {files}")).succeeds();
+    }
+    assert_eq!((dir.rows("w.jsonl").len(), dir.rows("late.jsonl").len()), (2, 2));
+}

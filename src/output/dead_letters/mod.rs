@@ -15,7 +15,7 @@ mod reported;
 
 use self::reported::{Reported, Reports};
 use crate::output::epochs::{CompleteEpoch, EpochPlan, RejectedByCommit, RejectedLetters};
-use crate::output::{Output, OutputPlan, OutputReport, stamped};
+use crate::output::{Output, OutputPlan, OutputReport, StageRows, stamped};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use evt_core::counts::Counts;
@@ -166,7 +166,7 @@ impl DeadLetters {
     pub fn open(&mut self) -> Result<()> {
         self.outlet = match std::mem::replace(&mut self.outlet, LetterOutput::Nowhere) {
             LetterOutput::Unopened(plan) => {
-                let schema = stamped(&Kind::Dead.schema(), false, &self.run);
+                let schema = stamped(&Kind::Dead.schema(), StageRows::default(), &self.run);
                 let opened = plan.open_in(self.transactions.as_deref(), &schema, &self.run);
                 LetterOutput::Open(Box::new(opened.map_err(alone)?))
             }

@@ -5,7 +5,7 @@
 
 use super::feed::FaultyRow;
 use crate::output::dead_letters::DeadLetters;
-use crate::output::{OutputPlan, stamped};
+use crate::output::{OutputPlan, StageRows, stamped};
 use crate::stage::operator::{Collector, OutputsEnded};
 use crate::stage::outputs::Outputs;
 use arrow::array::RecordBatch;
@@ -253,7 +253,7 @@ impl ThreadOutputs {
         let WriterPlan { plans, dlq, is_quiet, settles } = plan;
         let letters = DeadLetters::new(run.clone(), dlq);
         let mut outputs = Outputs::new(run.clone(), plans, None, letters, is_quiet);
-        outputs.open(stamped(&Kind::Alert.schema(), false, run), None, 0)?;
+        outputs.open(stamped(&Kind::Alert.schema(), StageRows::default(), run), None, 0)?;
         outputs.dead.open()?;
         Ok(Self { run: run.clone(), outputs, settles, has_failed: false, shown: Duration::ZERO })
     }

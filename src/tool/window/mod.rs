@@ -39,6 +39,7 @@ use crate::uri::Uri;
 use clap::{Parser, ValueEnum};
 use evt_core::error::{Error, Result};
 use evt_core::format::{csv, table};
+use evt_core::frame::RANGED_KEY;
 use evt_core::kind::event::{column, has_raw};
 use evt_core::kind::{Kind, REFIRING_KEY, SESSIONS_KEY, schema_of_metrics, with_metrics};
 use evt_core::mapping::{self, Projection, Provenance, RowCompleter};
@@ -310,12 +311,13 @@ impl Args {
     }
 
     /// Returns what the results leave out; `is_bounded`: all inputs end.
-    fn left_out(&self, is_bounded: bool, run: &Run) -> Result<LeftOut> {
+    fn left_out(&self, source: &crate::source::Source, run: &Run) -> Result<LeftOut> {
         let inputs = self.stage.input.uris(run)?;
         let reads_files = inputs.iter().all(|uri| matches!(uri, Uri::File(_)) && !uri.is_pipe(&run.io));
         let TimeRangeArgs { since, until, last } = &self.range;
         let has_range = since.is_some() || until.is_some() || last.is_some();
-        Ok(LeftOut { earlier: !is_bounded && !reads_files, some: has_range || self.rows.top.is_some() })
+        let is_ranged = has_range || source.schema().metadata().contains_key(RANGED_KEY);
+        Ok(LeftOut { earlier: !source.is_bounded() && !reads_files, some: is_ranged || self.rows.top.is_some() })
     }
 
     /// Checks that the input has an end if windows wait for it, and that nothing else makes a watermark if all of them
@@ -547,7 +549,7 @@ impl Args {
         };
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
-        let progress = StatedProgress::new(&spec.metrics, watermark, self.left_out(source.is_bounded(), run)?);
+        let progress = StatedProgress::new(&spec.metrics, watermark, self.left_out(source, run)?);
         let memory = Some(memory_bound(self.memory.unwrap_or_else(default_memory), run.io.disk()));
         let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
         let operator = Windows {

@@ -28,7 +28,7 @@ pub use control::{Barrier, Control, End, EndReason, MetricProgress, PartitionSta
 pub(crate) use decode::check_batch;
 pub use decode::{Decoder, Finish, Frame};
 pub use encode::Encoder;
-pub use message::{BOUNDED_KEY, PIPELINE_KEY, STAGES_KEY, WATERMARK_KEY};
+pub use message::{BOUNDED_KEY, PIPELINE_KEY, RANGED_KEY, STAGES_KEY, WATERMARK_KEY};
 pub(crate) use schema::read_schema;
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ pub const TABLE: &str = "metric_progress";
 /// inputs from their beginning, changes nothing about the instant since which the store is complete.
 ///
 /// The out-of-orderness becomes NULL, and stays so, once the rows of a metric are of several: the windows or the bound
-/// change, or an older version has written rows before the first record.
+/// change, or an older version has written rows before the first record. Rows of a correction may come before it, too:
+/// the history of a metric that is new.
 pub fn record<C: SqlConnection>(tx: &C, options: &OpenOptions, metrics: &[MetricProgress]) -> Result<(), C::Failure> {
     if metrics.is_empty() {
         return Ok(());
@@ -24,7 +25,8 @@ pub fn record<C: SqlConnection>(tx: &C, options: &OpenOptions, metrics: &[Metric
             complete_since, updated_at)
         SELECT $1, one.value ->> 0, one.value ->> 1, one.value ->> 2, one.value ->> 3, one.value ->> 4,
             CASE WHEN EXISTS (SELECT 1 FROM metric_progress other WHERE other.metric_name = one.value ->> 0)
-                OR NOT EXISTS (SELECT 1 FROM aggregated_metrics old WHERE old.metric_name = one.value ->> 0 AND old.run <> $4)
+                OR NOT EXISTS (SELECT 1 FROM aggregated_metrics old WHERE old.metric_name = one.value ->> 0 AND old.run <> $4
+                    AND NOT EXISTS (SELECT 1 FROM corrections own WHERE old.run IN (own.id, own.run)))
                 THEN one.value ->> 5 END,
             CAST(one.value ->> 6 AS {instant}), CAST(one.value ->> 7 AS {instant}), CAST($3 AS {instant})
         FROM {each}($2) AS one WHERE true
