@@ -439,12 +439,12 @@ impl Stage {
         // The item may be the progress message that names a partition for the second time.
         let source = self.feeds.source(feed);
         self.outputs.repeats_partitions = source.repeats_partitions();
-        let (from, is_bounded) = (FeedInput { feed, input }, source.is_bounded());
+        let from = FeedInput { feed, input };
         let catches_up = matches!(item, Item::Idle) && !self.has_caught_up && source.has_caught_up();
         self.has_caught_up |= catches_up;
         let mut counts = Counts::default();
         match item {
-            Item::Batch(batch) => counts = self.take_batch(&batch, from, is_bounded)?,
+            Item::Batch(batch) => counts = self.take_batch(batch, from)?,
             Item::Control(control) if !self.range.passes(&control) => {}
             Item::Control(control) => {
                 let (operator, outputs) = self.parts()?;
@@ -476,9 +476,11 @@ impl Stage {
     }
 
     /// Processes the rows of a batch that are in the range.
-    fn take_batch(&mut self, batch: &RecordBatch, from: FeedInput, is_bounded: bool) -> Result<Counts> {
-        self.gauges.see_time(batch);
-        let RangedBatch { rows, filtered, behind, progress } = self.range.select(batch, from.input, is_bounded)?;
+    fn take_batch(&mut self, batch: RecordBatch, from: FeedInput) -> Result<Counts> {
+        self.gauges.see_time(&batch);
+        let source = self.feeds.source(from.feed);
+        let RangedBatch { rows, filtered, behind, progress } =
+            self.range.select(batch, from.input, || source.is_bounded())?;
         self.outputs.report.passed_over += if self.epochs.is_some() { behind } else { 0 };
         let (operator, outputs) = self.parts()?;
         let mut counts = Counts::default();

@@ -40,18 +40,23 @@ impl StageRange {
         !(matches!(control, Control::Metrics(_)) && self.span.is_given())
     }
 
-    /// Selects the rows of a batch of input number `input`, which ends by itself if `is_bounded`.
-    pub(super) fn select(&self, batch: &RecordBatch, input: u32, is_bounded: bool) -> Result<RangedBatch> {
+    /// Selects the rows of a batch of input number `input`; `is_bounded` says whether it ends by itself.
+    pub(super) fn select(
+        &self,
+        batch: RecordBatch,
+        input: u32,
+        is_bounded: impl FnOnce() -> bool,
+    ) -> Result<RangedBatch> {
         if !self.span.is_given() {
-            return Ok(RangedBatch { rows: batch.clone(), filtered: 0, behind: 0, progress: None });
+            return Ok(RangedBatch { rows: batch, filtered: 0, behind: 0, progress: None });
         }
-        let behind = self.span.select_behind(batch)?;
+        let behind = self.span.select_behind(&batch)?;
         let is_stamped = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
-        let progress = (behind.num_rows() > 0 && is_stamped && !is_bounded).then(|| {
+        let progress = (behind.num_rows() > 0 && is_stamped && !is_bounded()).then(|| {
             Control::Progress(Progress { partitions: PartitionState::of_rows(&behind, input), ..self.last.clone() })
         });
         let read = batch.num_rows();
-        let rows = self.span.select(batch.clone())?;
+        let rows = self.span.select(batch)?;
         let filtered = (read - rows.num_rows()) as u64;
         Ok(RangedBatch { rows, filtered, behind: behind.num_rows() as u64, progress })
     }

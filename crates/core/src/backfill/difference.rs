@@ -70,7 +70,9 @@ impl<'a> Comparison<'a> {
         let kept = self.missing.kept(right, stored, self.may_count_more);
         let mut difference = Difference { before: *before, after: *after, ..Difference::default() };
         let mut stored_sessions = SessionCells::default();
-        stored.keys().filter(|key| self.missing.is_session(&key.metric)).for_each(|key| stored_sessions.add(key));
+        // One that is right says nothing about others: a correction before this one may have written it.
+        let is_wrong = |key: &&CellKey| self.missing.is_session(&key.metric) && !right.contains_key(*key);
+        stored.keys().filter(is_wrong).for_each(|key| stored_sessions.add(key));
         // A new session may be a part of a stored one that is not compared.
         let is_part = |key: &CellKey| {
             let is_new = || stored_sessions.overlapping(key).next().is_none();
