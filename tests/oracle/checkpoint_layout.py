@@ -233,6 +233,7 @@ def ranges(state, metrics, directory, masks, has_ends):
         last = state.count()
         if has_ends:
             state.count()
+            state.flag()
             FOUND["ranges of windows"] += ends != (least, greatest)
         for is_log in (False, True):
             for _ in range(state.count()):

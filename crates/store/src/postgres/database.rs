@@ -167,6 +167,11 @@ impl SqlConnection for Link {
         self.has_relation(name)
     }
 
+    fn may_select(&self, table: &str) -> Result<bool, Failure> {
+        let rows = self.select("SELECT has_table_privilege($1, 'SELECT')", &[&table])?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
     fn write_metrics(&self, batch: &RecordBatch, options: &OpenOptions) -> Result<(), Failure> {
         let writer = Writer { options, now: (options.clock)(), retracts: false };
         metric::write(self, &MetricBatch::try_new(batch)?, &writer).map(drop)

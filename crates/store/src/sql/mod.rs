@@ -105,6 +105,11 @@ pub trait SqlConnection {
     /// Whether there is a table of this name.
     fn has_table(&self, name: &str) -> Result<bool, Self::Failure>;
 
+    /// Whether the user may read a table.
+    fn may_select(&self, _table: &str) -> Result<bool, Self::Failure> {
+        Ok(true)
+    }
+
     /// Writes rows of metrics by the rules of [`crate::guard`]; all, or none if the database rejects one.
     fn write_metrics(&self, batch: &RecordBatch, options: &OpenOptions) -> Result<(), Self::Failure>;
 

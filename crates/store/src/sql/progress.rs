@@ -15,18 +15,22 @@ pub const TABLE: &str = "metric_progress";
 ///
 /// The out-of-orderness becomes NULL, and stays so, once the rows of a metric are of several: the windows or the bound
 /// change, or an older version has written rows before the first record. Rows of a correction may come before it, too:
-/// the history of a metric that is new.
+/// the history of a metric that is new. A user who may not read corrections takes them for rows of an older version.
 pub fn record<C: SqlConnection>(tx: &C, options: &OpenOptions, metrics: &[MetricProgress]) -> Result<(), C::Failure> {
     if metrics.is_empty() {
         return Ok(());
     }
+    let not_corrected = match tx.may_select("corrections")? {
+        true => "AND NOT EXISTS (SELECT 1 FROM corrections own WHERE old.run IN (own.id, own.run))",
+        false => "",
+    };
     let sql = format!(
         "INSERT INTO metric_progress (pipeline, metric_name, size, slide, gap, lateness, out_of_orderness, watermark,
             complete_since, updated_at)
         SELECT $1, one.value ->> 0, one.value ->> 1, one.value ->> 2, one.value ->> 3, one.value ->> 4,
             CASE WHEN EXISTS (SELECT 1 FROM metric_progress other WHERE other.metric_name = one.value ->> 0)
                 OR NOT EXISTS (SELECT 1 FROM aggregated_metrics old WHERE old.metric_name = one.value ->> 0 AND old.run <> $4
-                    AND NOT EXISTS (SELECT 1 FROM corrections own WHERE old.run IN (own.id, own.run)))
+                    {not_corrected})
                 THEN one.value ->> 5 END,
             CAST(one.value ->> 6 AS {instant}), CAST(one.value ->> 7 AS {instant}), CAST($3 AS {instant})
         FROM {each}($2) AS one WHERE true

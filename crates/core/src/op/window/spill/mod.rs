@@ -338,10 +338,11 @@ impl Spilled {
             for (running, known) in state.running.iter_mut().zip(&shard.running) {
                 running.since = known.since;
             }
-            let mut fired = None;
+            let (mut fired, mut has_changed) = (None, range.has_changed || !range.logs.is_empty());
             if let Visit::Due(firing, sorter) = &mut visit {
                 let mut push = |order, row: &metric::Row<'_>| sorter.push(order, row, context.storage);
                 firing.fire(&mut [(members.indexes, &mut state)], &mut push)?;
+                has_changed = false;
                 fired = Some(firing.watermark).filter(|_| state.allocated() * FIRED_DIVISOR > context.limit);
             }
             observe(&state, shard);
@@ -351,7 +352,7 @@ impl Spilled {
                 writer.write(&block, members.extent(&state).meet(ends))?;
                 written.push(done.len());
                 let keys = state.group.keys.count() as u64;
-                done.push(StoredRange { keys, ..StoredRange::empty(ends, range.hashes) });
+                done.push(StoredRange { keys, has_changed, ..StoredRange::empty(ends, range.hashes) });
             }
         }
         for (at, block) in written.into_iter().zip(writer.finish()?) {
@@ -464,7 +465,7 @@ impl Visit<'_, '_> {
                 };
                 !range.is_empty()
                     && shard.spilled().any(|spilled| {
-                        range.logs.iter().any(|block| fires(spilled, block))
+                        range.unfired().any(|block| fires(spilled, block))
                             || spilled.is_due_within(range.ends, watermark)
                     })
             }

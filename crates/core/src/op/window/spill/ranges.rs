@@ -38,6 +38,8 @@ pub(super) struct StoredRange {
     pub(super) keys: u64,
     pub(super) saved: Option<Block>,
     pub(super) logs: Vec<Block>,
+    /// Whether the saved state may have rows for windows that have fired and shall fire again.
+    pub(super) has_changed: bool,
 }
 
 /// A part of a file.
@@ -76,7 +78,7 @@ pub(crate) fn hash(key: &[u8]) -> u64 {
 
 impl StoredRange {
     pub(super) fn empty(ends: EndRange, hashes: Hashes) -> Self {
-        Self { ends, hashes, keys: 0, saved: None, logs: vec![] }
+        Self { ends, hashes, keys: 0, saved: None, logs: vec![], has_changed: false }
     }
 
     /// Returns the ranges of the keys of these windows at first.
@@ -91,6 +93,11 @@ impl StoredRange {
 
     pub(super) fn blocks(&self) -> impl Iterator<Item = &Block> {
         self.saved.iter().chain(&self.logs)
+    }
+
+    /// Returns the blocks with rows that may fire windows again.
+    pub(super) fn unfired(&self) -> impl Iterator<Item = &Block> {
+        self.saved.iter().filter(|_| self.has_changed).chain(&self.logs)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -167,7 +174,7 @@ impl StoredRange {
             (!within.is_empty()).then_some(part)
         };
         let (saved, logs) = (self.saved.as_ref().and_then(part), self.logs.iter().filter_map(part).collect());
-        Self { ends, hashes, keys: 0, saved, logs }
+        Self { ends, hashes, keys: 0, saved, logs, has_changed: self.has_changed }
     }
 
     /// Whether no place is between the range and the one before it.
@@ -292,12 +299,13 @@ impl Ranges {
     /// Saves each range and the blocks that it refers to.
     pub(super) fn snapshot(&self, out: &mut Writer) {
         out.count(self.0.len());
-        for StoredRange { ends, hashes, keys, saved, logs } in &self.0 {
+        for StoredRange { ends, hashes, keys, saved, logs, has_changed } in &self.0 {
             out.number(ends.first);
             out.number(ends.last);
             out.number(hashes.first as i64);
             out.number(hashes.last as i64);
             out.count(*keys as usize);
+            out.flag(*has_changed);
             for blocks in [saved.as_slice(), logs] {
                 out.count(blocks.len());
                 for Block { file, at, is_whole, share, ends } in blocks {
@@ -325,7 +333,8 @@ impl Ranges {
             let ends = EndRange::restore(has_ends, saved)?;
             let hashes = Hashes { first: saved.le()?, last: saved.le()? };
             let keys = if has_ends { saved.rows()? } else { all_keys * u64::from(ranges.is_empty()) };
-            let mut range = StoredRange { keys, ..StoredRange::empty(ends, hashes) };
+            let has_changed = !has_ends || saved.flag()?;
+            let mut range = StoredRange { keys, has_changed, ..StoredRange::empty(ends, hashes) };
             let mut blocks = [vec![], vec![]];
             for blocks in &mut blocks {
                 for _ in 0..saved.count()? {

@@ -210,3 +210,26 @@ fn final_rows_of_state_in_files_come_in_the_order_of_state_in_memory() {
         assert!(written.get() > 30, "{} files", written.get());
     }
 }
+
+/// Logs are merged without firing, and the next firing has the rows that came with them.
+#[test]
+fn windows_in_files_fire_again_when_another_one_fires() {
+    let storage = MemoryStorage::default();
+    let toml = "[[metric]]\nname='n'\naggregate='count(*)'\nby=['k']\nsize='2s'\nlateness='1000s'";
+    let mut window = Window::new(bounded(options(toml, 0, Emit::Panes), 0, &storage));
+    announce(&mut window, 1);
+    let mut rows = vec![];
+    for (time, back) in [(1, 0), (4, 0), (5, 4), (5, 0), (7, 0)] {
+        let event = |key| Event { partition: 0, time: time - back, key, value: 0 };
+        let events: Vec<Event> = (0..4).map(event).collect();
+        window.on_batch(&batch(&events, &vec![stream_times(&[Event { time, ..events[0] }])[0]; 4]), 0).unwrap();
+        window
+            .fire(&mut |row| {
+                rows.push((time, row.start, row.pane, row.rows));
+                Ok(())
+            })
+            .unwrap();
+    }
+    let again: Vec<_> = rows.iter().filter(|row| row.2 == 1).collect();
+    assert_eq!((again.len(), again[0].0, again[0].3), (4, 7, 2), "{rows:?}");
+}
