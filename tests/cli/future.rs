@@ -109,3 +109,17 @@ fn each_partition_of_each_file_is_judged_by_its_own_rows() {
     assert_eq!(found, [(Some("a.jsonl"), Some(1)), (Some("c.jsonl"), Some(3_000))]);
     assert_eq!(dir.rows("out.jsonl").len(), 8_998);
 }
+
+/// The rows before a watermark that a line of the input states are rows before it, although others would have followed.
+#[test]
+fn a_watermark_makes_no_row_late_that_waits() {
+    let dir = Dir::new("future-control");
+    let first = lines(&apart(50, SECOND));
+    dir.write("in.jsonl", first + "{\"$evt\":{\"watermark\":\"2026-03-01T00:02:00Z\"}}\n" + &lines(&[1_772_323_500]));
+    let line =
+        "evt-window in.jsonl --control --time t --time-unit s --max-future 10m --size 1m --late late.jsonl -o jsonl";
+    let run = dir.shell(line).succeeds();
+    assert!(!dir.path("late.jsonl").exists() || dir.rows("late.jsonl").is_empty(), "{run}");
+    let counts: Vec<_> = run.rows().iter().map(|row| row["rows"].as_u64()).collect();
+    assert_eq!(counts, [Some(50), Some(1)], "{run}");
+}

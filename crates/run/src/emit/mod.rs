@@ -497,7 +497,7 @@ impl RecordEmitter {
             None => return Ok(false),
             Some(ControlLine::PassedOver) => {}
             Some(ControlLine::Watermark(watermark)) => {
-                self.flush()?;
+                self.drain(Rest::Unknown).and_then(|()| self.flush())?;
                 self.stamp.watermark(meta.partition, watermark);
             }
         }

@@ -25,8 +25,11 @@ use std::collections::{BinaryHeap, VecDeque};
 /// Most bytes of waiting records, over all partitions.
 const HELD_BYTES: usize = 64 << 20;
 
+/// Bytes beside a waiting record: its places in two queues, and what the allocator adds to its text and its box.
+const BESIDE: usize = 64;
+
 /// A record that has waited, with its verdict.
-type Judged = (PendingRecord, Result<(), Fault>);
+type Judged = (Box<PendingRecord>, Result<(), Fault>);
 
 /// A record that waits for its verdict.
 #[derive(Clone, Debug)]
@@ -75,8 +78,7 @@ impl PendingRecord {
         };
         let headers: usize = self.headers.iter().flatten().map(of_header).sum();
         let parts = [&self.raw, &self.key].map(|part| part.as_ref().map_or(0, Vec::len));
-        // Its time is also among those that were read ahead.
-        size_of::<Self>() + size_of::<i64>() + self.text.len() + headers + parts.iter().sum::<usize>()
+        size_of::<Self>() + BESIDE + self.text.len() + headers + parts.iter().sum::<usize>()
     }
 
     /// Returns its number in its input.
@@ -135,7 +137,8 @@ pub struct Lookahead {
 /// The records of a partition that wait.
 #[derive(Default)]
 struct Waiting {
-    records: VecDeque<PendingRecord>,
+    /// In boxes, so that the room of a queue for further ones is small.
+    records: VecDeque<Box<PendingRecord>>,
     bytes: usize,
     /// What the last record was read from.
     reach: Reach,
@@ -147,7 +150,7 @@ impl Waiting {
         self.reach = reach;
         self.bytes += held.bytes();
         self.rows.read(held.check.event_time);
-        self.records.push_back(held);
+        self.records.push_back(Box::new(held));
     }
 
     /// Removes the first record, with its verdict after the rows that were read ahead.
@@ -306,7 +309,7 @@ impl Lookahead {
 
     /// Returns the record of a partition that has waited longest.
     pub fn first(&self, partition: u32) -> Option<&PendingRecord> {
-        self.partitions.get(&partition)?.records.front()
+        self.partitions.get(&partition)?.records.front().map(AsRef::as_ref)
     }
 
     /// Returns the number of waiting records.

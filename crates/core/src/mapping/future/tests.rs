@@ -119,7 +119,7 @@ proptest! {
                 waiting.push(held(partition / skew, offset, *time), Reach::File);
                 found.extend(judged(&mut waiting));
                 assert!(waiting.bytes <= bytes_max, "{} bytes", waiting.bytes);
-                let sum: usize = waiting.partitions.values().flat_map(|one| &one.records).map(PendingRecord::bytes).sum();
+                let sum: usize = waiting.partitions.values().flat_map(|one| &one.records).map(|held| held.bytes()).sum();
                 assert_eq!(sum, waiting.bytes);
             }
             waiting.judge_all(Rest::None);
