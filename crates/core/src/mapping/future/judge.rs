@@ -1,12 +1,12 @@
 //! Judges the event time of a record without an arrival by the rows around it.
 //!
 //! Rows follow one another in about the order of their times, so the median of the rows from the record on is not long
-//! before the time at which it was written, and a few wrong clocks do not move it. A record passes if it is at most the
-//! limit after that median, or after the rows accepted before it: it does not advance stream time by more.
+//! before the time at which it was written, and a few wrong clocks do not move it. A record passes if it is at most
+//! the limit after that median, or after the rows accepted before it: it does not advance stream time by more.
 //!
-//! Near the end of a partition few rows follow. There a gap of the rows and a wrong clock look alike, and the rows before
-//! decide: they show how large gaps are ([`Accepted`]). The median counts only if it is that of many rows
-//! ([`Rows::is_many`]).
+//! Near the end of a partition few rows follow. There a gap of the rows and a wrong clock look alike, and the rows
+//! before decide: they show how large gaps are ([`Accepted`]). The median counts only if it is that of many rows
+//! ([`Neighbours::is_many`]).
 
 use std::collections::VecDeque;
 
@@ -28,7 +28,7 @@ pub enum Reach {
     File,
     /// A pipe: it ends, but a reader may wait for its rows until then.
     Pipe,
-    /// An input that may go on after its present end: a topic, a followed file.
+    /// An input that may grow after its present end: a topic, a followed file.
     #[default]
     Live,
 }
@@ -62,7 +62,7 @@ pub enum Rest {
 
 /// An instant, and how far a record may be ahead of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bound {
+pub(super) struct TimeBound {
     /// The instant (µs).
     pub at: i64,
     /// Its name in messages.
@@ -71,7 +71,7 @@ pub(super) struct Bound {
     pub ahead: i64,
 }
 
-impl Bound {
+impl TimeBound {
     /// Returns the latest event time that passes (µs).
     pub(super) fn latest(&self) -> i64 {
         self.at.saturating_add(self.ahead)
@@ -120,13 +120,13 @@ impl Accepted {
 
 /// The event times of the rows of a partition: those that were read ahead, and those accepted before.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct Neighbours {
     /// The times that were read ahead (µs), ascending.
     ahead: VecDeque<i64>,
     accepted: Accepted,
 }
 
-impl Rows {
+impl Neighbours {
     /// Notes a row that was read.
     pub(super) fn read(&mut self, event_time: i64) {
         let at = self.ahead.partition_point(|time| *time <= event_time);
@@ -154,12 +154,12 @@ impl Rows {
 
     /// Returns the bounds of the record that comes first of the rows read ahead. It passes if it is within one of them,
     /// or if there is none.
-    pub(super) fn bounds(&self, event_time: i64, limit: i64, reach: Reach, rest: Rest) -> [Option<Bound>; 2] {
+    pub(super) fn bounds(&self, event_time: i64, limit: i64, reach: Reach, rest: Rest) -> [Option<TimeBound>; 2] {
         let is_near = rest == Rest::None && reach != Reach::Live && self.ahead.len() <= reach.far();
         // Of two middle times the later one counts: one late row after the record is no reason to reject it.
         let median = self.ahead.get(self.ahead.len() / 2).copied();
-        let of_median = |ahead| median.map(|at| Bound { at, name: "the median of the rows that follow", ahead });
-        let of_accepted = |ahead| Bound { at: self.accepted.greatest, name: "the rows before it", ahead };
+        let of_median = |ahead| median.map(|at| TimeBound { at, name: "the median of the rows that follow", ahead });
+        let of_accepted = |ahead| TimeBound { at: self.accepted.greatest, name: "the rows before it", ahead };
         let has_accepted = self.accepted.count > 0;
         if is_near {
             let ahead = if has_accepted { limit } else { self.first_ahead(limit) };

@@ -1,9 +1,9 @@
 //! `--max-future`: keeps one wrong clock from advancing stream time.
 //!
 //! An event too far ahead of its arrival becomes a dead letter. Arrival is a property of the record, not of the reader.
-//! A record without an arrival is judged by the rows around it, which `judge.rs` does. It waits here as text until the
-//! rows after it are read, [`Reach::rows`] of them with itself. A reader that must not wait for them compares the record
-//! with the time at which it was read ([`Lookahead::judge_waited`]).
+//! A record without an arrival is judged by the rows around it, which `judge.rs` does. It waits here as text until
+//! [`Reach::rows`] rows are read, itself included. A reader that must not wait for them compares the record with the
+//! time at which it was read ([`Lookahead::judge_waited`]).
 //!
 //! The waiting records of all partitions have at most [`HELD_BYTES`]. Beyond that the partition with most bytes decides
 //! about its first record with the rows that it has, which depends on the records alone.
@@ -18,7 +18,7 @@ use crate::kind::headers::{Headers, copied};
 use crate::kind::values::HeaderList;
 use crate::time::{format_duration, format_instant};
 use ahash::AHashMap;
-use judge::{Bound, Rows};
+use judge::{Neighbours, TimeBound};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -128,7 +128,7 @@ pub struct Lookahead {
     /// The number of waiting records, and their bytes.
     held: usize,
     bytes: usize,
-    /// Records that have their verdict, in the order in which they go on.
+    /// Records that have their verdict, in the order in which they are released.
     judged: VecDeque<Judged>,
     /// Whether [`Lookahead::unreported`] has returned a number.
     has_reported: bool,
@@ -142,14 +142,14 @@ struct Waiting {
     bytes: usize,
     /// What the last record was read from.
     reach: Reach,
-    rows: Rows,
+    neighbours: Neighbours,
 }
 
 impl Waiting {
     fn push(&mut self, held: PendingRecord, reach: Reach) {
         self.reach = reach;
         self.bytes += held.bytes();
-        self.rows.read(held.check.event_time);
+        self.neighbours.read(held.check.event_time);
         self.records.push_back(Box::new(held));
     }
 
@@ -158,27 +158,27 @@ impl Waiting {
         let FutureCheck { event_time, arrival, .. } = self.records.front()?.check;
         match arrival {
             Some(arrival) => self.release(&[Some(of_arrival(arrival, limit))]),
-            None => self.release(&self.rows.bounds(event_time, limit, self.reach, rest)),
+            None => self.release(&self.neighbours.bounds(event_time, limit, self.reach, rest)),
         }
     }
 
-    /// Removes the first record if it was read before `before` (µs), with its verdict: without an arrival it is compared
-    /// with the time at which it was read.
+    /// Removes the first record if it was read before `before` (µs), with its verdict: without an arrival it is
+    /// compared with the time at which it was read.
     fn pop_waited(&mut self, before: i64, limit: i64) -> Option<Judged> {
         let first = self.records.front().filter(|held| held.now < before)?;
         let bound = match first.check.arrival {
             Some(arrival) => of_arrival(arrival, limit),
-            None => Bound { at: first.now, name: "the time at which it was read", ahead: limit },
+            None => TimeBound { at: first.now, name: "the time at which it was read", ahead: limit },
         };
         self.release(&[Some(bound)])
     }
 
     /// Removes the first record, with its verdict.
-    fn release(&mut self, bounds: &[Option<Bound>]) -> Option<Judged> {
+    fn release(&mut self, bounds: &[Option<TimeBound>]) -> Option<Judged> {
         let held = self.records.pop_front()?;
         let verdict = verdict(held.check, bounds);
         self.bytes -= held.bytes();
-        self.rows.judged(held.check.event_time, verdict.is_ok());
+        self.neighbours.judged(held.check.event_time, verdict.is_ok());
         if self.records.is_empty() {
             // A partition that has ended keeps no memory.
             self.records = VecDeque::new();
@@ -296,7 +296,7 @@ impl Lookahead {
 
     /// Notes that earlier runs have accepted rows of a partition up to this time (µs).
     pub fn resume(&mut self, partition: u32, stream_time: i64) {
-        self.partitions.entry(partition).or_default().rows.resume(stream_time);
+        self.partitions.entry(partition).or_default().neighbours.resume(stream_time);
     }
 
     /// Drops the records of a partition; returns their number.
@@ -326,12 +326,12 @@ impl Lookahead {
     }
 }
 
-fn of_arrival(at: i64, limit: i64) -> Bound {
-    Bound { at, name: "its arrival", ahead: limit }
+fn of_arrival(at: i64, limit: i64) -> TimeBound {
+    TimeBound { at, name: "its arrival", ahead: limit }
 }
 
 /// Returns whether an event is within one of the bounds, or there are none.
-fn verdict(check: FutureCheck, bounds: &[Option<Bound>]) -> Result<(), Fault> {
+fn verdict(check: FutureCheck, bounds: &[Option<TimeBound>]) -> Result<(), Fault> {
     let Some(bound) = bounds.iter().flatten().max_by_key(|bound| bound.latest()) else { return Ok(()) };
     if check.event_time <= bound.latest() {
         return Ok(());

@@ -218,5 +218,5 @@ fn a_partition_that_has_ended_keeps_no_memory() {
         waiting.judge_all(Rest::None);
         assert_eq!(judged(&mut waiting).len(), 1_500);
     }
-    assert!(waiting.partitions.values().all(|one| one.records.capacity() == 0 && one.rows.capacity() < 100));
+    assert!(waiting.partitions.values().all(|one| one.records.capacity() == 0 && one.neighbours.capacity() < 100));
 }
