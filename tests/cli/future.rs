@@ -115,11 +115,19 @@ fn each_partition_of_each_file_is_judged_by_its_own_rows() {
 fn a_watermark_makes_no_row_late_that_waits() {
     let dir = Dir::new("future-control");
     let first = lines(&apart(50, SECOND));
-    dir.write("in.jsonl", first + "{\"$evt\":{\"watermark\":\"2026-03-01T00:02:00Z\"}}\n" + &lines(&[1_772_323_500]));
-    let line =
-        "evt-window in.jsonl --control --time t --time-unit s --max-future 10m --size 1m --late late.jsonl -o jsonl";
-    let run = dir.shell(line).succeeds();
+    let (watermark, last) = (r#"{"$evt":{"watermark":"2026-03-01T00:02:00Z"}}"#, r#"{"t":1772323500}"#);
+    dir.write("in.jsonl", format!("{first}{watermark}\n{last}\n"));
+    let flags = "--control --time t --time-unit s --max-future 10m -o jsonl";
+    let run = dir.shell(&format!("evt-window in.jsonl {flags} --size 1m --late late.jsonl")).succeeds();
     assert!(!dir.path("late.jsonl").exists() || dir.rows("late.jsonl").is_empty(), "{run}");
     let counts: Vec<_> = run.rows().iter().map(|row| row["rows"].as_u64()).collect();
     assert_eq!(counts, [Some(50), Some(1)], "{run}");
+
+    // A row after it that names no partition is not of that of a letter before it.
+    let wrong = r#"{"t":1803859200,"server_timestamp":1772323200,"device":"6"}"#;
+    dir.write("in.jsonl", format!("{first}{wrong}\n{watermark}\n{last}\n"));
+    let flags = format!("{flags} --field partition=device --partitions 0,1,2,3,4,5,6 --dlq dead.jsonl");
+    let rows = dir.shell(&format!("evt-ingest -q in.jsonl {flags}")).succeeds().rows();
+    assert_eq!((dir.rows("dead.jsonl").len(), rows.len()), (1, 51));
+    assert_eq!(rows[50]["partition"], "0");
 }

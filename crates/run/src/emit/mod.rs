@@ -45,9 +45,8 @@ use evt_core::format::{Records, one_line};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Fault;
 use evt_core::kind::event::has_raw;
-use evt_core::mapping::{
-    self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, Lookahead, Reach, RecordMeta, Rest,
-};
+use evt_core::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, Lookahead, RecordMeta};
+use evt_core::mapping::{Reach, Rest};
 use evt_core::op::computed::RowRules;
 use learn::RowForm;
 use letters::{HELD_REPORT, Letters, held_records, too_large};
@@ -352,8 +351,8 @@ impl RecordEmitter {
         if let Some(verdict) = self.stamp.judge(check) {
             return self.judged(record, verdict, check.partition);
         }
-        let (held, reach) = (mapping::PendingRecord::new(record, check), self.reach);
-        self.release(|waiting| waiting.push(held, reach))
+        let reach = self.reach;
+        self.release(|waiting| waiting.push(mapping::PendingRecord::new(record, check), reach))
     }
 
     /// Lets `judge` judge held records. Maps those that have a verdict then, or makes dead letters of them.
@@ -497,8 +496,10 @@ impl RecordEmitter {
             None => return Ok(false),
             Some(ControlLine::PassedOver) => {}
             Some(ControlLine::Watermark(watermark)) => {
-                self.drain(Rest::Unknown).and_then(|()| self.flush())?;
+                self.drain(Rest::Unknown)?;
+                self.flush()?;
                 self.stamp.watermark(meta.partition, watermark);
+                self.turn_to_partition(meta.partition)?;
             }
         }
         Ok(true)
@@ -522,8 +523,7 @@ impl RecordEmitter {
         }
     }
 
-    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them
-    /// again.
+    /// Drops the held records of a partition that this run stops reading; its next reader reads them again.
     pub fn forget(&mut self, partition: u32) {
         let forgotten = self.stamp.forget(partition);
         self.mapper.forget(forgotten as u64);

@@ -182,8 +182,8 @@ impl Neighbours {
         }
     }
 
-    /// Whether the rows from a record on are so many, near the end of a partition, that a gap is more likely before them
-    /// than a wrong clock in most of them.
+    /// Whether the rows from a record on are so many, near the end of a partition, that a gap is more likely before
+    /// them than a wrong clock in most of them.
     fn is_many(&self, event_time: i64) -> bool {
         let Accepted { count, least, greatest, .. } = self.accepted;
         let follow = self.ahead.len();
