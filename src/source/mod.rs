@@ -20,7 +20,7 @@ use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::frame::{Control, End, EndReason, WATERMARK_KEY};
 use evt_core::kind::shadow::Shadows;
 use evt_core::kind::{DIMENSIONS_KEY, Kind};
-use evt_core::mapping;
+use evt_core::mapping::{self, Rest};
 use evt_core::op::computed::RowRules;
 use evt_core::op::window::watermark::ContinuedInput;
 use evt_kafka::range::ReadMode;
@@ -296,7 +296,7 @@ impl Source {
         self.step().or_else(|error| {
             let salvages = self.needs.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
             if salvages {
-                self.emitter.drain()?;
+                self.emitter.drain(Rest::Unknown)?;
             }
             self.emitter.end(salvages)?;
             self.failure = Some(error);
@@ -380,6 +380,7 @@ impl Source {
             // Before the first record of a followed name is read.
             positions.keep_begun()?;
         }
+        self.emitter.set_reach(input.reach());
         let step = input.step(&mut self.emitter)?;
         let noted = input.note(&mut self.emitter)?;
         let (is_live, takes_turns) = (input.is_live(), input.takes_turns());
@@ -468,7 +469,7 @@ impl Source {
         let input = &ended.input;
         self.end.add(input.end());
         self.emitter.stamp_mut().end_first_records()?;
-        self.emitter.drain()?;
+        self.emitter.drain(Rest::None)?;
         self.emitter.flush()?;
         if let Some(positions) = &mut self.positions {
             self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);
@@ -492,7 +493,7 @@ impl Source {
             self.emitter.turn_to(*number, input.progress(), rest);
             input.stop(&mut self.emitter)?;
         }
-        self.emitter.drain()?;
+        self.emitter.drain(Rest::Unknown)?;
         self.emitter.flush()?;
         self.end.how = EndReason::Stopped;
         if let Some(positions) = &mut self.positions {

@@ -85,6 +85,7 @@ mod follow_begun;
 mod follow_checkpoint;
 mod follow_found;
 mod frames;
+mod future;
 mod fuzz;
 mod fuzz_seeds;
 mod groups;

@@ -21,7 +21,7 @@
 //! - `build/`: the columns of a batch under construction.
 //! - `mapped.rs`: mapped rows, which are not stamped yet, with the facts about their records.
 //! - `partitions/`: partitions, their numbers and their stream times, with which rows are stamped.
-//! - `future.rs`: `--max-future`, and the records that wait for their verdict.
+//! - `future/`: `--max-future`, and the records that wait for their verdict.
 //! - `when/`: reads times, and says which flags read them.
 //! - `id.rs`: event ids, read or derived.
 //! - `record.rs`: a record with the metadata around its payload.
@@ -45,7 +45,7 @@ mod when;
 
 pub use build::schema;
 pub use complete::RowCompleter;
-pub use future::{FutureCheck, LOOKAHEAD, Lookahead, PendingRecord};
+pub use future::{FutureCheck, Lookahead, PendingRecord, Reach, Rest};
 pub use id::{parse_uuid, uuid_of};
 pub use mapped::{Defaults, Facts, MappedRows, RowFilter};
 pub use mapper::{LastRow, Mapped, Mapper};

@@ -9,8 +9,9 @@ use evt_core::error::Result;
 use evt_core::expr::WrongRows;
 use evt_core::kind::dead::{ErrorType, Fault, Letter, TimeProposal};
 use evt_core::kind::letters;
-use evt_core::mapping;
+use evt_core::mapping::{self, Reach};
 use evt_core::op::row_letter::with_letter;
+use evt_core::time::SECOND;
 
 /// Dead letters in the order of their records.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ impl Dead {
     }
 }
 
+/// How long records wait for their `--max-future` verdict before that is reported (µs).
+pub(super) const HELD_REPORT: i64 = SECOND;
 /// Number of letters that makes the buffer full.
 const ROWS: usize = 1024;
 /// Bytes of letters that make the buffer full.
@@ -105,7 +108,7 @@ pub(super) fn held_records(held: usize) -> String {
     format!(
         "{held} partition has {} records (--max-future compares them \
          with the median)",
-        mapping::LOOKAHEAD
+        Reach::Live.rows()
     )
 }
 

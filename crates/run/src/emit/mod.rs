@@ -45,12 +45,11 @@ use evt_core::format::{Records, one_line};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Fault;
 use evt_core::kind::event::has_raw;
-use evt_core::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, PendingRecord, RecordMeta};
+use evt_core::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, Lookahead, RecordMeta};
+use evt_core::mapping::{Reach, Rest};
 use evt_core::op::computed::RowRules;
-use evt_core::time::SECOND;
 use learn::RowForm;
-use letters::{Letters, held_records, too_large};
-use stamp::Released;
+use letters::{HELD_REPORT, Letters, held_records, too_large};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -59,9 +58,6 @@ pub use learn::RecordOptions;
 pub use letters::Dead;
 pub use queue::{ByteProgress, Item, ItemQueue, PendingInputs, QueuedItem};
 pub use stamp::Stamp;
-
-/// How long records wait for their `--max-future` verdict before that is reported (µs).
-const HELD_REPORT: i64 = SECOND;
 
 /// Takes the records of all inputs, maps them to rows, stamps these, and queues them for the stage.
 pub struct RecordEmitter {
@@ -77,6 +73,8 @@ pub struct RecordEmitter {
     /// The time of reading of the current records (µs).
     now: i64,
     mapper: ChunkMapper,
+    /// What the current records are read from.
+    reach: Reach,
     /// The partition to which the mapper has turned; `None` before the first record.
     partition: Option<u32>,
     stamp: Stamp,
@@ -106,6 +104,7 @@ impl RecordEmitter {
             declared: None,
             maps_partition: mapping.maps_partition(),
             mapper: ChunkMapper::new(mapping, untimed, limits, letters)?,
+            reach: Reach::default(),
             partition: None,
             stamp,
             batches: StampedBatches::default(),
@@ -349,18 +348,20 @@ impl RecordEmitter {
         if let Some((origin, name)) = self.mapper.events().named(check) {
             check.partition = self.stamp.partition_table.beside(record.meta.partition, origin, name);
         }
-        match self.stamp.judge(check) {
-            Some(verdict) => self.judged(record, verdict, check.partition),
-            None => match self.stamp.hold(PendingRecord::new(record, check)) {
-                Some(released) => self.release(released),
-                None => Ok(()),
-            },
+        if let Some(verdict) = self.stamp.judge(check) {
+            return self.judged(record, verdict, check.partition);
         }
+        let reach = self.reach;
+        self.release(|waiting| waiting.push(mapping::PendingRecord::new(record, check), reach))
     }
 
-    /// Maps a held record after its `--max-future` check, or makes a dead letter of it.
-    fn release(&mut self, (held, verdict): Released) -> Result<()> {
-        self.judged(held.record(), verdict, held.check.partition)
+    /// Lets `judge` judge held records. Maps those that have a verdict then, or makes dead letters of them.
+    fn release(&mut self, judge: impl FnOnce(&mut Lookahead)) -> Result<()> {
+        self.stamp.waiting.as_mut().map(judge);
+        while let Some((held, verdict)) = self.stamp.waiting.as_mut().and_then(Lookahead::pop_judged) {
+            self.judged(held.record(), verdict, held.check.partition)?;
+        }
+        Ok(())
     }
 
     /// Maps a record that `--max-future` has judged. Its dead letter has the partition that the record names.
@@ -378,26 +379,19 @@ impl RecordEmitter {
         self.settle(pause, || None)
     }
 
-    /// Releases all held records, because no more rows of their partitions follow.
-    pub fn drain(&mut self) -> Result<()> {
-        self.stamp.held_partitions().into_iter().try_for_each(|partition| self.drain_one(partition))
+    /// Releases all held records, because their input has ended, or, if the rest is unknown, is read no further.
+    pub fn drain(&mut self, rest: Rest) -> Result<()> {
+        self.release(|waiting| waiting.judge_all(rest))
     }
 
-    /// Releases the held records of one partition.
+    /// Releases the held records of one partition, which later runs may read on.
     pub fn drain_one(&mut self, partition: u32) -> Result<()> {
-        while let Some(released) = self.stamp.pop_held(partition) {
-            self.release(released)?;
-        }
-        Ok(())
+        self.release(|waiting| waiting.judge(partition, Rest::Unknown))
     }
 
-    /// Releases the held records that were read before `before` (µs). The check compares them with their arrival, or,
-    /// without one, with the time at which they were read.
+    /// Releases the held records that were read before `before` (µs); see [`Lookahead::judge_waited`].
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
-        while let Some(released) = self.stamp.pop_waited(before) {
-            self.release(released)?;
-        }
-        Ok(())
+        self.release(|waiting| waiting.judge_waited(before))
     }
 
     /// Queues the incomplete batch because no records come for now; reports once that records are held for long.
@@ -502,8 +496,10 @@ impl RecordEmitter {
             None => return Ok(false),
             Some(ControlLine::PassedOver) => {}
             Some(ControlLine::Watermark(watermark)) => {
+                self.drain(Rest::Unknown)?;
                 self.flush()?;
                 self.stamp.watermark(meta.partition, watermark);
+                self.turn_to_partition(meta.partition)?;
             }
         }
         Ok(true)
@@ -527,11 +523,15 @@ impl RecordEmitter {
         }
     }
 
-    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them
-    /// again.
+    /// Drops the held records of a partition that this run stops reading; its next reader reads them again.
     pub fn forget(&mut self, partition: u32) {
         let forgotten = self.stamp.forget(partition);
         self.mapper.forget(forgotten as u64);
+    }
+
+    /// Sets what the records that follow are read from.
+    pub fn set_reach(&mut self, reach: Reach) {
+        self.reach = reach;
     }
 
     /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open

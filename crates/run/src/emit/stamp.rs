@@ -28,7 +28,7 @@ pub struct Stamp {
     /// Partitions and stream time.
     pub(super) partition_table: PartitionTable,
     /// Records that wait for their `--max-future` verdict.
-    waiting: Option<Lookahead>,
+    pub(super) waiting: Option<Lookahead>,
     /// How far each input is read.
     pub(super) read: ReadPositions,
     /// Checks of the mapping flags.
@@ -51,9 +51,6 @@ struct OpenBatch {
     /// Monotonic time since which rows wait in it.
     since: Option<Duration>,
 }
-
-/// A record that has waited, with its `--max-future` verdict.
-pub(super) type Released = (PendingRecord, Result<(), Fault>);
 
 impl Stamp {
     /// Begins with the mapping flags and the rules of a run.
@@ -180,26 +177,6 @@ impl Stamp {
         self.waiting.as_ref()?.at_once(check)
     }
 
-    /// Lets a record wait; returns the first one of its partition once it has its verdict.
-    pub(super) fn hold(&mut self, held: PendingRecord) -> Option<Released> {
-        self.waiting.as_mut()?.push(held)
-    }
-
-    /// Returns the next record of a partition that gets no more rows.
-    pub(super) fn pop_held(&mut self, partition: u32) -> Option<Released> {
-        self.waiting.as_mut()?.pop(partition)
-    }
-
-    /// Returns a record that was read before `before` (µs) and is the next one of its partition.
-    pub(super) fn pop_waited(&mut self, before: i64) -> Option<Released> {
-        self.waiting.as_mut()?.pop_waited(before)
-    }
-
-    /// Returns the partitions of which records wait.
-    pub(super) fn held_partitions(&self) -> Vec<u32> {
-        self.waiting.as_ref().map(Lookahead::waiting).unwrap_or_default()
-    }
-
     /// Whether records wait, so that they are not rows yet.
     pub(super) fn holds_records(&self) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| waiting.held() > 0)
@@ -239,6 +216,9 @@ impl Stamp {
     /// Gives a partition the stream time (µs) with which it continues. It is live again.
     pub fn resume(&mut self, partition: u32, stream_time: Option<i64>) {
         self.partition_table.resume(partition, stream_time);
+        if let (Some(waiting), Some(stream_time)) = (&mut self.waiting, stream_time) {
+            waiting.resume(partition, stream_time);
+        }
     }
 
     /// Returns the stream time of a partition (µs), if it has had a row.

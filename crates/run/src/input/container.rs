@@ -11,7 +11,7 @@ use evt_core::format::Rows;
 use evt_core::frame::{self, Control, PartitionState, Progress};
 use evt_core::kind::event::has_raw;
 use evt_core::kind::{Kind, PartitionColumns, PartitionName};
-use evt_core::mapping::RecordMeta;
+use evt_core::mapping::{Reach, RecordMeta, Rest};
 use std::rc::Rc;
 
 /// The batches of a container or a store.
@@ -40,7 +40,7 @@ impl Input for RowInput {
             return Ok(Step::Stopped);
         }
         let Some(rows) = self.rows.next() else {
-            emitter.drain()?;
+            emitter.drain(Rest::None)?;
             emitter.flush()?;
             self.carried.report_ended(emitter);
             return Ok(Step::End);
@@ -62,6 +62,10 @@ impl Input for RowInput {
 
     fn is_live(&self) -> bool {
         false
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::File
     }
 }
 

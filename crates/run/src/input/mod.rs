@@ -45,6 +45,7 @@ use crate::emit::{ByteProgress, RecordEmitter};
 use evt_core::counts::DoneRecords;
 use evt_core::error::Result;
 use evt_core::frame::EndReason;
+use evt_core::mapping::Reach;
 use std::time::Duration;
 
 pub use lag::Lag;
@@ -85,6 +86,11 @@ pub trait Input {
     /// not live: its batches, and so the panes of its windows, must not depend on the load of the machine.
     fn is_live(&self) -> bool {
         true
+    }
+
+    /// Returns what records without an arrival are read from: it decides how many rows `--max-future` reads ahead.
+    fn reach(&self) -> Reach {
+        Reach::Live
     }
 
     /// Whether the input reports its partitions itself, as frames do. The source reports those of the other inputs.

@@ -19,7 +19,7 @@ use evt_core::error::{Error, Result};
 use evt_core::format::{BOM, Records, Skipped, Splitter, jsonl};
 use evt_core::frame::EndReason;
 use evt_core::json::scan::is_json;
-use evt_core::mapping::RecordMeta;
+use evt_core::mapping::{Reach, RecordMeta};
 use std::time::Duration;
 
 /// Size of the read buffer in bytes: it fits into the CPU's cache.
@@ -387,6 +387,10 @@ impl Input for TextInput {
 
     fn is_live(&self) -> bool {
         self.bytes.progress().total.is_none()
+    }
+
+    fn reach(&self) -> Reach {
+        if self.is_live() { Reach::Pipe } else { Reach::File }
     }
 
     /// Reports the beginning of a line that a pipe does not have again; a file has the line for the next run.
