@@ -222,7 +222,7 @@ fn windows_in_files_fire_again_when_another_one_fires() {
     for (time, back) in [(1, 0), (4, 0), (5, 4), (5, 0), (7, 0)] {
         let event = |key| Event { partition: 0, time: time - back, key, value: 0 };
         let events: Vec<Event> = (0..4).map(event).collect();
-        window.on_batch(&batch(&events, &vec![stream_times(&[Event { time, ..events[0] }])[0]; 4]), 0).unwrap();
+        window.on_batch(&batch(&events, &[stream_times(&[Event { time, ..events[0] }])[0]; 4]), 0).unwrap();
         window
             .fire(&mut |row| {
                 rows.push((time, row.start, row.pane, row.rows));
