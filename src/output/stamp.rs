@@ -14,8 +14,8 @@ pub struct StageRows {
     pub are_ranged: bool,
 }
 
-/// Returns the schema that this stage writes: appends the stage's name to those before it, and says what is known of its
-/// rows.
+/// Returns the schema that this stage writes: appends the stage's name to those before it, and says what is known of
+/// its rows.
 pub fn stamped(schema: &SchemaRef, rows: StageRows, run: &Run) -> SchemaRef {
     let mut schema = Schema::clone(schema);
     let stages = match schema.metadata.get(STAGES_KEY) {

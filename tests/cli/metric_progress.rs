@@ -297,6 +297,8 @@ fn a_part_of_the_rows_leaves_no_watermark() {
         &format!("{window} --until 2026-01-01 --to part.db"),
         "evt-window -q -m n.toml e.jsonl --top 1 --to part.db",
         "evt-ingest -q e.jsonl --until 2026-02-01 | evt-validate -q | evt-window -q -m m.toml --to part.db",
+        "evt-ingest -q e.jsonl -o frames > a.frames; evt-ingest -q e.jsonl --until 2026-02-01 -o frames > b.frames; \
+         evt-window -q -m m.toml a.frames b.frames --to part.db",
     ] {
         dir.shell(&format!("rm -f part.db*; {line}")).succeeds();
         assert!(kept(&dir, "part.db").iter().all(|row| row[7].is_null()), "{line}");
@@ -343,4 +345,23 @@ fn a_metric_that_is_added_to_a_store_has_the_bound_of_its_runs() {
         let run = dir.shell(&format!("evt-backfill -m np.toml b.jsonl --time t --to {store} --dry-run")).succeeds();
         assert!(run.text().is_empty() && run.stderr().contains("--out-of-orderness 2s, with which"), "{store}: {run}");
     }
+}
+
+/// A lake does not know which metrics it has, so rows that came without a statement count for all.
+#[test]
+fn rows_of_a_lake_without_a_statement_have_no_bound_beside_metrics_that_have_one() {
+    let dir = Dir::new("progress-lake");
+    for name in ["a", "b"] {
+        dir.write(&format!("{name}.toml"), format!("[[metric]]\nname = '{name}'\nsize = '1m'\n"));
+    }
+    events(&dir, "e.jsonl", &[10, 70, 130]);
+    let window =
+        |name: &str, bound: &str| format!("evt-window -q -m {name}.toml --time t --out-of-orderness {bound} e.jsonl");
+    dir.shell(&format!("{} --to parquet:m", window("a", "2s"))).succeeds();
+    dir.shell(&format!("{} -o frames | evt-sink -q --since 2020-01-01 --to parquet:m", window("b", "5s"))).succeeds();
+    dir.shell(&format!("{} --to parquet:m --pipeline p", window("b", "1s"))).succeeds();
+    let said = dir.shell("evt-backfill -m b.toml e.jsonl --time t --to parquet:m --dry-run").stderr();
+    assert!(!said.contains("with which b"), "{said}");
+    let said = dir.shell("evt-backfill -m a.toml e.jsonl --time t --to parquet:m --dry-run").stderr();
+    assert!(said.contains("--out-of-orderness 2s, with which a of pipeline evt was written"), "{said}");
 }

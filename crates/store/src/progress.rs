@@ -1,10 +1,13 @@
 //! How far metrics are, as stores keep it beside their rows in `metric_progress`: evt-window states it in the stream,
 //! and evt-backfill takes the out-of-orderness of the run that wrote the rows from it.
 
+use arrow::array::RecordBatch;
+use evt_core::error::Result;
 use evt_core::frame::MetricProgress;
+use evt_core::kind::metric::MetricColumns;
 use evt_core::time::{format_instant, parse_instant};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a sink has still to keep, by metric; only the last of each counts.
 #[derive(Default)]
@@ -12,6 +15,8 @@ pub struct NotedMetrics {
     by_name: BTreeMap<String, MetricProgress>,
     /// Whether the store had rows of metrics before this run.
     pub had_rows: bool,
+    /// The metrics of the rows that are written.
+    pub written: BTreeSet<String>,
 }
 
 impl NotedMetrics {
@@ -30,14 +35,30 @@ impl NotedMetrics {
         self.by_name.values().cloned().collect()
     }
 
+    /// Whether something is to be kept of a metric.
+    pub fn has(&self, metric: &str) -> bool {
+        self.by_name.contains_key(metric)
+    }
+
     /// Whether nothing is to be kept.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 
+    /// Notes the metrics of rows that are written. Errors: exit status 70 if they are not rows of metrics.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        for name in MetricColumns::try_new(batch)?.names.iter().flatten() {
+            if !self.written.contains(name) {
+                self.written.insert(name.to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what was kept.
     pub fn clear(&mut self) {
         self.by_name.clear();
+        self.written.clear();
     }
 }
 

@@ -53,7 +53,7 @@ impl Operator for Windows {
                  continue use --at-end hold",
             ));
         }
-        self.progress.begin(&batch);
+        self.progress.see(&batch);
         let outcome = self.window.on_batch(&batch, from.input)?;
         for (row, failed) in &outcome.failed {
             out.dead(&batch, *row, &failed.fault(self.window.metrics()))?;

@@ -4,7 +4,7 @@
 use crate::stage::operator::Collector;
 use arrow::array::RecordBatch;
 use evt_core::error::Result;
-use evt_core::frame::{Control, MetricProgress};
+use evt_core::frame::{Control, MetricProgress, RANGED_KEY};
 use evt_core::kind::event::{column, instants};
 use evt_core::op::window::metric::Metric;
 use evt_core::op::window::watermark::{self, OutOfOrderness};
@@ -54,9 +54,10 @@ impl StatedProgress {
         self.set(emitted);
     }
 
-    /// Takes the first rows.
-    pub fn begin(&mut self, batch: &RecordBatch) {
+    /// Takes rows before the windows do.
+    pub fn see(&mut self, batch: &RecordBatch) {
         self.has_rows |= batch.num_rows() > 0;
+        self.is_partial |= batch.schema_ref().metadata().contains_key(RANGED_KEY);
         let Some(bound) = self.begins_within.filter(|_| batch.num_rows() > 0) else { return };
         let last = instants(batch, column::STREAM_TIME).iter().max();
         let since = last.map(|last| last.saturating_add(bound));
@@ -70,8 +71,8 @@ impl StatedProgress {
         }
     }
 
-    /// States how the metrics are computed, before the first rows of the run: if it is killed before it states more, the
-    /// store knows with which bound they were written.
+    /// States how the metrics are computed, before the first rows of the run: if it is killed before it states more,
+    /// the store knows with which bound they were written.
     pub fn state_first(&mut self, out: &mut dyn Collector) -> Result<()> {
         if std::mem::replace(&mut self.is_stated, true) { Ok(()) } else { self.send(out) }
     }

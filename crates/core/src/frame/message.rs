@@ -19,7 +19,8 @@ pub const WATERMARK_KEY: &str = "evt.watermarks";
 
 /// Schema metadata key: `true` if every input of the stages so far ends by itself. It means nothing outside of a pipe.
 pub const BOUNDED_KEY: &str = "evt.bounded";
-/// Schema metadata key: `true` if a stage has left out rows outside of a range of time (`--since`, `--until`, `--last`).
+/// Schema metadata key: `true` if a stage has left out rows outside of a range of time (`--since`, `--until`,
+/// `--last`).
 pub const RANGED_KEY: &str = "evt.ranged";
 
 /// Maximum bytes of a message header.

@@ -366,10 +366,25 @@ impl Lake {
         Ok(())
     }
 
-    /// Keeps what was noted of metrics in `.evt/progress/ID.json`, as the record of a database (`sql::progress`). Before
-    /// their rows are visible the watermark stays: a killed run leaves no row without the bound that it was written
-    /// with, and no watermark ahead of its rows.
+    /// Notes that metrics without a record have rows, of which the stream has stated nothing.
+    fn forget_first_row(&self) -> Result<()> {
+        for file in progress_files(&self.dir.root)?.into_iter().filter(|file| file.since_first_row) {
+            let path = self.dir.hidden(PROGRESS).join(format!("{}.json", pipeline_id(&file.pipeline)));
+            self.dir.write_json(&path, &PipelineMetrics { since_first_row: false, ..file })?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what was noted of metrics in `.evt/progress/ID.json`, as the record of a database (`sql::progress`).
+    /// Before their rows are visible the watermark stays: a killed run leaves no row without the bound that it was
+    /// written with, and no watermark ahead of its rows.
     pub fn keep_metrics(&self, pipeline: &str, noted: &NotedMetrics, are_visible: bool) -> Result<()> {
+        let mut others = progress_files(&self.dir.root)?;
+        let is_recorded = |name: &str| others.iter().any(|other| other.metrics.contains_key(name));
+        if !noted.written.iter().all(|name| noted.has(name) || is_recorded(name)) {
+            self.forget_first_row()?;
+            others = progress_files(&self.dir.root)?;
+        }
         if noted.is_empty() {
             return Ok(());
         }
@@ -380,7 +395,6 @@ impl Lake {
         let path = directory.join(format!("{}.json", pipeline_id(pipeline)));
         let mut file: PipelineMetrics = read_json(&path)?.unwrap_or_default();
         pipeline.clone_into(&mut file.pipeline);
-        let others = progress_files(&self.dir.root)?;
         file.since_first_row |= !noted.had_rows || others.iter().any(|other| other.since_first_row);
         for metric in noted.all() {
             let before = file.metrics.get(&metric.metric).and_then(from_json);

@@ -460,6 +460,9 @@ impl Sink for Parquet {
                 }
             }
         }
+        if kind == Kind::Metric {
+            self.noted.write(batch)?;
+        }
         if let Some(waiting) = &mut self.waiting {
             // They are counted when they are published.
             waiting.write(batch)?;

@@ -55,6 +55,11 @@ const SMALL_DIVISOR: u64 = 4;
 const FIRED_DIVISOR: usize = 16;
 /// All ranges are written again when the files have more than this many times the bytes of the blocks in them.
 const DISK_FACTOR: u64 = 4;
+/// So they are when there are more files than this: without a checkpoint each is an open one.
+const FILES_MAX: usize = 128;
+/// Neighbours that have fired are joined then, while they have at most this part (1/4) of the bytes of a shard in
+/// memory.
+const JOINED_DIVISOR: usize = 4;
 
 /// The state of a group in files.
 #[derive(Debug)]
@@ -307,8 +312,10 @@ impl Spilled {
         sorter: &mut RowSorter,
     ) -> Result<()> {
         self.visit(shard, context, Visit::Due(firing, sorter))?;
-        let is_sparse = self.disk() > DISK_FACTOR * self.share() + LOG_LEAST * context.limit as u64;
-        if is_sparse { self.visit(shard, context, Visit::All) } else { Ok(()) }
+        let files = self.files();
+        let disk: u64 = files.values().map(|file| file.length()).sum();
+        let is_sparse = disk > DISK_FACTOR * self.share() + LOG_LEAST * context.limit as u64;
+        if is_sparse || files.len() > FILES_MAX { self.visit(shard, context, Visit::All) } else { Ok(()) }
     }
 
     /// Reads all ranges, so that the counts of sessions are exact.
@@ -325,7 +332,7 @@ impl Spilled {
         todo.reverse();
         let mut written = vec![];
         let mut writer = BlockWriter::begin(context.storage)?;
-        while let Some(range) = todo.pop() {
+        while let Some(mut range) = todo.pop() {
             if !visit.takes(&range, shard, members) {
                 done.push(range);
                 continue;
@@ -334,6 +341,14 @@ impl Spilled {
             if !self.load(&range, members, context.limit, &mut state)? {
                 todo.extend(range.split().into_iter().flatten().rev());
                 continue;
+            }
+            while let Visit::All = &visit
+                && state.allocated() <= context.limit / JOINED_DIVISOR
+                && let Some(next) = todo.pop_if(|next| next.joins(&range, members.fired))
+            {
+                self.load(&next, members, usize::MAX, &mut state)?;
+                range.ends.last = next.ends.last;
+                range.has_changed |= next.has_changed || !next.logs.is_empty();
             }
             for (running, known) in state.running.iter_mut().zip(&shard.running) {
                 running.since = known.since;

@@ -150,6 +150,12 @@ impl StoredRange {
         }
     }
 
+    /// Whether it can be one range with that before it: all of its windows have fired.
+    pub(super) fn joins(&self, before: &Self, fired: Option<i64>) -> bool {
+        let is_next = before.ends.last.checked_add(1) == Some(self.ends.first);
+        is_next && self.hashes == Hashes::ALL && before.hashes == Hashes::ALL && Some(self.ends.last) <= fired
+    }
+
     /// Returns the ends of the range as one or two ranges: of the windows with rows, `found`, those that have fired at
     /// a watermark and those that have not.
     pub(super) fn ends_apart(&self, fired: Option<i64>, found: EndRange) -> Vec<EndRange> {
@@ -201,8 +207,8 @@ impl Ranges {
         Self(StoredRange::split_evenly(EndRange::ALL).collect())
     }
 
-    /// Makes ranges of ends, without state, so that all will have about as many keys of windows. `windows` do not overlap
-    /// and are in order.
+    /// Makes ranges of ends, without state, so that all will have about as many keys of windows. `windows` are in order
+    /// and do not overlap.
     pub(super) fn of_windows(windows: &[WindowKeys]) -> Self {
         let most = windows.iter().map(|window| window.keys).sum::<usize>() >> RANGE_BITS;
         let (mut ranges, mut first, mut seen) = (vec![], i64::MIN, 0);
