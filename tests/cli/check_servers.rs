@@ -126,8 +126,11 @@ fn a_check_finds_that_a_user_may_not_change_the_tables_of_epochs_and_corrections
             assert!(said.contains(&format!("expected the privilege {missing} on table {table}, found none")), "{said}");
         }
         user.sql(&format!("GRANT SELECT, INSERT, UPDATE ON {table} TO {name}"));
+        if table == "metric_progress" {
+            // A writer need not read corrections.
+            both(lines[0], 0);
+        }
     }
-    both(lines[0], 0);
     let said = both(lines[1], 78);
     assert!(said.contains("expected the privilege SELECT on table corrected_cells, found none"), "{said}");
     user.sql(&format!("GRANT SELECT, INSERT, DELETE ON corrected_cells, late_positions TO {name}"));

@@ -327,8 +327,8 @@ impl Ranges {
         }
     }
 
-    /// Restores the ranges that [`Ranges::snapshot`] saved. Without `has_ends` they are of hashes only, and the number of
-    /// keys is one for all.
+    /// Restores the ranges that [`Ranges::snapshot`] saved. Without `has_ends` they are of hashes only, and the number
+    /// of keys is one for all.
     ///
     /// Errors: exit status 65 if they do not contain every place once, or if a file is missing or too short.
     pub(super) fn restore(storage: &mut dyn StateStorage, has_ends: bool, saved: &mut Reader<'_>) -> Result<Self> {
