@@ -13,6 +13,9 @@ use crate::kind;
 use crate::op::snapshot::{Reader, Writer};
 use crate::time::{EARLIEST, LATEST};
 
+/// Slices can be divided by windows if they span this many times the overlap of two windows.
+const SPANS: i64 = 16;
+
 /// Receives result rows.
 pub type Emitter<'a> = dyn FnMut(&kind::metric::Row<'_>) -> Result<()> + 'a;
 
@@ -61,16 +64,16 @@ impl Shard {
         slices.max_by_key(|slices| slices.count())
     }
 
-    /// Returns the number of windows in memory of the metric with the most, if they do not overlap.
-    pub(crate) fn disjoint_windows(&self) -> usize {
+    /// Returns the number of slices in memory of the metric with the most, if they can be divided by windows.
+    pub(crate) fn divisible_slices(&self) -> usize {
         let windows = |running: &RunningMetric| match &running.windows {
-            MetricWindows::Slices(slices, spec) if spec.layout.is_disjoint() => slices.count(),
+            MetricWindows::Slices(slices, spec) if slices.span() / SPANS >= spec.layout.overlap() => slices.count(),
             MetricWindows::Slices(..) | MetricWindows::Sessions(..) | MetricWindows::Spilled(_) => 0,
         };
         self.running.iter().map(windows).max().unwrap_or(0)
     }
 
-    /// Returns the number of keys of each window of the metric with the most; windows do not overlap.
+    /// Returns the number of keys of each slice of the metric with the most, by its last window.
     pub(crate) fn keys_by_end(&mut self) -> Vec<WindowKeys> {
         self.longest().map(Slices::keys_by_end).unwrap_or_default()
     }
@@ -91,7 +94,7 @@ impl Shard {
         })
     }
 
-    /// Returns the range of the ends of its windows, which do not overlap.
+    /// Returns the range of the ends of its windows.
     pub(crate) fn extent(&self) -> EndRange {
         let extent = |running: &RunningMetric| match &running.windows {
             MetricWindows::Slices(slices, _) => slices.extent(),

@@ -5,6 +5,8 @@ use super::key;
 use super::metric::Emit;
 use super::outcome::BatchOutcome;
 use super::running::{Bounds, MetricView, MetricWindows};
+#[cfg(test)]
+use super::shape::ends::EndRange;
 use super::spill::{Arrivals, GroupFiles, RowSorter, SavedLayouts, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
@@ -12,7 +14,7 @@ use crate::op::snapshot::Writer;
 use crate::op::state_storage::StateSize;
 use arrow::array::BinaryArray;
 
-/// A group with fewer keys and fewer windows that do not overlap stays in memory: its state cannot be split.
+/// A group with fewer keys and fewer slices stays in memory: its state cannot be split.
 const PARTS_LEAST: usize = if cfg!(test) { 1 } else { 256 };
 
 /// The state of a group.
@@ -31,9 +33,15 @@ impl GroupState {
         self.spilled.is_some()
     }
 
+    /// Returns the window ends of each range in files with state.
+    #[cfg(test)]
+    pub(crate) fn ranges(&self) -> Vec<EndRange> {
+        self.spilled.iter().flat_map(Spilled::each_ends).collect()
+    }
+
     /// Whether the state can move into files.
     pub(crate) fn can_spill(&self) -> bool {
-        self.spilled.is_none() && self.shard.group.keys.count().max(self.shard.disjoint_windows()) >= PARTS_LEAST
+        self.spilled.is_none() && self.shard.group.keys.count().max(self.shard.divisible_slices()) >= PARTS_LEAST
     }
 
     /// Returns the approximate bytes in memory.
@@ -110,7 +118,7 @@ impl GroupState {
         let Some(spilled) = &mut self.spilled else { return Ok(()) };
         spilled.fire(&mut self.shard, context, firing, sorter)?;
         self.shard.spilled_mut().for_each(|spilled| spilled.on_fired(firing.watermark));
-        if spilled.is_small(context.limit) {
+        if spilled.is_small(context) {
             let mut state = spilled.collect(context.members)?;
             for (running, before) in state.running.iter_mut().zip(&self.shard.running) {
                 (running.counts, running.since) = (before.counts, before.since);

@@ -298,11 +298,11 @@ impl Layout {
         }
     }
 
-    /// Whether no row is in more than one window.
-    pub fn is_disjoint(self) -> bool {
+    /// Returns how much of a window (µs) is also in the next one.
+    pub fn overlap(self) -> i64 {
         match self {
-            Self::Even { size, slide, .. } => size <= slide,
-            Self::Calendar(_) => true,
+            Self::Even { size, slide, .. } => (size - slide).max(0),
+            Self::Calendar(_) => 0,
         }
     }
 

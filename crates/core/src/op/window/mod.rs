@@ -43,6 +43,7 @@ use self::metric::{Emit, Metric};
 pub use self::outcome::{BatchOutcome, FailedRow, FailedRows, LateRow};
 pub use self::running::MetricCounts;
 use self::running::{Bounds, MetricView, MetricWindows, RunningMetric, TimeBounds};
+use self::shape::ends::EndRange;
 use self::shape::part::{Part, SavedPart};
 use self::spill::{GroupFiles, Members, RowSorter, SavedLayouts};
 use self::watermark::{ContinuedInput, Watermark};
@@ -305,6 +306,7 @@ impl Window {
             closed: self.fired,
             fired: self.fired_bound(),
             extent: TimeBounds::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
+            ends: EndRange::ALL,
         };
         for at in 0..self.groups.len() {
             let Group { metrics, state } = &mut self.groups[at];

@@ -3,6 +3,7 @@
 use super::key::Keys;
 use super::metric::{Layout, Metric, Shape, WindowSpan};
 use super::outcome::{BatchOutcome, LateRow, RowRef};
+use super::shape::ends::EndRange;
 use super::shape::session::{SessionRule, Sessions};
 use super::shape::slice::{Placement, Slices, WindowSpec};
 use super::shape::spilled::SpilledWindows;
@@ -148,6 +149,8 @@ pub(crate) struct Bounds {
     pub(crate) fired: Option<i64>,
     /// Least and greatest event time, and greatest stream time, of all rows.
     pub(crate) extent: TimeBounds,
+    /// The ends of the windows that count rows: all, or a range of state in files.
+    pub(crate) ends: EndRange,
 }
 
 impl Bounds {
@@ -284,6 +287,9 @@ impl RunningMetric {
         let Some(span) = spec.layout.windows_of(least) else { return false };
         let first_end = span.first_end;
         let slice = CachedSlice::new(span, first_end, spec, bounds.fired);
+        if !bounds.ends.contains(first_end) || !bounds.ends.contains(span.last_end) {
+            return false;
+        }
         if !slice.holds(least, bound) || !slice.holds(greatest, bound) {
             return false;
         }
@@ -340,7 +346,7 @@ impl RunningMetric {
                 }
             }
             let coming = RowRef { row, key, time, bound, own: bounds.own(view.stream_times[row]) };
-            match self.assign(coming, view, bounds.fired, keys, &mut cached) {
+            match self.assign(coming, view, bounds, keys, &mut cached) {
                 Assignment::Outside => self.counts.filtered += 1,
                 Assignment::Late { first, last } => self.reject(coming, first, last, view, outcome),
                 Assignment::Slot(slot, missed) => {
@@ -425,14 +431,14 @@ impl RunningMetric {
         &mut self,
         coming: RowRef,
         view: &MetricView<'_>,
-        fired: Option<i64>,
+        bounds: &Bounds,
         keys: &mut Keys,
         cached: &mut CachedSlice,
     ) -> Assignment {
-        let RowRef { row, key, time, .. } = coming;
+        let (RowRef { row, key, time, .. }, fired) = (coming, bounds.fired);
         match &mut self.windows {
             MetricWindows::Slices(slices, spec) => {
-                let WindowPlace { span, first_end, missed } = match place(coming, *spec) {
+                let WindowPlace { span, first_end, missed } = match place(coming, *spec, bounds.ends) {
                     Ok(placed) => placed,
                     Err(without) => return without,
                 };
@@ -442,7 +448,7 @@ impl RunningMetric {
             }
             MetricWindows::Spilled(spilled) => match spilled.spec() {
                 Some(spec) => {
-                    let WindowPlace { span, first_end, missed } = match place(coming, spec) {
+                    let WindowPlace { span, first_end, missed } = match place(coming, spec, bounds.ends) {
                         Ok(placed) => placed,
                         Err(without) => return without,
                     };
@@ -487,9 +493,9 @@ struct WindowPlace {
     missed: Option<i64>,
 }
 
-/// Returns the windows of a row, or why no window counts it.
+/// Returns the windows of a row that end within a range, or why no window counts it.
 #[inline]
-fn place(coming: RowRef, spec: WindowSpec) -> Result<WindowPlace, Assignment> {
+fn place(coming: RowRef, spec: WindowSpec, range: EndRange) -> Result<WindowPlace, Assignment> {
     let Some(span) = spec.layout.windows_of(coming.time) else {
         return Err(Assignment::Outside);
     };
@@ -498,5 +504,10 @@ fn place(coming: RowRef, spec: WindowSpec) -> Result<WindowPlace, Assignment> {
         return Err(Assignment::Late { first: closing.at(span.first_end), last: closing.at(span.last_end) });
     };
     let missed = (first_end > span.first_end).then(|| closing.at(span.first_end));
-    Ok(WindowPlace { span, first_end, missed })
+    if range == EndRange::ALL {
+        return Ok(WindowPlace { span, first_end, missed });
+    }
+    let ends = EndRange { first: first_end, last: span.last_end };
+    let Some(EndRange { first, last }) = spec.clip(ends, range) else { return Err(Assignment::Outside) };
+    Ok(WindowPlace { span: WindowSpan { last_end: last, ..span }, first_end: first, missed })
 }

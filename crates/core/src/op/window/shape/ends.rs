@@ -41,6 +41,11 @@ impl EndRange {
         (self.first..=self.last).contains(&end)
     }
 
+    /// Returns the distance of the first from the last.
+    pub(crate) fn width(self) -> i64 {
+        self.last.saturating_sub(self.first)
+    }
+
     /// Returns the ends that are in both.
     pub(crate) fn meet(self, other: Self) -> Self {
         Self { first: self.first.max(other.first), last: self.last.min(other.last) }
@@ -57,6 +62,13 @@ impl EndRange {
 pub(crate) struct WindowKeys {
     pub(crate) end: i64,
     pub(crate) keys: usize,
+}
+
+impl WindowKeys {
+    /// Adds up those of the same window.
+    pub(crate) fn sum(same: &[Self]) -> Self {
+        Self { end: same.first().map_or(i64::MIN, |one| one.end), keys: same.iter().map(|one| one.keys).sum() }
+    }
 }
 
 /// A set of window ends, all in steps of one slide.

@@ -7,7 +7,7 @@ use super::ends::EndRange;
 pub(crate) struct Part<'a> {
     /// Selects keys by their numbers.
     pub(crate) has_key: &'a dyn Fn(u32) -> bool,
-    /// The last ends of the slices, and the ends of the windows. If windows overlap, all.
+    /// Selects windows by their ends, and the slices that they need.
     pub(crate) ends: EndRange,
 }
 

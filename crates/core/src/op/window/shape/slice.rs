@@ -117,6 +117,27 @@ impl WindowSpec {
         Closing::of_windows(self.lateness)
     }
 
+    /// Returns the ends of the windows that count a row with this event time and bound.
+    pub(crate) fn ends_of(self, time: i64, bound: i64) -> Option<EndRange> {
+        let span = self.layout.windows_of(time)?;
+        let first = self.closing().first_window_open(span, self.layout.step(), bound)?;
+        Some(EndRange { first, last: span.last_end })
+    }
+
+    /// Returns the window ends of a row or slice, `ends`, that are within a range; none if no window ends there.
+    pub(crate) fn clip(self, ends: EndRange, range: EndRange) -> Option<EndRange> {
+        let EndRange { mut first, mut last } = ends;
+        let step = self.layout.step();
+        let steps = |distance: i64| (distance / step + i64::from(distance % step > 0)) * step;
+        if range.first > first {
+            first = first.saturating_add(steps(range.first.saturating_sub(first).min(ends.width().saturating_add(1))));
+        }
+        if range.last < last {
+            last = last.saturating_sub(steps(last.saturating_sub(range.last).min(ends.width().saturating_add(1))));
+        }
+        (first <= last).then_some(EndRange { first, last })
+    }
+
     /// Makes a set of ends smaller, with further ends, if there are too many. Ends of a calendar are far apart.
     pub(crate) fn thin(self, ends: &mut Ends) {
         if let Layout::Even { slide, .. } = self.layout {
@@ -451,18 +472,22 @@ impl Slices {
         self.slices.len()
     }
 
-    /// Returns the number of keys of each window; windows do not overlap.
+    /// Returns the distance of the first slice from the last (µs).
+    pub(crate) fn span(&self) -> i64 {
+        let first = self.slices.first_key_value().zip(self.slices.last_key_value());
+        first.map_or(0, |((first, _), (last, _))| last.start.saturating_sub(first.start))
+    }
+
+    /// Returns the number of keys of each slice, by its last window.
     pub(crate) fn keys_by_end(&mut self) -> Vec<WindowKeys> {
         self.put_back();
         self.slices.values().map(|slice| WindowKeys { end: slice.last_end, keys: slice.slots.len() }).collect()
     }
 
-    /// Returns the range of the ends of its windows, which do not overlap.
+    /// Returns the range of the ends of its windows.
     pub(crate) fn extent(&self) -> EndRange {
-        let (slices, fired) = (&self.slices, &self.fired);
-        let slices = slices.values().next().into_iter().chain(slices.values().next_back()).map(|slice| slice.last_end);
-        let fired = fired.keys().next().into_iter().chain(fired.keys().next_back()).copied();
-        slices.chain(fired).fold(EndRange::EMPTY, |found, end| found.join(EndRange::of(end)))
+        let slices = self.slices.iter().map(|(id, slice)| EndRange { first: id.first_end, last: slice.last_end });
+        slices.chain(self.fired.keys().copied().map(EndRange::of)).fold(EndRange::EMPTY, EndRange::join)
     }
 
     /// Saves a part of the state: slices in order, keys by their bytes.
@@ -471,14 +496,14 @@ impl Slices {
         // The half slices follow from the spec, and the tree from the slices.
         let Slices { slices, halves: _, tree: _, waiting, fired, last: _ } = &*self;
         let (selects, ends) = (part.has_key, part.ends);
-        // If windows do not overlap, the ends of slices are in the order of the starts.
         let from = match ends.first {
             i64::MIN => i64::MIN,
             first => spec.layout.first_start((first - 1).clamp(EARLIEST, LATEST)),
         };
         let within = || {
-            let from = slices.range(SliceId::least(from)..).skip_while(|(_, slice)| slice.last_end < ends.first);
-            from.take_while(|(_, slice)| ends == EndRange::ALL || slice.last_end <= ends.last)
+            // A slice begins before its first window ends.
+            let slices = slices.range(SliceId::least(from)..).take_while(|(id, _)| id.start < ends.last);
+            slices.filter(|(id, slice)| id.first_end <= ends.last && ends.first <= slice.last_end)
         };
         out.count(within().count());
         for (SliceId { start, first_end }, Slice { last_end, slots: known }) in within() {
@@ -529,21 +554,32 @@ impl Slices {
             let (start, first_end, last_end) = (saved.instant()?, saved.instant()?, saved.instant()?);
             spec.check_slice(start, last_end)?;
             let count = saved.count()?;
-            let id = SliceId { start, first_end };
+            let clipped = spec.clip(EndRange { first: first_end, last: last_end }, part.ends);
+            // Of several slices with one start those parts may be left that count for the same windows.
+            let id = SliceId { start, first_end: clipped.map_or(first_end, |ends| ends.first) };
+            let last_end = clipped.map_or(last_end, |ends| ends.last);
             let slice = self.slices.entry(id).or_insert(Slice { last_end, slots: SlotMap::default() });
             for _ in 0..count {
                 let key = saved.bytes()?;
-                if !part.ends.contains(last_end) || !(part.has_key)(key) {
+                if clipped.is_none() || !(part.has_key)(key) {
                     Slots::skip(saved)?;
                     continue;
                 }
-                let key = keys.restore(key)?;
-                keys.retain(key);
-                slice.slots.insert(key, slots.load(saved)?);
+                let (key, slot) = (keys.restore(key)?, slots.load(saved)?);
+                match slice.slots.get(key) {
+                    Some(into) => {
+                        slots.merge(into, slot);
+                        slots.free(slot);
+                    }
+                    None => {
+                        keys.retain(key);
+                        slice.slots.insert(key, slot);
+                    }
+                }
             }
             if slice.slots.is_empty() {
                 self.slices.remove(&id);
-            } else if spec.first_end(start).is_some_and(|whole| whole < first_end) {
+            } else if spec.first_end(start).is_some_and(|whole| whole < id.first_end) {
                 self.halves.insert(id.half());
             }
         }

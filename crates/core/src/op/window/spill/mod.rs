@@ -28,19 +28,20 @@ use crate::kind::metric;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state_storage::{StateFile, StateStorage};
 use crate::op::window::firing::{Shard, WatermarkFiring};
-use crate::op::window::metric::{Layout, Metric};
+use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, MetricWindows};
 use crate::op::window::shape::closing::Closing;
 use crate::op::window::shape::ends::EndRange;
 use crate::op::window::shape::part::{Part, SavedPart};
+use crate::op::window::shape::slice::WindowSpec;
 use crate::op::window::shape::spilled::SpilledWindows;
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// A range of one window, or of windows that overlap, is not split if it has at most this many keys.
+/// A range of few windows is not split if it has at most this many keys.
 const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 64 };
 /// Logs are merged into the saved shards when the logs have more than this many times the bytes of the saved shards,
 const LOG_FACTOR: u64 = 2;
@@ -121,14 +122,19 @@ impl<'a> Members<'a> {
         RowLayout::new(&self.each().collect::<Vec<_>>())
     }
 
-    /// Returns the windows of the metrics, which are the same, if they do not overlap.
-    fn disjoint(self) -> Option<Layout> {
-        self.each().next().and_then(|metric| metric.shape.layout()).filter(|layout| layout.is_disjoint())
+    /// Returns the windows of the metrics, which are the same, unless they are sessions.
+    fn spec(self) -> Option<WindowSpec> {
+        self.each().next().and_then(WindowSpec::of)
     }
 
-    /// Returns the ends of the windows of a shard, if they do not overlap.
+    /// Returns how much of a window (µs) is also in the next one.
+    fn overlap(self) -> i64 {
+        self.spec().map_or(0, |spec| spec.layout.overlap())
+    }
+
+    /// Returns the ends of the windows of a shard; all of sessions.
     fn extent(self, shard: &Shard) -> EndRange {
-        self.disjoint().map_or(EndRange::ALL, |_| shard.extent())
+        self.spec().map_or(EndRange::ALL, |_| shard.extent())
     }
 
     /// Returns, for each metric, its index in the group.
@@ -147,8 +153,8 @@ impl Spilled {
     /// Moves the state of a shard into files.
     pub(crate) fn begin(shard: &mut Shard, context: &mut GroupFiles<'_>) -> Result<Self> {
         let hashes: Vec<u64> = shard.group.keys.each_bytes().map(hash).collect();
-        let mut ranges = match context.members.disjoint() {
-            Some(_) => Ranges::of_windows(&shard.keys_by_end()),
+        let mut ranges = match context.members.spec() {
+            Some(spec) => Ranges::of_windows(&shard.keys_by_end(), spec.layout.overlap()),
             None => Ranges::of_hashes(),
         };
         let mut writer = BlockWriter::begin(context.storage)?;
@@ -172,7 +178,7 @@ impl Spilled {
         self.pending_bytes + blocks * size_of::<Block>()
     }
 
-    /// Returns the keys in files as of the last reading; if windows do not overlap, at least as many are there.
+    /// Returns the keys in files as of the last reading; at least as many are there.
     pub(crate) fn keys(&self) -> u64 {
         self.ranges.keys()
     }
@@ -187,13 +193,25 @@ impl Spilled {
         self.ranges.files()
     }
 
+    /// Returns the window ends of each range with state, each once.
+    #[cfg(test)]
+    pub(crate) fn each_ends(&self) -> Vec<EndRange> {
+        let mut ends: Vec<EndRange> =
+            self.ranges.each().filter(|range| !range.is_empty()).map(|range| range.ends).collect();
+        ends.dedup();
+        ends
+    }
+
     fn share(&self) -> u64 {
         self.ranges.each().map(StoredRange::share).sum()
     }
 
-    /// Whether no row waits and the state is so small that it can return to memory.
-    pub(crate) fn is_small(&self, limit: usize) -> bool {
-        self.pending.is_empty() && self.share() * SMALL_DIVISOR <= limit as u64
+    /// Whether no row waits and the state is so small that it can return to memory. Ranges of windows that overlap have
+    /// some rows in common, so they cannot become one.
+    pub(crate) fn is_small(&self, context: &GroupFiles<'_>) -> bool {
+        self.pending.is_empty()
+            && self.share() * SMALL_DIVISOR <= context.limit as u64
+            && (context.members.overlap() == 0 || self.ranges.have_same_ends())
     }
 
     /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state judge the undecided rows.
@@ -234,7 +252,10 @@ impl Spilled {
     ) -> Result<BooleanBuffer> {
         self.flush(context)?;
         let Arrivals { keys, views, bounds, outcome } = arrivals;
-        let place = |row: usize| self.ranges.find(KeyPlace::of(keys.value(row), views[0].event_times[row], None));
+        let place = |row: usize| {
+            let mut found = self.ranges.find(KeyPlace { ends: EndRange::ALL, hash: hash(keys.value(row)) });
+            found.next().unwrap_or_default()
+        };
         let places: Vec<Option<usize>> =
             (0..kept.len()).map(|row| (kept.value(row) || undecided.contains(&row)).then(|| place(row))).collect();
         let read: BTreeSet<usize> = undecided.iter().filter_map(|row| places[*row]).collect();
@@ -245,7 +266,7 @@ impl Spilled {
             let rows = self.layout.log(keys, &chosen, views, &masks, bounds)?;
             let mut state = Shard::new(context.members.each());
             self.load(self.ranges.get(*at), context.members, usize::MAX, &mut state)?;
-            let judged = self.layout.replay(&rows, context.members.fired, &mut state)?;
+            let judged = self.layout.replay(&rows, context.members.fired, EndRange::ALL, &mut state)?;
             let indexes: Vec<usize> = chosen.set_indices().collect();
             let late: BTreeSet<(usize, usize)> =
                 judged.late.iter().map(|late| (indexes[late.row as usize], late.metric as usize)).collect();
@@ -272,19 +293,18 @@ impl Spilled {
             return Ok(());
         }
         let rows = rows::joined(pending)?;
-        self.ranges.split_larger(context.limit as u64);
-        let windows = context.members.disjoint();
-        let places = rows::places(&rows, windows);
+        self.ranges.split_larger(context.limit as u64, context.members.overlap());
+        let places = rows::places(&rows, context.members.spec());
         let (indices, parts) = self.ranges.route(&places);
         let (mut writer, mut block) = (BlockWriter::begin(context.storage)?, vec![]);
-        for part in parts {
+        for (range, part) in self.ranges.each().zip(parts) {
             block.clear();
             let chosen = &indices[part];
             if !chosen.is_empty() {
                 rows::encode(&rows::take_rows(&rows, chosen)?, &mut block)?;
             }
-            let ends = chosen.iter().map(|row| EndRange::of(places[*row as usize].end)).reduce(EndRange::join);
-            writer.write(&block, windows.and(ends).unwrap_or(EndRange::ALL))?;
+            let ends = chosen.iter().map(|row| places[*row as usize].ends).fold(EndRange::EMPTY, EndRange::join);
+            writer.write(&block, ends.meet(range.ends))?;
         }
         for (range, block) in self.ranges.each_mut().zip(writer.finish()?) {
             range.logs.extend(block);
@@ -339,10 +359,10 @@ impl Spilled {
             }
             let mut state = Shard::new(members.each());
             if !self.load(&range, members, context.limit, &mut state)? {
-                todo.extend(range.split().into_iter().flatten().rev());
+                todo.extend(range.split(members.overlap()).into_iter().flatten().rev());
                 continue;
             }
-            while let Visit::All = &visit
+            while let (Visit::All, 0) = (&visit, members.overlap())
                 && state.allocated() <= context.limit / JOINED_DIVISOR
                 && let Some(next) = todo.pop_if(|next| next.joins(&range, members.fired))
             {
@@ -361,7 +381,7 @@ impl Spilled {
                 fired = Some(firing.watermark).filter(|_| state.allocated() * FIRED_DIVISOR > context.limit);
             }
             observe(&state, shard);
-            for ends in range.ends_apart(fired, members.extent(&state)) {
+            for ends in range.ends_apart(fired, members.extent(&state), members.overlap()) {
                 let part = Part { ends, ..Part::ALL };
                 let block = if state.is_empty() { vec![] } else { state.snapshot(part) };
                 writer.write(&block, members.extent(&state).meet(ends))?;
@@ -398,8 +418,8 @@ impl Spilled {
 
     /// Adds the state of a range to `state`; returns false if it exceeds `limit` and the range can be split.
     fn load(&self, range: &StoredRange, members: Members<'_>, limit: usize, state: &mut Shard) -> Result<bool> {
-        let has_windows = range.has_windows();
-        let can_split = limit < usize::MAX && range.split().is_some();
+        let has_windows = range.has_windows(members.overlap());
+        let can_split = limit < usize::MAX && range.split(members.overlap()).is_some();
         let exceeds = |state: &mut Shard| {
             can_split && (has_windows || state.group.keys.count() > KEYS_LEAST) && state.allocated() > limit
         };
@@ -412,12 +432,12 @@ impl Spilled {
         for Block { file, at, is_whole, .. } in &range.logs {
             for mut rows in rows::decode(&file.read(at.clone())?, self.layout.columns())? {
                 if !is_whole {
-                    let places = rows::places(&rows, members.disjoint()).into_iter().zip(0u32..);
+                    let places = rows::places(&rows, members.spec()).into_iter().zip(0u32..);
                     let chosen: Vec<u32> =
                         places.filter(|(place, _)| range.contains(*place)).map(|(_, row)| row).collect();
                     rows = rows::take_rows(&rows, &chosen)?;
                 }
-                self.layout.replay(&rows, members.fired, state)?;
+                self.layout.replay(&rows, members.fired, range.ends, state)?;
             }
             if exceeds(state) {
                 return Ok(false);
@@ -466,7 +486,7 @@ pub(crate) struct SavedLayouts {
 impl Visit<'_, '_> {
     /// Whether a range is read. `shard` knows the windows whose state is in files.
     fn takes(&self, range: &StoredRange, shard: &Shard, members: Members<'_>) -> bool {
-        if members.disjoint().is_none() {
+        if members.spec().is_none() {
             // The number of sessions is that of all ranges.
             return true;
         }

@@ -3,19 +3,18 @@
 //! ```text
 //!  hashes of keys
 //!  ▲ ┌────────┬───┬────────┐
-//!  │ │        ├───┤        │   windows that do not overlap: ranges of their ends;
-//!  │ │        ├───┤        │   the keys of one window: ranges of their hashes
+//!  │ │        ├───┤        │   many windows: ranges of their ends;
+//!  │ │        ├───┤        │   the keys of few windows: ranges of their hashes
 //!  │ └────────┴───┴────────┘
 //!  └────────────────────────► ends of windows
 //! ```
 //!
-//! Windows that overlap share their rows, so their ranges are those of hashes only. So are those of sessions, whose
-//! ends are not known before their rows.
+//! A row of windows that overlap is in several ranges if its windows are, and counts in each for the windows of the
+//! range. Sessions have ranges of hashes only, because their ends are not known before their rows.
 
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state_storage::{NewStateFile, StateFile, StateStorage};
-use crate::op::window::metric::Layout;
 use crate::op::window::shape::ends::{EndRange, WindowKeys};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,12 +26,21 @@ const RANGE_BITS: u32 = if cfg!(test) { 1 } else { 6 };
 /// Base-2 logarithm of the number of parts into which a range that is too large is split.
 const SPLIT_BITS: u32 = 2;
 
+/// A range is split by windows if their ends are further apart than this many times the overlap of two windows.
+const OVERLAPS: i64 = 4;
+
+/// A row and the index of a range that it is in.
+struct RoutedRow {
+    row: u32,
+    range: usize,
+}
+
 /// The state of some keys in some windows.
 #[derive(Clone, Debug)]
 pub(super) struct StoredRange {
     /// The ends of its windows, or all.
     pub(super) ends: EndRange,
-    /// The hashes of its keys. They are all, unless the windows overlap or `ends` is one window or unknown.
+    /// The hashes of its keys. They are all, unless `ends` has few windows or is not known.
     pub(super) hashes: Hashes,
     /// Its keys as of the last reading.
     pub(super) keys: u64,
@@ -55,20 +63,12 @@ pub(super) struct Block {
     pub(super) ends: EndRange,
 }
 
-/// The place of a row or of a key among the ranges.
+/// The place of a row among the ranges: a row may be in several, with some of its windows each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyPlace {
-    /// The end of its window; any instant if windows overlap.
-    pub(super) end: i64,
-    hash: u64,
-}
-
-impl KeyPlace {
-    /// Returns the place of a row. `layout` has windows that do not overlap, if it is given.
-    pub(crate) fn of(key: &[u8], time: i64, layout: Option<Layout>) -> Self {
-        let end = layout.and_then(|layout| layout.windows_of(time)).map_or(time, |span| span.last_end);
-        Self { end, hash: hash(key) }
-    }
+    /// The ends of the windows that count it; all of sessions.
+    pub(super) ends: EndRange,
+    pub(super) hash: u64,
 }
 
 /// Returns the hash that assigns a key to a range. It is the same in every run.
@@ -88,7 +88,7 @@ impl StoredRange {
     }
 
     pub(super) fn contains(&self, place: KeyPlace) -> bool {
-        self.ends.contains(place.end) && self.hashes.contains(place.hash)
+        !self.ends.meet(place.ends).is_empty() && self.hashes.contains(place.hash)
     }
 
     pub(super) fn blocks(&self) -> impl Iterator<Item = &Block> {
@@ -114,16 +114,17 @@ impl StoredRange {
         (self.hashes == Hashes::ALL && !found.is_empty() && found != EndRange::ALL).then_some(found)
     }
 
-    /// Whether it has several windows, by which it is split.
-    pub(super) fn has_windows(&self) -> bool {
-        self.found().is_some_and(|found| found.first < found.last)
+    /// Whether it has so many windows, each with `overlap` µs of the next one, that it is split by them: of the rows of
+    /// a part, not many are also in another one.
+    pub(super) fn has_windows(&self, overlap: i64) -> bool {
+        self.found().is_some_and(|found| found.width() > overlap.saturating_mul(OVERLAPS))
     }
 
-    /// Splits the range: by its windows if it has several, else by the hashes of its keys. `None` if it is too short.
-    pub(super) fn split(&self) -> Option<Vec<Self>> {
+    /// Splits the range: by its windows if it has many, else by the hashes of its keys. `None` if it is too short.
+    pub(super) fn split(&self, overlap: i64) -> Option<Vec<Self>> {
         let EndRange { first, last } = self.ends;
         match self.found() {
-            Some(found) if found.first < found.last => {
+            Some(found) if self.has_windows(overlap) => {
                 let width = i128::from(found.last) - i128::from(found.first);
                 let cut = |at: i128| (i128::from(found.first) + ((width * at) >> SPLIT_BITS)) as i64;
                 let mut cuts: Vec<i64> = (1..1 << SPLIT_BITS).map(cut).collect();
@@ -158,10 +159,11 @@ impl StoredRange {
 
     /// Returns the ends of the range as one or two ranges: of the windows with rows, `found`, those that have fired at
     /// a watermark and those that have not.
-    pub(super) fn ends_apart(&self, fired: Option<i64>, found: EndRange) -> Vec<EndRange> {
+    pub(super) fn ends_apart(&self, fired: Option<i64>, found: EndRange, overlap: i64) -> Vec<EndRange> {
         let EndRange { first, last } = self.ends;
+        let is_long = |fired: i64| fired.saturating_sub(found.first) >= overlap.saturating_mul(OVERLAPS);
         match fired {
-            Some(fired) if self.hashes == Hashes::ALL && found.first <= fired && fired < found.last => {
+            Some(fired) if self.hashes == Hashes::ALL && is_long(fired) && fired < found.last => {
                 vec![EndRange { first, last: fired }, EndRange { first: fired + 1, last }]
             }
             _ => vec![self.ends],
@@ -207,23 +209,36 @@ impl Ranges {
         Self(StoredRange::split_evenly(EndRange::ALL).collect())
     }
 
-    /// Makes ranges of ends, without state, so that all will have about as many keys of windows. `windows` are in order
-    /// and do not overlap.
-    pub(super) fn of_windows(windows: &[WindowKeys]) -> Self {
+    /// Makes ranges of ends, without state, so that all will have about as many keys of windows. `windows` are in order,
+    /// each with `overlap` µs of the next one.
+    pub(super) fn of_windows(windows: &[WindowKeys], overlap: i64) -> Self {
         let most = windows.iter().map(|window| window.keys).sum::<usize>() >> RANGE_BITS;
-        let (mut ranges, mut first, mut seen) = (vec![], i64::MIN, 0);
-        for WindowKeys { end, keys } in windows {
-            let (end, before) = (*end, EndRange { first, last: end - 1 });
-            seen += keys;
-            if *keys > most {
-                ranges.extend((!before.is_empty()).then(|| StoredRange::empty(before, Hashes::ALL)));
-                ranges.extend(StoredRange::split_evenly(EndRange::of(end)));
-            } else if seen > most {
-                ranges.push(StoredRange::empty(EndRange { first, last: end }, Hashes::ALL));
-            } else {
-                continue;
+        let (mut ranges, mut first, mut seen, mut began) = (vec![], i64::MIN, 0, None);
+        let mut end_at = |end: i64, keys: usize| {
+            let ends = EndRange { first, last: end };
+            first = end + 1;
+            match keys > 2 * most {
+                true => ranges.extend(StoredRange::split_evenly(ends)),
+                false => ranges.push(StoredRange::empty(ends, Hashes::ALL)),
             }
-            (first, seen) = (end + 1, 0);
+        };
+        // Slices may have the same last window.
+        let windows: Vec<WindowKeys> = windows.chunk_by(|a, b| a.end == b.end).map(WindowKeys::sum).collect();
+        for (at, WindowKeys { end, keys }) in windows.iter().enumerate() {
+            // A window with many keys is alone.
+            if overlap == 0 && *keys > most && seen > 0 {
+                end_at(windows[at - 1].end, seen);
+                (seen, began) = (0, None);
+            }
+            seen += keys;
+            let width = end.saturating_sub(*began.get_or_insert(*end));
+            if seen > most && width >= overlap.saturating_mul(OVERLAPS) {
+                end_at(*end, seen);
+                (seen, began) = (0, None);
+            }
+        }
+        if let Some(last) = windows.last().filter(|_| seen > 0) {
+            end_at(last.end, seen);
         }
         ranges.push(StoredRange::empty(EndRange { first, last: i64::MAX }, Hashes::ALL));
         Self(ranges)
@@ -262,36 +277,54 @@ impl Ranges {
     }
 
     /// Splits the ranges with more than `limit` bytes in files.
-    pub(super) fn split_larger(&mut self, limit: u64) {
-        let split =
-            |range: StoredRange| if range.share() > limit { range.split().unwrap_or(vec![range]) } else { vec![range] };
+    pub(super) fn split_larger(&mut self, limit: u64, overlap: i64) {
+        let split = |range: StoredRange| match range.share() > limit {
+            true => range.split(overlap).unwrap_or(vec![range]),
+            false => vec![range],
+        };
         self.0 = self.take().into_iter().flat_map(split).collect();
     }
 
-    /// Returns the index of the range with a place.
-    pub(super) fn find(&self, KeyPlace { end, hash }: KeyPlace) -> usize {
-        let ends = self.0.partition_point(|range| range.ends.last < end);
-        let last = self.0[ends].ends.last;
-        ends + self.0[ends..].partition_point(|range| range.ends.last == last && range.hashes.last < hash)
+    /// Returns the indexes of the ranges with a place.
+    pub(super) fn find(&self, KeyPlace { ends, hash }: KeyPlace) -> impl Iterator<Item = usize> {
+        let of_ends = move |at: usize| {
+            let range = self.0.get(at).filter(|range| range.ends.first <= ends.last)?;
+            let last = range.ends.last;
+            Some(at + self.0[at..].partition_point(|range| range.ends.last == last && range.hashes.last < hash))
+        };
+        let first =
+            if ends.is_empty() { self.0.len() } else { self.0.partition_point(|range| range.ends.last < ends.first) };
+        std::iter::successors(of_ends(first), move |at| {
+            let last = self.0[*at].ends.last;
+            of_ends(at + self.0[*at..].partition_point(|range| range.ends.last == last))
+        })
+    }
+
+    /// Whether all state is in ranges of the same windows.
+    pub(super) fn have_same_ends(&self) -> bool {
+        let mut ends = self.each().filter(|range| !range.is_empty()).map(|range| range.ends);
+        ends.next().is_none_or(|first| ends.all(|other| other == first))
     }
 
     /// Sorts rows by their ranges. Returns the indexes of the rows in this order and, for each range, the part of this
     /// list that has the rows of the range.
     pub(super) fn route(&self, places: &[KeyPlace]) -> (Vec<u32>, Vec<Range<usize>>) {
-        let found: Vec<u32> = places.iter().map(|place| self.find(*place) as u32).collect();
+        let found: Vec<RoutedRow> = (0..)
+            .zip(places)
+            .flat_map(|(row, place)| self.find(*place).map(move |range| RoutedRow { row, range }))
+            .collect();
         let mut starts = vec![0usize; self.0.len() + 1];
-        found.iter().for_each(|range| starts[*range as usize + 1] += 1);
+        found.iter().for_each(|routed| starts[routed.range + 1] += 1);
         (1..starts.len()).for_each(|at| starts[at] += starts[at - 1]);
         let (mut next, mut indices) = (starts.clone(), vec![0u32; found.len()]);
-        for (row, range) in (0..).zip(&found) {
-            let next = &mut next[*range as usize];
-            indices[*next] = row;
-            *next += 1;
+        for RoutedRow { row, range } in found {
+            indices[next[range]] = row;
+            next[range] += 1;
         }
         (indices, starts.windows(2).map(|pair| pair[0]..pair[1]).collect())
     }
 
-    /// Returns the keys as of the last reading; if windows do not overlap, those of the ends with the most.
+    /// Returns the keys as of the last reading: those of the ends with the most.
     pub(super) fn keys(&self) -> u64 {
         let same = self.0.chunk_by(|a, b| a.ends == b.ends);
         same.map(|same| same.iter().map(|range| range.keys).sum()).max().unwrap_or(0)

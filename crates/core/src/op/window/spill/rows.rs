@@ -8,15 +8,17 @@
 //! A row is compared with its bound before it is written to a log, so no row of a log is late. [`RowLayout::replay`]
 //! also takes rows that are in no log yet; some of these may be late.
 
-use super::ranges::KeyPlace;
+use super::ranges::{KeyPlace, hash};
 use crate::error::{Error, Result};
 use crate::expr::decimal_texts;
 use crate::kind::values::truth;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::firing::Shard;
-use crate::op::window::metric::{Layout, Metric};
+use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, TimeBounds};
+use crate::op::window::shape::ends::EndRange;
+use crate::op::window::shape::slice::WindowSpec;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat, take};
@@ -145,8 +147,15 @@ impl RowLayout {
         batch(columns)
     }
 
-    /// Adds rows to the state of their keys; returns the outcome of each row. `fired` is as in [`Bounds`].
-    pub(crate) fn replay(&self, rows: &RecordBatch, fired: Option<i64>, shard: &mut Shard) -> Result<BatchOutcome> {
+    /// Adds rows to the state of their keys in windows that end within `ends`; returns the outcome of each row. `fired`
+    /// is as in [`Bounds`].
+    pub(crate) fn replay(
+        &self,
+        rows: &RecordBatch,
+        fired: Option<i64>,
+        ends: EndRange,
+        shard: &mut Shard,
+    ) -> Result<BatchOutcome> {
         let Shard { group, running } = shard;
         group.ids.clear();
         for key in rows.column(KEY).as_binary::<i32>() {
@@ -155,7 +164,7 @@ impl RowLayout {
         let instants = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
         let (event_times, stream_times) = (instants(TIME), instants(BOUND));
         let extent = TimeBounds::new(event_times, stream_times);
-        let bounds = Bounds { out_of_orderness: 0, closed: None, fired, extent };
+        let bounds = Bounds { out_of_orderness: 0, closed: None, fired, extent, ends };
         let mut outcome = BatchOutcome { is_counted: vec![false; rows.num_rows()], ..BatchOutcome::default() };
         for (member, running) in running.iter_mut().enumerate() {
             let Some(MetricColumnIndexes { mask, args }) = &self.metrics[member] else { continue };
@@ -193,12 +202,15 @@ pub(crate) fn joined(batches: Vec<RecordBatch>) -> Result<RecordBatch> {
     batch((0..columns).map(joined).collect::<Result<_>>()?)
 }
 
-/// Returns the place of each row: the hash of its key, and the end of its window if `layout` has windows that do not
-/// overlap.
-pub(crate) fn places(rows: &RecordBatch, layout: Option<Layout>) -> Vec<KeyPlace> {
+/// Returns the place of each row. `spec` has the windows, unless they are sessions.
+pub(crate) fn places(rows: &RecordBatch, spec: Option<WindowSpec>) -> Vec<KeyPlace> {
+    let instants = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
     let keys = rows.column(KEY).as_binary::<i32>().iter();
-    let times = rows.column(TIME).as_primitive::<Int64Type>().values();
-    keys.zip(times).map(|(key, time)| KeyPlace::of(key.unwrap_or_default(), *time, layout)).collect()
+    let place = |(key, (time, bound)): (Option<&[u8]>, (&i64, &i64))| {
+        let span = spec.map(|spec| spec.ends_of(*time, *bound).unwrap_or(EndRange::EMPTY));
+        KeyPlace { ends: span.unwrap_or(EndRange::ALL), hash: hash(key.unwrap_or_default()) }
+    };
+    keys.zip(instants(TIME).iter().zip(instants(BOUND))).map(place).collect()
 }
 
 /// Returns these rows of a batch.

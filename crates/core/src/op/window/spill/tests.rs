@@ -17,6 +17,12 @@ const FEW: &str = "[[metric]]\nname='n'\naggregate='sum(v)'\nsize='2s'\nlateness
     [[metric]]\nname='gaps'\nby=['k']\nsize='3s'\nslide='5s'\nlateness='40s'\n\
     [[metric]]\nname='days'\naggregate='sum(v)'\nby=['k']\nsize='1mo'";
 
+/// Windows that overlap, of few keys; a slide may not divide the size.
+const HOPS: &str = "[[metric]]\nname='n'\naggregate='sum(v)'\nsize='3s'\nslide='1s'\nlateness='9s'\n\
+    [[metric]]\nname='m'\naggregate='max(v)'\nsize='3s'\nslide='1s'\nlateness='9s'\nwhere='v > 0'\n\
+    [[metric]]\nname='odd'\nby=['k']\nsize='5s'\nslide='2s'\nlateness='40s'\n\
+    [[metric]]\nname='long'\naggregate='stddev(v)'\nsize='9s'\nslide='1s'";
+
 fn bounded(options: Options, bytes: usize, storage: &MemoryStorage) -> Options {
     Options { memory: Some(MemoryBound { bytes, storage: Box::new(storage.clone()) }), ..options }
 }
@@ -54,7 +60,7 @@ fn compare(
 
 #[test]
 fn state_in_files_has_the_results_of_state_in_memory() {
-    for (toml, cases) in [(MANY, 40), (WIDE, 20), (FEW, 60)] {
+    for (toml, cases) in [(MANY, 40), (WIDE, 20), (FEW, 60), (HOPS, 100)] {
         for emit in [Emit::Panes, Emit::Final] {
             let written = std::cell::Cell::new(0);
             let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
@@ -190,7 +196,9 @@ fn emitted(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize]) -> Ve
 #[test]
 fn final_rows_of_state_in_files_come_in_the_order_of_state_in_memory() {
     let without_sessions = MANY.replace("gap='6s'", "size='6s'");
-    for (toml, is_exhausted) in [(MANY, true), (WIDE, true), (FEW, true), (FEW, false), (&without_sessions, false)] {
+    for (toml, is_exhausted) in
+        [(MANY, true), (WIDE, true), (FEW, true), (FEW, false), (HOPS, true), (HOPS, false), (&without_sessions, false)]
+    {
         let written = std::cell::Cell::new(0);
         let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
         check_cases(30, &strategy, |(events, splits, bound, bytes)| {
@@ -232,4 +240,30 @@ fn windows_in_files_fire_again_when_another_one_fires() {
     }
     let again: Vec<_> = rows.iter().filter(|row| row.2 == 1).collect();
     assert_eq!((again.len(), again[0].0, again[0].3), (4, 7, 2), "{rows:?}");
+}
+
+#[test]
+fn hops_of_one_key_are_divided_by_windows() {
+    let storage = MemoryStorage::default();
+    let toml = "[[metric]]\nname='n'\naggregate='sum(v)'\nsize='4s'\nslide='1s'";
+    let mut all = options(toml, 0, Emit::Final);
+    all.watermark.out_of_orderness = None;
+    let mut window = Window::new(bounded(all, 600, &storage));
+    announce(&mut window, 1);
+    let event = |at: i64| Event { partition: 0, time: at * 7 % 400, key: 0, value: at as i32 };
+    for at in 0..40 {
+        let events: Vec<Event> = (at * 10..at * 10 + 10).map(event).collect();
+        window.on_batch(&batch(&events, &stream_times(&events)), 0).unwrap();
+        window.fire(&mut |_| panic!("all wait for the end")).unwrap();
+    }
+    let ranges = window.groups[0].state.ranges();
+    assert!(ranges.len() > 8, "{ranges:?}");
+    let mut rows = 0;
+    window
+        .on_exhausted(&mut |row| {
+            rows += row.rows;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(rows, 4 * 400);
 }
