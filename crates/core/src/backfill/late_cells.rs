@@ -19,7 +19,7 @@ use crate::kind::late::LATE_FOR;
 use crate::kind::span::Span;
 use crate::op::window::BatchOutcome;
 use crate::op::window::metric::{Metric, Shape, WindowSpan};
-use crate::op::window::shape::slice::WindowSpec;
+use crate::op::window::shape::window_spec::WindowSpec;
 use crate::op::window::slots::Slots;
 use crate::op::window::spec::Spec;
 use crate::time::{EARLIEST, LATEST};

@@ -241,8 +241,7 @@ impl Window {
         found
     }
 
-    /// Returns the number of windows that hold rows and have not fired. Sessions in files count as of the last reading
-    /// of the files ([`Window::settle`]).
+    /// Returns the number of windows that hold rows and have not fired; of sessions in files, as of [`Window::settle`].
     pub fn held(&self) -> u64 {
         self.running()
             .map(|running| match &running.windows {

@@ -5,6 +5,7 @@
 //!   ends.
 //! - `session.rs`: session windows.
 //! - `part.rs`: a part of the state, by keys and windows.
+//! - `window_spec.rs`: the windows of a metric, except sessions.
 //! - `spilled.rs`: what is known of windows of either kind while their state is in files.
 
 pub(crate) mod closing;
@@ -14,3 +15,4 @@ pub(crate) mod session;
 pub(crate) mod slice;
 mod slot_map;
 pub(crate) mod spilled;
+pub(crate) mod window_spec;

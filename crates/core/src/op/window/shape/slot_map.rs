@@ -1,5 +1,7 @@
 //! The slots of a slice, by key.
 
+use crate::op::window::key::Keys;
+use crate::op::window::slots::Slots;
 use ahash::AHashMap;
 
 /// Slots of keys with numbers below this are in a plain array, so most metrics need no hashing (0.03 CPU-s per million
@@ -37,6 +39,20 @@ impl SlotMap {
         }
         self.dense[at] = slot;
         self.count += 1;
+    }
+
+    /// Adds the slot of a key, or adds it to that which the key has.
+    pub(super) fn add(&mut self, key: u32, slot: u32, keys: &mut Keys, slots: &mut Slots) {
+        match self.get(key) {
+            Some(into) => {
+                slots.merge(into, slot);
+                slots.free(slot);
+            }
+            None => {
+                keys.retain(key);
+                self.insert(key, slot);
+            }
+        }
     }
 
     /// Extends the array to a key, unless most of it would be empty; returns whether it did.

@@ -6,7 +6,7 @@
 use super::closing::Closing;
 use super::ends::{EndRange, Ends};
 use super::session::SessionRule;
-use super::slice::WindowSpec;
+use super::window_spec::WindowSpec;
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::metric::WindowSpan;

@@ -209,8 +209,8 @@ impl Ranges {
         Self(StoredRange::split_evenly(EndRange::ALL).collect())
     }
 
-    /// Makes ranges of ends, without state, so that all will have about as many keys of windows. `windows` are in order,
-    /// each with `overlap` µs of the next one.
+    /// Makes ranges of ends, without state, so that all will have about as many keys of windows. `windows` are in
+    /// order, each with `overlap` µs of the next one.
     pub(super) fn of_windows(windows: &[WindowKeys], overlap: i64) -> Self {
         let most = windows.iter().map(|window| window.keys).sum::<usize>() >> RANGE_BITS;
         let (mut ranges, mut first, mut seen, mut began) = (vec![], i64::MIN, 0, None);

@@ -18,7 +18,7 @@ use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, TimeBounds};
 use crate::op::window::shape::ends::EndRange;
-use crate::op::window::shape::slice::WindowSpec;
+use crate::op::window::shape::window_spec::WindowSpec;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat, take};
