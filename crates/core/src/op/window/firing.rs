@@ -74,8 +74,13 @@ impl Shard {
     }
 
     /// Returns the number of keys of each slice of the metric with the most, by its last window.
-    pub(crate) fn keys_by_end(&mut self) -> Vec<WindowKeys> {
-        self.longest().map(Slices::keys_by_end).unwrap_or_default()
+    pub(crate) fn keys_by_end(&mut self) -> impl Iterator<Item = WindowKeys> {
+        self.longest().into_iter().flat_map(Slices::keys_by_end)
+    }
+
+    /// Returns the sum of these numbers.
+    pub(crate) fn slot_count(&mut self) -> usize {
+        self.keys_by_end().map(|window| window.keys).sum()
     }
 
     /// Returns the windows whose state is in files.

@@ -81,10 +81,11 @@ pub struct MemoryBound {
     pub storage: Box<dyn StateStorage>,
 }
 
-/// The bound of memory is divided into this many shares: one each for the rows that wait for a log, for the shard that
-/// is read, and for the result rows of that shard. Once a group is in files, the groups in memory get half of the
-/// bound.
+/// The bound of memory is divided into this many shares: one for the rows that wait for a log, one for the shard that is
+/// read, one for its result rows. Once a group is in files, the groups in memory get half of the bound.
 const SHARES: usize = 8;
+/// Most bytes of a share: glibc keeps the memory of state that has moved to files, and uses it for blocks up to 32 MiB.
+const SHARE_MAX: usize = 32 << 20;
 
 /// Metrics that share their keys, with their state.
 struct Group {
@@ -420,11 +421,11 @@ impl Window {
         self.fired.filter(|_| self.options.emit != Emit::Final)
     }
 
-    /// Returns, for each group in files, the maximum bytes of the rows that wait in memory for a log, and of a shard
-    /// that is read.
+    /// Returns, for each group in files, the maximum bytes of the rows that wait for a log, and of a shard that is read.
     fn share(&self) -> usize {
         let spilled = self.groups.iter().filter(|group| group.state.is_spilled()).count();
-        self.options.memory.as_ref().map_or(usize::MAX, |memory| memory.bytes / (SHARES * spilled.max(1)))
+        let memory = self.options.memory.as_ref();
+        memory.map_or(usize::MAX, |memory| (memory.bytes / (SHARES * spilled.max(1))).min(SHARE_MAX))
     }
 
     /// Merges the long logs of groups in files, then moves the largest groups into files until the state in memory is

@@ -64,13 +64,6 @@ pub(crate) struct WindowKeys {
     pub(crate) keys: usize,
 }
 
-impl WindowKeys {
-    /// Adds up those of the same window.
-    pub(crate) fn sum(same: &[Self]) -> Self {
-        Self { end: same.first().map_or(i64::MIN, |one| one.end), keys: same.iter().map(|one| one.keys).sum() }
-    }
-}
-
 /// A set of window ends, all in steps of one slide.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {

@@ -400,9 +400,9 @@ impl Slices {
     }
 
     /// Returns the number of keys of each slice, by its last window.
-    pub(crate) fn keys_by_end(&mut self) -> Vec<WindowKeys> {
+    pub(crate) fn keys_by_end(&mut self) -> impl Iterator<Item = WindowKeys> {
         self.put_back();
-        self.slices.values().map(|slice| WindowKeys { end: slice.last_end, keys: slice.slots.len() }).collect()
+        self.slices.values().map(|slice| WindowKeys { end: slice.last_end, keys: slice.slots.len() })
     }
 
     /// Returns the range of the ends of its windows.

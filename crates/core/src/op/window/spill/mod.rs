@@ -47,8 +47,10 @@ const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 64 };
 const LOG_FACTOR: u64 = 2;
 /// but not before the logs have more than this many times the bytes of a shard in memory,
 const LOG_LEAST: u64 = 16;
-/// or when a range has more than this many logs.
+/// or when a range has more than this many logs,
 const BLOCKS_MAX: usize = 512;
+/// or when more than this many logs were written since.
+const LOG_FILES_MAX: usize = 256;
 /// A state returns to memory when it has at most this part (1/4) of the bytes of a shard in memory.
 const SMALL_DIVISOR: u64 = 4;
 /// The windows of a range that have fired become a range of their own if the range has at least this part (1/16) of the
@@ -73,6 +75,8 @@ pub(crate) struct Spilled {
     /// Rows that no log has yet.
     pending: Vec<RecordBatch>,
     pending_bytes: usize,
+    /// The number of logs written since the last merge.
+    log_files: usize,
 }
 
 /// Which ranges are read.
@@ -147,14 +151,14 @@ impl Spilled {
     /// Makes the state of a group with these ranges.
     fn new(members: Members<'_>, ranges: Ranges) -> Self {
         let (layout, places) = (members.layout(), members.places());
-        Self { layout, places, ranges, pending: vec![], pending_bytes: 0 }
+        Self { layout, places, ranges, pending: vec![], pending_bytes: 0, log_files: 0 }
     }
 
     /// Moves the state of a shard into files.
     pub(crate) fn begin(shard: &mut Shard, context: &mut GroupFiles<'_>) -> Result<Self> {
         let hashes: Vec<u64> = shard.group.keys.each_bytes().map(hash).collect();
         let mut ranges = match context.members.spec() {
-            Some(spec) => Ranges::of_windows(&shard.keys_by_end(), spec.layout.overlap()),
+            Some(spec) => Ranges::of_windows(shard.slot_count(), shard.keys_by_end(), spec.layout.overlap()),
             None => Ranges::of_hashes(),
         };
         let mut writer = BlockWriter::begin(context.storage)?;
@@ -292,6 +296,7 @@ impl Spilled {
         if pending.is_empty() {
             return Ok(());
         }
+        self.log_files += 1;
         let rows = rows::joined(pending)?;
         self.ranges.split_larger(context.limit as u64, context.members.overlap());
         let places = rows::places(&rows, context.members.spec());
@@ -318,8 +323,13 @@ impl Spilled {
         let logs = bytes(&mut self.ranges.each().flat_map(|range| &range.logs));
         let saved = bytes(&mut self.ranges.each().flat_map(|range| &range.saved));
         let is_long = logs > (context.limit as u64 * LOG_LEAST).max(saved * LOG_FACTOR)
-            || self.ranges.each().any(|range| range.logs.len() > BLOCKS_MAX);
-        if is_long { self.visit(shard, context, Visit::Logs) } else { Ok(()) }
+            || self.ranges.each().any(|range| range.logs.len() > BLOCKS_MAX)
+            || self.log_files > LOG_FILES_MAX;
+        if !is_long {
+            return Ok(());
+        }
+        self.log_files = 0;
+        self.visit(shard, context, Visit::Logs)
     }
 
     /// Reads the ranges with windows that fire or close, fires these, and saves the ranges again. `shard` has the
@@ -448,7 +458,7 @@ impl Spilled {
 
     /// Saves the layout and the ranges. No row may wait.
     pub(crate) fn snapshot(&self, out: &mut Writer) {
-        let Self { layout, places: _, ranges, pending, pending_bytes: _ } = self;
+        let Self { layout, places: _, ranges, pending, pending_bytes: _, log_files: _ } = self;
         debug_assert!(pending.is_empty(), "rows that wait are in no file");
         layout.snapshot(out);
         ranges.snapshot(out);

@@ -29,6 +29,20 @@ const SPLIT_BITS: u32 = 2;
 /// A range is split by windows if their ends are further apart than this many times the overlap of two windows.
 const OVERLAPS: i64 = 4;
 
+/// Windows that become a range, and the number of their keys.
+#[derive(Clone, Copy)]
+struct Begun {
+    ends: EndRange,
+    keys: usize,
+}
+
+impl Begun {
+    /// Whether the windows are enough for a range.
+    fn is_long(self, most: usize, overlap: i64) -> bool {
+        self.keys > most && self.ends.width() >= overlap.saturating_mul(OVERLAPS)
+    }
+}
+
 /// A row and the index of a range that it is in.
 struct RoutedRow {
     row: u32,
@@ -209,37 +223,33 @@ impl Ranges {
         Self(StoredRange::split_evenly(EndRange::ALL).collect())
     }
 
-    /// Makes ranges of ends, without state, so that all will have about as many keys of windows. `windows` are in
-    /// order, each with `overlap` µs of the next one.
-    pub(super) fn of_windows(windows: &[WindowKeys], overlap: i64) -> Self {
-        let most = windows.iter().map(|window| window.keys).sum::<usize>() >> RANGE_BITS;
-        let (mut ranges, mut first, mut seen, mut began) = (vec![], i64::MIN, 0, None);
-        let mut end_at = |end: i64, keys: usize| {
-            let ends = EndRange { first, last: end };
-            first = end + 1;
-            match keys > 2 * most {
+    /// Makes ranges of ends, without state, so that all will have about as many of the `total` keys of windows. `windows`
+    /// are in order, each with `overlap` µs of the next one.
+    pub(super) fn of_windows(total: usize, windows: impl Iterator<Item = WindowKeys>, overlap: i64) -> Self {
+        let most = total >> RANGE_BITS;
+        let (mut ranges, mut first, mut begun) = (vec![], i64::MIN, None::<Begun>);
+        let mut end = |begun: Begun| {
+            let ends = EndRange { first, last: begun.ends.last };
+            first = begun.ends.last + 1;
+            match begun.keys > 2 * most {
                 true => ranges.extend(StoredRange::split_evenly(ends)),
                 false => ranges.push(StoredRange::empty(ends, Hashes::ALL)),
             }
         };
-        // Slices may have the same last window.
-        let windows: Vec<WindowKeys> = windows.chunk_by(|a, b| a.end == b.end).map(WindowKeys::sum).collect();
-        for (at, WindowKeys { end, keys }) in windows.iter().enumerate() {
-            // A window with many keys is alone.
-            if overlap == 0 && *keys > most && seen > 0 {
-                end_at(windows[at - 1].end, seen);
-                (seen, began) = (0, None);
-            }
-            seen += keys;
-            let width = end.saturating_sub(*began.get_or_insert(*end));
-            if seen > most && width >= overlap.saturating_mul(OVERLAPS) {
-                end_at(*end, seen);
-                (seen, began) = (0, None);
-            }
+        for WindowKeys { end: at, keys } in windows {
+            begun = match begun.take() {
+                // Slices may have the same last window.
+                Some(known) if known.ends.last == at => Some(Begun { keys: known.keys + keys, ..known }),
+                // A window with many keys is alone.
+                Some(known) if known.is_long(most, overlap) || overlap == 0 && keys > most => {
+                    end(known);
+                    Some(Begun { ends: EndRange::of(at), keys })
+                }
+                Some(known) => Some(Begun { ends: known.ends.join(EndRange::of(at)), keys: known.keys + keys }),
+                None => Some(Begun { ends: EndRange::of(at), keys }),
+            };
         }
-        if let Some(last) = windows.last().filter(|_| seen > 0) {
-            end_at(last.end, seen);
-        }
+        begun.into_iter().for_each(end);
         ranges.push(StoredRange::empty(EndRange { first, last: i64::MAX }, Hashes::ALL));
         Self(ranges)
     }
