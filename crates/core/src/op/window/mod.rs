@@ -81,8 +81,8 @@ pub struct MemoryBound {
     pub storage: Box<dyn StateStorage>,
 }
 
-/// The bound of memory is divided into this many shares: one for the rows that wait for a log, one for the shard that is
-/// read, one for its result rows. Once a group is in files, the groups in memory get half of the bound.
+/// The bound of memory is divided into this many shares: one for the rows that wait for a log, one for the shard that
+/// is read, one for its result rows. Once a group is in files, the groups in memory get half of the bound.
 const SHARES: usize = 8;
 /// Most bytes of a share: glibc keeps the memory of state that has moved to files, and uses it for blocks up to 32 MiB.
 const SHARE_MAX: usize = 32 << 20;
@@ -371,9 +371,8 @@ impl Window {
         failed
     }
 
-    /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
-    /// that no later row can reach. Of groups whose state is in files, windows that have fired and sessions may wait
-    /// until more is due.
+    /// Fires the due windows in the order of due time, window end, metric and dimensions; then drops state that no later
+    /// row can reach. In files, windows that have fired and sessions may wait until more is due.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let Some(watermark) = self.watermark.get() else { return self.bound() };
         let is_any_due = self.groups.iter().any(|group| group.state.is_due(watermark));

@@ -223,8 +223,8 @@ impl Ranges {
         Self(StoredRange::split_evenly(EndRange::ALL).collect())
     }
 
-    /// Makes ranges of ends, without state, so that all will have about as many of the `total` keys of windows. `windows`
-    /// are in order, each with `overlap` µs of the next one.
+    /// Makes ranges of ends, without state, so that all will have about as many of the `total` keys of windows.
+    /// `windows` are in order, each with `overlap` µs of the next one.
     pub(super) fn of_windows(total: usize, windows: impl Iterator<Item = WindowKeys>, overlap: i64) -> Self {
         let most = total >> RANGE_BITS;
         let (mut ranges, mut first, mut begun) = (vec![], i64::MIN, None::<Begun>);
