@@ -371,8 +371,8 @@ impl Window {
         failed
     }
 
-    /// Fires the due windows in the order of due time, window end, metric and dimensions; then drops state that no later
-    /// row can reach. In files, windows that have fired and sessions may wait until more is due.
+    /// Fires the due windows in the order of due time, window end, metric and dimensions; then drops state that no
+    /// later row can reach. In files, windows that have fired and sessions may wait until more is due.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let Some(watermark) = self.watermark.get() else { return self.bound() };
         let is_any_due = self.groups.iter().any(|group| group.state.is_due(watermark));
