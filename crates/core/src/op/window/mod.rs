@@ -420,7 +420,7 @@ impl Window {
         self.fired.filter(|_| self.options.emit != Emit::Final)
     }
 
-    /// Returns, for each group in files, the maximum bytes of the rows that wait for a log, and of a shard that is read.
+    /// Returns, for each group in files, the maximum bytes of rows that wait for a log, and of a shard that is read.
     fn share(&self) -> usize {
         let spilled = self.groups.iter().filter(|group| group.state.is_spilled()).count();
         let memory = self.options.memory.as_ref();
