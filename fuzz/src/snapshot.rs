@@ -4,8 +4,7 @@ use super::cuts::chosen;
 use super::record::events;
 use evt_core::op::aggregate::{self, Definition};
 use evt_core::op::dedup::{self, Dedup};
-use evt_core::op::state_storage::MemoryStorage;
-use evt_core::op::window::MemoryBound;
+use evt_core::op::state_storage::{MemoryBound, MemoryStorage};
 use evt_core::op::window::metric::Emit;
 use evt_core::op::window::{Options, Window, spec, watermark};
 

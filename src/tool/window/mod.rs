@@ -528,7 +528,8 @@ impl Args {
         // A run that continues a checkpoint takes partitions that were added before it, so every run takes those that
         // are added during it: where a run is stopped then decides nothing.
         let new = new_partitions.is_some() || is_checkpointed;
-        let out_of_orderness = self.watermark.bound(source.is_bounded() && !is_checkpointed, explicit);
+        let is_finite = source.is_bounded() && !is_checkpointed;
+        let out_of_orderness = self.watermark.bound(is_finite, explicit);
         let watermark = watermark::Options { out_of_orderness, explicit, new_partitions: new };
         // Why a row is late although its own bound would have kept it.
         let why = match idle_after.is_some() || new_partitions.is_some() {
@@ -552,8 +553,13 @@ impl Args {
         let progress = StatedProgress::new(&spec.metrics, watermark, self.left_out(source, run)?);
         let memory = Some(memory_bound(self.memory.unwrap_or_else(default_memory), run.io.disk()));
         let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
+        let mut window = Window::new(options);
+        // Who waits for the end of the inputs does not miss what waits for sessions in files.
+        if is_finite {
+            window.keep_order();
+        }
         let operator = Windows {
-            window: Window::new(options),
+            window,
             stall: StallMonitor::new(idle_after, run.clock.monotonic()),
             late: Late::new(self.late_partial, LateAdvice { why, is_explicit: explicit, can_wait }, completer),
             results,

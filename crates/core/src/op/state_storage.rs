@@ -20,6 +20,15 @@ pub struct StateSize {
     pub written: u64,
 }
 
+/// The bound of the state in memory.
+#[derive(Debug)]
+pub struct MemoryBound {
+    /// Approximate bytes of state in memory.
+    pub bytes: usize,
+    /// Takes the rest.
+    pub storage: Box<dyn StateStorage>,
+}
+
 /// Makes files for state.
 pub trait StateStorage: Debug {
     /// Begins a file. Errors: exit status 74.

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::json::walk::string_content;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, StringArray, StringBuilder};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{concat, take};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -47,11 +48,17 @@ impl Dictionary {
         Ok(take(&self.values, &self.codes, None)?)
     }
 
-    /// Returns whether each row has a value, as a leaf that requires only presence.
+    /// Returns, for each row, true if it has a value, else NULL, as a leaf that requires only presence.
     pub(in crate::expr) fn presence(&self) -> ArrayRef {
-        let present: Vec<bool> = (0..self.values.len()).map(|code| self.values.is_valid(code)).collect();
-        let is_there = |code: Option<i32>| code.is_some_and(|code| present[code as usize]).then_some(true);
-        Arc::new(self.codes.iter().map(is_there).collect::<BooleanArray>())
+        let has_value: Vec<bool> = (0..self.values.len()).map(|code| self.values.is_valid(code)).collect();
+        let codes = self.codes.values();
+        // The code of a NULL row may be anything.
+        let is_there = |row: usize| has_value.get(codes[row] as usize).is_some_and(|has_value| *has_value);
+        let mut there = BooleanBuffer::collect_bool(codes.len(), is_there);
+        if let Some(nulls) = self.codes.nulls() {
+            there = &there & nulls.inner();
+        }
+        Arc::new(BooleanArray::new(BooleanBuffer::new_set(codes.len()), Some(NullBuffer::new(there))))
     }
 }
 

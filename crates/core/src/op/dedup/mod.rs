@@ -32,9 +32,7 @@ use crate::frame::{self, Progress};
 use crate::kind::PartitionName;
 use crate::kind::event::{COLUMNS, column};
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::state_storage::StateSize;
-use crate::op::state_storage::StateStorage;
-use crate::op::window::MemoryBound;
+use crate::op::state_storage::{MemoryBound, StateSize, StateStorage};
 use crate::time::format_duration;
 use arrow::array::{
     Array, ArrayAccessor, AsArray, BooleanArray, BooleanBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,

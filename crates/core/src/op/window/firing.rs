@@ -99,6 +99,11 @@ impl Shard {
         })
     }
 
+    /// Whether these windows are sessions.
+    pub(crate) fn has_spilled_sessions(&self) -> bool {
+        self.spilled().any(|spilled| spilled.session_rule().is_some())
+    }
+
     /// Returns the range of the ends of its windows.
     pub(crate) fn extent(&self) -> EndRange {
         let extent = |running: &RunningMetric| match &running.windows {

@@ -100,9 +100,19 @@ impl GroupState {
         Ok(())
     }
 
-    /// Whether windows whose state is in files are due.
+    /// Whether windows whose state is in files fire or close at this watermark.
     pub(crate) fn is_due(&self, watermark: i64) -> bool {
         self.spilled.is_some() && self.shard.spilled().any(|spilled| spilled.is_due(watermark))
+    }
+
+    /// Whether such windows must not wait for more of them to be due.
+    pub(crate) fn is_overdue(&self, watermark: i64) -> bool {
+        self.spilled.is_some() && self.shard.spilled().any(|spilled| spilled.is_overdue(watermark))
+    }
+
+    /// Whether such windows are due, or there are sessions, whose number is known once they are read.
+    pub(crate) fn settles(&self, watermark: i64) -> bool {
+        self.is_due(watermark) || self.shard.has_spilled_sessions()
     }
 
     /// Fires the due windows whose state is in files. State that has become small returns to memory.
@@ -112,9 +122,6 @@ impl GroupState {
         firing: &WatermarkFiring<'_>,
         sorter: &mut RowSorter,
     ) -> Result<()> {
-        if !self.is_due(firing.watermark) {
-            return Ok(());
-        }
         let Some(spilled) = &mut self.spilled else { return Ok(()) };
         spilled.fire(&mut self.shard, context, firing, sorter)?;
         self.shard.spilled_mut().for_each(|spilled| spilled.on_fired(firing.watermark));
@@ -133,17 +140,10 @@ impl GroupState {
         self.spilled.as_mut().map_or(Ok(()), |spilled| spilled.merge_logs(&mut self.shard, context))
     }
 
-    /// Reads all sessions in files, so that their number and their next end are exact, and fires those that are due.
-    pub(crate) fn settle(
-        &mut self,
-        context: &mut GroupFiles<'_>,
-        firing: Option<&WatermarkFiring<'_>>,
-        sorter: &mut RowSorter,
-    ) -> Result<()> {
-        let has_sessions = self.shard.spilled().any(|spilled| spilled.session_rule().is_some());
-        match (&mut self.spilled, firing) {
-            (Some(spilled), Some(firing)) if has_sessions => spilled.fire(&mut self.shard, context, firing, sorter),
-            (Some(spilled), None) if has_sessions => spilled.read_all(&mut self.shard, context),
+    /// Reads all sessions in files, so that their number and their next end are exact.
+    pub(crate) fn read_sessions(&mut self, context: &mut GroupFiles<'_>) -> Result<()> {
+        match &mut self.spilled {
+            Some(spilled) if self.shard.has_spilled_sessions() => spilled.read_all(&mut self.shard, context),
             _ => Ok(()),
         }
     }

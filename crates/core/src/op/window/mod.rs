@@ -48,14 +48,14 @@ use self::shape::part::{Part, SavedPart};
 use self::spill::{GroupFiles, Members, RowSorter, SavedLayouts};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
-use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves, WrongRows, wrong_of};
+use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves};
 use crate::frame::Progress;
 use crate::kind::event::{column, instants};
 #[cfg(test)]
 use crate::kind::metric::Row;
 use crate::kind::values::truth;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::state_storage::{StateSize, StateStorage};
+use crate::op::state_storage::{MemoryBound, StateSize, StateStorage};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 
 /// The options of the operator.
@@ -70,15 +70,6 @@ pub struct Options {
     pub emit: Emit,
     /// How much state is in memory, and where the rest is; `None` if all is in memory.
     pub memory: Option<MemoryBound>,
-}
-
-/// The bound of the state in memory.
-#[derive(Debug)]
-pub struct MemoryBound {
-    /// Approximate bytes of state in memory.
-    pub bytes: usize,
-    /// Takes the rest.
-    pub storage: Box<dyn StateStorage>,
 }
 
 /// The bound of memory is divided into this many shares: one for the rows that wait for a log, one for the shard that
@@ -111,12 +102,19 @@ struct Member {
     index: usize,
 }
 
+/// Whether a group in files has windows that are due at a watermark.
+type IsDue = fn(&GroupState, i64) -> bool;
+
 /// The window operator.
 pub struct Window {
     options: Options,
     watermark: Watermark,
     /// The watermark up to which windows have fired.
     fired: Option<i64>,
+    /// The watermark up to which windows are closed: no further row counts for them, also if they have not fired.
+    closed: Option<i64>,
+    /// Whether due windows wait for sessions in files ([`Window::keep_order`]).
+    keeps_order: bool,
     groups: Vec<Group>,
     /// The place of each metric.
     members: Vec<Member>,
@@ -165,7 +163,8 @@ impl Window {
         order.iter().enumerate().for_each(|(place, index)| places[*index] = place);
         let watermark = Watermark::new(options.watermark);
         let observed = ObservedLeaves::new(&options.leaves);
-        Self { options, watermark, fired: None, groups, members, places, observed, ended: vec![] }
+        let (fired, closed, keeps_order) = (None, None, false);
+        Self { options, watermark, fired, closed, keeps_order, groups, members, places, observed, ended: vec![] }
     }
 
     fn running(&self) -> impl Iterator<Item = &RunningMetric> {
@@ -204,7 +203,7 @@ impl Window {
         let of_metric = |(metric, running): (&Metric, &RunningMetric)| {
             let waits = running.deferral() + i64::from(metric.shape.layout().is_none());
             let delay = firing::delay(self.options.emit, metric);
-            self.watermark.get().map(|watermark| watermark.saturating_sub(delay).saturating_sub(waits))
+            self.fired.map(|watermark| watermark.saturating_sub(delay).saturating_sub(waits))
         };
         self.options.metrics.iter().zip(self.running()).map(of_metric).collect()
     }
@@ -277,6 +276,12 @@ impl Window {
         self.watermark.get() == Some(i64::MAX)
     }
 
+    /// Lets due windows wait for sessions in files, so that final rows come in the same order as those of state in
+    /// memory. The state of such an operator must not be saved.
+    pub fn keep_order(&mut self) {
+        self.keeps_order = self.options.emit == Emit::Final;
+    }
+
     /// Lets only explicit watermarks raise the watermark ([`Watermark::hold`]).
     pub fn hold(&mut self) {
         self.watermark.hold();
@@ -297,13 +302,13 @@ impl Window {
         let leaves = LeafBatch::read(&self.options.leaves, batch)?;
         let mut views = self.views(batch, &leaves)?;
         let mut outcome = BatchOutcome { is_counted: vec![false; batch.num_rows()], ..BatchOutcome::default() };
-        outcome.failed = self.failed(&mut views, &leaves);
+        outcome.failed = running::failed_rows(&self.options.metrics, &mut views, &leaves);
         let bounds = Bounds {
             out_of_orderness: match self.options.watermark {
                 watermark::Options { explicit: true, .. } => 0,
                 watermark::Options { out_of_orderness, .. } => out_of_orderness.unwrap_or(i64::MAX),
             },
-            closed: self.fired,
+            closed: self.closed,
             fired: self.fired_bound(),
             extent: TimeBounds::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
             ends: EndRange::ALL,
@@ -350,33 +355,24 @@ impl Window {
         Ok(views)
     }
 
-    /// Returns the rows for which expressions failed, and removes these from the views of the metrics that have the
-    /// expressions. A value of the wrong type fails in a `where` in any row, in another expression only in rows that
-    /// pass the `where`.
-    fn failed(&self, views: &mut [MetricView<'_>], leaves: &LeafBatch) -> FailedRows {
-        let mut failed = FailedRows::new();
-        for (metric, view) in self.options.metrics.iter().zip(views) {
-            let mut wrong = WrongRows::new();
-            let rest = metric.by.iter().map(|by| &by.expr).chain(metric.call.args());
-            for found in wrong_of(metric.filter.as_ref(), rest, leaves, |row| view.passes(row)) {
-                found.note(&mut wrong, |found| format!("{}: {}", metric.name, found.advice()));
-            }
-            let living = || (0..view.event_times.len()).map(|row| !wrong.contains_key(&row)).collect();
-            view.living = (!wrong.is_empty()).then(living);
-            for (row, message) in wrong {
-                let found = failed.entry(row).or_insert_with(|| FailedRow { message, ..FailedRow::default() });
-                found.metrics.push(view.metric);
-            }
-        }
-        failed
-    }
-
     /// Fires the due windows in the order of due time, window end, metric and dimensions; then drops state that no
     /// later row can reach. In files, windows that have fired and sessions may wait until more is due.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let Some(watermark) = self.watermark.get() else { return self.bound() };
-        let is_any_due = self.groups.iter().any(|group| group.state.is_due(watermark));
-        let mut sorter = is_any_due.then(|| RowSorter::new(self.share()));
+        self.closed = Some(watermark);
+        let is_any = |is_due: IsDue| self.groups.iter().any(|group| is_due(&group.state, watermark));
+        let waits = self.keeps_order && is_any(GroupState::is_due) && !is_any(GroupState::is_overdue);
+        if !waits {
+            let is_due = if self.keeps_order { GroupState::is_due } else { GroupState::is_overdue };
+            self.fire_groups(watermark, is_due, emit)?;
+        }
+        self.bound()
+    }
+
+    /// Fires the due windows of the groups in memory and of those groups in files that `is_due` chooses.
+    fn fire_groups(&mut self, watermark: i64, is_due: IsDue, emit: &mut Emitter<'_>) -> Result<()> {
+        let due: Vec<bool> = self.groups.iter().map(|group| is_due(&group.state, watermark)).collect();
+        let mut sorter = due.contains(&true).then(|| RowSorter::new(self.share()));
         let Options { metrics, emit: when, memory, .. } = &mut self.options;
         let firing = WatermarkFiring { metrics, places: &self.places, emit: *when, watermark };
         let in_memory = self.groups.iter_mut().filter(|group| !group.state.is_spilled());
@@ -387,21 +383,14 @@ impl Window {
             }
             _ => firing.fire(&mut shards, &mut |_, row| emit(row))?,
         }
-        if let Some(mut sorter) = sorter {
-            for at in 0..self.groups.len() {
-                let Some(Bounded { state, mut files, firing: Some(firing) }) = self.bounded(at) else { break };
-                state.fire(&mut files, &firing, &mut sorter)?;
-            }
-            self.emit_sorted(sorter, emit)?;
+        for at in (0..due.len()).filter(|at| due[*at]) {
+            let Some(Bounded { state, mut files, firing: Some(firing) }) = self.bounded(at) else { break };
+            sorter.as_mut().map_or(Ok(()), |sorter| state.fire(&mut files, &firing, sorter))?;
         }
         self.fired = Some(watermark);
-        self.bound()
-    }
-
-    /// Emits the rows of a sorter.
-    fn emit_sorted(&mut self, sorter: RowSorter, emit: &mut Emitter<'_>) -> Result<()> {
         let Options { metrics, memory, .. } = &mut self.options;
-        memory.as_mut().map_or(Ok(()), |memory| sorter.finish(metrics, &self.places, memory.storage.as_mut(), emit))
+        let (Some(sorter), Some(memory)) = (sorter, memory) else { return Ok(()) };
+        sorter.finish(metrics, &self.places, memory.storage.as_mut(), emit)
     }
 
     /// Returns a group whose state may leave memory; `None` if it may not.
@@ -456,14 +445,16 @@ impl Window {
         }
     }
 
-    /// Fires the due sessions in files that wait for more sessions to be due, so that the counts of sessions are exact.
+    /// Fires the due windows that wait for more sessions in files to be due, so that the counts of sessions are exact.
     pub fn settle(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
-        let mut sorter = RowSorter::new(self.share());
-        for at in 0..self.groups.len() {
-            let Some(Bounded { state, mut files, firing }) = self.bounded(at) else { break };
-            state.settle(&mut files, firing.as_ref(), &mut sorter)?;
+        if let Some(watermark) = self.watermark.get() {
+            return self.fire_groups(watermark, GroupState::settles, emit);
         }
-        self.emit_sorted(sorter, emit)
+        for at in 0..self.groups.len() {
+            let Some(Bounded { state, mut files, .. }) = self.bounded(at) else { break };
+            state.read_sessions(&mut files)?;
+        }
+        Ok(())
     }
 
     /// Fires everything, because every input has ended.
@@ -566,6 +557,7 @@ impl Window {
         metric::check_fingerprint(&saved.text()?, &restored.fingerprint())?;
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
+        restored.closed = restored.fired;
         let layouts = SavedLayouts { has_columns: version > WITHOUT_LAYOUTS, has_ends: version > WITHOUT_ENDS };
         if version > WITHOUT_FILES {
             restored.restore_files(&mut saved, layouts)?;

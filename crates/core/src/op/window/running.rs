@@ -2,13 +2,14 @@
 
 use super::key::Keys;
 use super::metric::{Layout, Metric, Shape, WindowSpan};
-use super::outcome::{BatchOutcome, LateRow, RowRef};
+use super::outcome::{BatchOutcome, FailedRow, FailedRows, LateRow, RowRef};
 use super::shape::ends::EndRange;
 use super::shape::session::{SessionRule, Sessions};
 use super::shape::slice::{Placement, Slices};
 use super::shape::spilled::SpilledWindows;
 use super::shape::window_spec::WindowSpec;
 use super::slots::Slots;
+use crate::expr::{LeafBatch, WrongRows, wrong_of};
 use arrow::array::ArrayRef;
 use arrow::buffer::BooleanBuffer;
 
@@ -511,4 +512,25 @@ fn place(coming: RowRef, spec: WindowSpec, range: EndRange) -> Result<WindowPlac
     let ends = EndRange { first: first_end, last: span.last_end };
     let Some(EndRange { first, last }) = spec.clip(ends, range) else { return Err(Assignment::Outside) };
     Ok(WindowPlace { span: WindowSpan { last_end: last, ..span }, first_end: first, missed })
+}
+
+/// Returns the rows for which expressions of metrics failed, and removes these from the views of the metrics that have
+/// the expressions. A value of the wrong type fails in a `where` in any row, in another expression only in rows that
+/// pass the `where`.
+pub(crate) fn failed_rows(metrics: &[Metric], views: &mut [MetricView<'_>], leaves: &LeafBatch) -> FailedRows {
+    let mut failed = FailedRows::new();
+    for (metric, view) in metrics.iter().zip(views) {
+        let mut wrong = WrongRows::new();
+        let rest = metric.by.iter().map(|by| &by.expr).chain(metric.call.args());
+        for found in wrong_of(metric.filter.as_ref(), rest, leaves, |row| view.passes(row)) {
+            found.note(&mut wrong, |found| format!("{}: {}", metric.name, found.advice()));
+        }
+        let living = || (0..view.event_times.len()).map(|row| !wrong.contains_key(&row)).collect();
+        view.living = (!wrong.is_empty()).then(living);
+        for (row, message) in wrong {
+            let found = failed.entry(row).or_insert_with(|| FailedRow { message, ..FailedRow::default() });
+            found.metrics.push(view.metric);
+        }
+    }
+    failed
 }

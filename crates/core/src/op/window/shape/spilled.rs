@@ -153,17 +153,26 @@ impl SpilledWindows {
         &self.undecided
     }
 
-    /// Whether the state must be read at this watermark: windows fire or close.
+    /// Whether windows fire or close at this watermark.
     pub(crate) fn is_due(&self, watermark: i64) -> bool {
-        let due = match &self.rule {
+        self.acts().is_some_and(|at| at <= watermark)
+    }
+
+    /// Whether the state must be read at this watermark: sessions wait until more of them are due.
+    pub(crate) fn is_overdue(&self, watermark: i64) -> bool {
+        self.acts().is_some_and(|at| at.saturating_add(self.deferral()) <= watermark)
+    }
+
+    /// Returns the first instant (µs) at which a window fires or closes.
+    fn acts(&self) -> Option<i64> {
+        match &self.rule {
             AwayRule::Slices { spec, waiting, open, .. } => {
                 let fires = waiting.first().map(|end| Closing::of_windows(self.delay).at(end));
                 let closes = open.first().map(|end| spec.closing().at(end));
                 fires.into_iter().chain(closes).min()
             }
-            AwayRule::Sessions { rule, earliest, .. } => earliest.map(|at| at.saturating_add(rule.gap / DEFERRED)),
-        };
-        due.is_some_and(|due| due <= watermark)
+            AwayRule::Sessions { earliest, .. } => *earliest,
+        }
     }
 
     /// Whether windows that end within a range fire for the first time or close at this watermark.

@@ -1,11 +1,12 @@
 //! Compares windows whose state is in files with the same windows in memory, for any stream, batch split and bound.
 
-use crate::op::state_storage::MemoryStorage;
+use crate::kind::metric::Row;
+use crate::op::state_storage::{MemoryBound, MemoryStorage};
 use crate::op::window::metric::Emit;
 use crate::op::window::tests::{
     Event, MANY, Outcomes, WIDE, announce, batch, check_cases, collect, events, options, run, splits, stream_times,
 };
-use crate::op::window::{MemoryBound, Options, Window};
+use crate::op::window::{Options, Window};
 use proptest::prelude::*;
 
 /// Bounds in bytes: every group is in files, the largest ones are, or state comes and goes.
@@ -164,52 +165,51 @@ fn metrics_that_change_beside_others_in_files_have_the_results_of_those_in_memor
     assert!(written.get() > 60, "{} files", written.get());
 }
 
-/// Returns each row, in the order in which it was emitted.
-fn emitted(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize]) -> Vec<String> {
+/// Returns each row, in the order in which it was emitted. Unless `is_exhausted`, the run stops before the end.
+fn emitted(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], is_exhausted: bool) -> Vec<String> {
     let mut window = Window::new(make());
+    window.keep_order();
     announce(&mut window, 3);
-    let (times, mut rows, mut start) = (stream_times(events), vec![], 0);
+    let (times, mut start) = (stream_times(events), 0);
+    let mut rows = vec![];
+    let mut push = |row: &Row<'_>| {
+        rows.push(format!("{row:?}"));
+        Ok(())
+    };
     for end in splits.iter().copied().chain([events.len()]) {
         let end = end.min(events.len());
         if end <= start {
             continue;
         }
         window.on_batch(&batch(&events[start..end], &times[start..end]), 0).unwrap();
-        window
-            .fire(&mut |row| {
-                rows.push(format!("{row:?}"));
-                Ok(())
-            })
-            .unwrap();
+        window.fire(&mut push).unwrap();
         start = end;
     }
-    window
-        .on_exhausted(&mut |row| {
-            rows.push(format!("{row:?}"));
-            Ok(())
-        })
-        .unwrap();
+    if is_exhausted { window.on_exhausted(&mut push) } else { window.settle(&mut push) }.unwrap();
     rows
 }
 
-/// Sessions in files fire later than windows of the same end, unless all fire at the end.
 #[test]
 fn final_rows_of_state_in_files_come_in_the_order_of_state_in_memory() {
-    let without_sessions = MANY.replace("gap='6s'", "size='6s'");
-    for (toml, is_exhausted) in
-        [(MANY, true), (WIDE, true), (FEW, true), (FEW, false), (HOPS, true), (HOPS, false), (&without_sessions, false)]
-    {
+    // Sessions of a long gap wait long for each other.
+    let long = MANY.replace("gap='6s'", "gap='40s'");
+    for toml in [MANY, WIDE, FEW, HOPS, &long] {
         let written = std::cell::Cell::new(0);
-        let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
-        check_cases(30, &strategy, |(events, splits, bound, bytes)| {
+        let strategy = (
+            (prop_oneof![events(), scattered()], splits()),
+            prop_oneof![(0..25i64).prop_map(Some), Just(None)],
+            prop::sample::select(&BOUNDS[..]),
+            any::<bool>(),
+        );
+        check_cases(60, &strategy, |((events, splits), bound, bytes, is_exhausted)| {
             let make = || {
-                let mut options = options(toml, bound, Emit::Final);
-                options.watermark.out_of_orderness = options.watermark.out_of_orderness.filter(|_| !is_exhausted);
+                let mut options = options(toml, bound.unwrap_or_default(), Emit::Final);
+                options.watermark.out_of_orderness = options.watermark.out_of_orderness.filter(|_| bound.is_some());
                 options
             };
             let storage = MemoryStorage::default();
-            let found = emitted(&|| bounded(make(), bytes, &storage), &events, &splits);
-            prop_assert_eq!(found, emitted(&make, &events, &splits));
+            let found = emitted(&|| bounded(make(), bytes, &storage), &events, &splits, is_exhausted);
+            prop_assert_eq!(found, emitted(&make, &events, &splits, is_exhausted));
             let (files, left) = storage.files();
             prop_assert_eq!(left, 0, "no file is left");
             written.set(written.get() + files);
