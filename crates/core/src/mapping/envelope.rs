@@ -3,7 +3,7 @@
 use crate::json::base64;
 use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::scan::{KeyAt, MemberKeys, at, diagnose, skip_space, string_end, token, value_end_of};
-use crate::json::text::{is_text, unescape};
+use crate::json::text::{is_text, part, unescape};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{ADDED_BITS, COLUMNS, RAW, RAW_BASE64, column};
 use std::borrow::Cow;
@@ -61,7 +61,7 @@ pub(super) struct TextRange {
 impl TextRange {
     #[inline(always)]
     pub(super) fn of(self, text: &str) -> &str {
-        &text[self.start as usize..self.end as usize]
+        part(text, self.start as usize..self.end as usize)
     }
 }
 
@@ -175,7 +175,7 @@ impl Marks {
             return Value::Absent;
         }
         let Mark { start, end, shape } = self.fields[column];
-        let text = || &text[start as usize..end as usize];
+        let text = || part(text, start as usize..end as usize);
         match shape {
             ValueShape::Absent => Value::Absent,
             ValueShape::Plain => Value::Plain(text()),

@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 use evt_core::counts::Counts;
 use evt_core::error::Result;
 use evt_core::format::{self, Body, Records, not_utf8, row};
+use evt_core::json::text::part;
 use evt_core::kind::dead::{ErrorType, Fault, Letter};
 use evt_core::mapping::{
     self, BATCH_BYTES, BATCH_ROWS, FutureCheck, FutureVerdict, Mapped, MappedRows, Mapper, RecordMeta,
@@ -111,7 +112,7 @@ impl<'a> Chunk<'a> {
         }
         let text = match &record.body {
             Body::Raw => match chunk.whole {
-                Some(whole) => Ok(&whole[record.raw.clone()]),
+                Some(whole) => Ok(part(whole, record.raw.clone())),
                 None => std::str::from_utf8(raw).map_err(|error| not_utf8(&error)),
             },
             Body::Text(range) => Ok(&chunk.records.text[range.clone()]),

@@ -461,7 +461,7 @@ impl Slices {
         }
     }
 
-    /// Adds a part of what [`Slices::snapshot`] saved; no slice here has its keys.
+    /// Adds a part of what [`Slices::snapshot`] saved; a slice that is here gets the saved rows, too.
     pub(crate) fn restore_part(
         &mut self,
         spec: WindowSpec,

@@ -205,12 +205,12 @@ pub(crate) fn joined(batches: Vec<RecordBatch>) -> Result<RecordBatch> {
 /// Returns the place of each row. `spec` has the windows, unless they are sessions.
 pub(crate) fn places(rows: &RecordBatch, spec: Option<WindowSpec>) -> Vec<KeyPlace> {
     let instants = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
-    let keys = rows.column(KEY).as_binary::<i32>().iter();
-    let place = |(key, (time, bound)): (Option<&[u8]>, (&i64, &i64))| {
-        let span = spec.map(|spec| spec.ends_of(*time, *bound).unwrap_or(EndRange::EMPTY));
-        KeyPlace { ends: span.unwrap_or(EndRange::ALL), hash: hash(key.unwrap_or_default()) }
+    let (keys, times, bounds) = (rows.column(KEY).as_binary::<i32>(), instants(TIME), instants(BOUND));
+    let place = |row: usize| {
+        let span = spec.map(|spec| spec.ends_of(times[row], bounds[row]).unwrap_or(EndRange::EMPTY));
+        KeyPlace { ends: span.unwrap_or(EndRange::ALL), hash: hash(keys.value(row)) }
     };
-    keys.zip(instants(TIME).iter().zip(instants(BOUND))).map(place).collect()
+    (0..rows.num_rows()).map(place).collect()
 }
 
 /// Returns these rows of a batch.
