@@ -87,8 +87,9 @@ pub(super) fn fields() -> Vec<Field> {
 pub fn has_instants_in_calendar(batch: &RecordBatch) -> bool {
     batch.columns().iter().filter_map(|column| column.as_primitive_opt::<TimestampMicrosecondType>()).all(|instants| {
         match instants.null_count() {
-            0 => instants.values().iter().all(|instant| is_in_calendar(*instant)),
-            _ => instants.iter().flatten().all(is_in_calendar),
+            // Without a branch per value it takes half the instructions.
+            0 => instants.values().iter().fold(true, |all, instant| all & is_in_calendar(*instant)),
+            nulls => nulls == instants.len() || instants.iter().flatten().all(is_in_calendar),
         }
     })
 }

@@ -175,7 +175,9 @@ impl KnownSubjects {
         schemas: &mut dyn Schemas,
     ) -> Result<Result<i64, Fault>> {
         let verdict = self.judge_by_name(name, row, schemas)?;
-        if let (Some(code), Some(at)) = (code, self.index.get(name)) {
+        if let Some(code) = code
+            && let Some(at) = self.index.get(name)
+        {
             self.by_code.resize(self.by_code.len().max(code + 1), None);
             self.by_code[code] = Some(*at);
         }
