@@ -354,10 +354,18 @@ pub fn diagnose(text: &str) -> String {
         Ok(_) => format!("nested deeper than {DEPTH_MAX}"),
         Err(error) => {
             let message = error.to_string();
-            let cause = message.rfind(" at line ").map_or(message.as_str(), |end| &message[..end]);
+            // The place is its end. A search for it would take 500 instructions.
+            let before_column = before_number(&message).strip_suffix(" column ");
+            let cause =
+                before_column.and_then(|rest| before_number(rest).strip_suffix(" at line ")).unwrap_or(&message);
             format!("byte {}: {cause}", byte_of(text, error.line(), error.column()))
         }
     }
+}
+
+/// Returns the text before the digits at its end.
+fn before_number(text: &str) -> &str {
+    text.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
 /// Converts serde_json's line and column to a byte (from 1); a record may contain newlines.
