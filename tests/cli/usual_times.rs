@@ -225,3 +225,16 @@ fn a_letter_of_a_file_whose_time_has_a_usual_name_is_replayed_with_the_flag_of_t
     dir.shell(&format!("{replay} --time ts")).succeeds();
     assert_eq!(dir.rows("again.jsonl")[0]["event_time"], "2026-03-01T00:00:01.000000Z");
 }
+
+/// A format reads numbers as text, so seconds with a fraction are not in `%s`.
+#[test]
+fn a_number_that_a_format_does_not_read_names_the_format() {
+    let dir = Dir::new("format-number");
+    dir.write("in.jsonl", "{\"t\":1700000000.5}\n{\"t\":1700000001}\n");
+    let run = dir.shell("evt-ingest in.jsonl --time t --time-format %s -q -o jsonl").ends_with(1);
+    let message = "t: expected a time in the format '%s', found 1700000000.5; it is read without --time-format";
+    assert!(run.stderr().contains(message), "{run}");
+    let run = dir.shell("evt-ingest in.jsonl --time t -q -o jsonl").succeeds();
+    let times: Vec<_> = run.rows().iter().map(|row| row["event_time"].to_string()).collect();
+    assert_eq!(times, ["\"2023-11-14T22:13:20.500000Z\"", "\"2023-11-14T22:13:21.000000Z\""]);
+}

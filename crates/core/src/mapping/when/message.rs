@@ -14,7 +14,7 @@ use std::borrow::Cow;
 /// it.
 pub(in crate::mapping) fn fault(when: &When, name: &str, value: Value<'_>) -> Fault {
     let expected = match (&when.format, value) {
-        (Some(format), Value::Plain(_) | Value::Escaped(_)) => format!("a time in the format '{format}'"),
+        (Some(format), value) if is_read_as_text(when, value) => format!("a time in the format '{format}'"),
         _ => "a time like 2024-01-15T10:00:00Z".to_owned(),
     };
     let mut message = format!("{name}: expected {expected}, found {}", shown(value));
@@ -42,6 +42,15 @@ impl Cause {
     }
 }
 
+/// Whether [`When::read`] reads the value as text: as a number only if a flag names its unit.
+fn is_read_as_text(when: &When, value: Value<'_>) -> bool {
+    match value {
+        Value::Plain(_) | Value::Escaped(_) => true,
+        Value::Other(text) => when.unit.is_none() && is_number(text),
+        Value::Absent => false,
+    }
+}
+
 fn cause(when: &When, value: Value<'_>) -> Cause {
     let text = match value {
         Value::Plain(text) | Value::Escaped(text) => unescape(text),
@@ -49,13 +58,17 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
         Value::Absent | Value::Other(_) => return Cause::default(),
     };
     let is_text = !matches!(value, Value::Other(_));
-    let fault = match is_text {
+    let fault = match is_read_as_text(when, value) {
         true => when.text(&text).err().unwrap_or(TimeFault::Beyond),
         false => when.number(&text).map_or(TimeFault::Form, |_| TimeFault::Beyond),
     };
     let found = formats::flags(value);
+    let needs_no_flag = found.iter().any(String::is_empty);
     let found: Vec<_> = found.iter().map(|flags| flags.trim()).filter(|flags| !flags.is_empty()).collect();
-    let proposal = (!found.is_empty()).then(|| format!("{} reads it", found.join(" or ")));
+    let proposal = match needs_no_flag && when.format.is_some() {
+        true => Some("it is read without --time-format".to_owned()),
+        false => (!found.is_empty()).then(|| format!("{} reads it", found.join(" or "))),
+    };
     if let Some(cause) = fault.cause() {
         let proposal = proposal.filter(|_| fault == TimeFault::ShortYear);
         return Cause { reason: Some(cause), proposal };
@@ -66,7 +79,7 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
     if is_text && formats::names_no_year(&text) {
         return Cause::reason("it names no year (-f syslog has --time-year)");
     }
-    if found.is_empty() && is_number(&text) && when.unit.is_none() {
+    if found.is_empty() && is_number(&text) && when.unit.is_none() && when.format.is_none() {
         return match text.parse() {
             Ok(1500..2500) => Cause::reason("--time-format %Y reads a year, --time-unit s|ms|us|ns|d a number"),
             _ => Cause::reason(
