@@ -268,17 +268,25 @@ impl CheckReport {
 
     /// Reports the inputs, outputs and files that are ready, then the faults; returns the exit status of the worst one.
     pub fn report(mut self) -> Result<u8> {
-        let mut ready = String::new();
+        let mut ready = vec![];
         let silent = || Error::unavailable(format!("no response for {}", rounded(LIMIT)));
         for (name, answer) in self.found {
             let passed = self.run.clock.monotonic().saturating_sub(self.start);
             let left = (LIMIT + GRACE).saturating_sub(passed);
             match answer.recv_timeout(left).unwrap_or_else(|_| Err(silent().into())) {
-                Ok(Some(first)) => ready += &format!("{name}: ready, {first}\n"),
-                Ok(None) => ready += &format!("{name}: ready\n"),
+                Ok(Some(first)) => ready.push((name, format!(", {first}"))),
+                Ok(None) => ready.push((name, String::new())),
                 Err(faults) => self.faults.0.extend(faults.0.into_iter().map(|error| error.at(&name))),
             }
         }
+        // Several checks may be of one name.
+        let is_faulty = |name: &str| {
+            let begins =
+                |fault: &Error| fault.to_string().strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
+            self.faults.0.iter().any(begins)
+        };
+        ready.retain(|(name, _)| !is_faulty(name));
+        let ready: String = ready.into_iter().map(|(name, first)| format!("{name}: ready{first}\n")).collect();
         self.run.io.print(&self.run.console.secrets.hide(&ready))?;
         // A fault found by several parts of a tool is reported once.
         let mut said = BTreeSet::new();

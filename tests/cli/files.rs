@@ -165,7 +165,9 @@ fn check_says_what_a_run_would_say_of_a_file_with_rows() {
     dir.write("in.jsonl", format!("{EVENT}\n"));
     dir.write("out.csv", "mine\n");
     let check = |flags: &str| dir.shell(&format!("evt-window in.jsonl --size 1h --check {flags}"));
-    assert!(check("--to out.csv").ends_with(2).stderr().contains("out.csv: not empty; --append adds"));
+    let refused = check("--to out.csv").ends_with(2);
+    assert!(refused.stderr().contains("out.csv: not empty; --append adds"), "{refused}");
+    assert!(!refused.text().contains("out.csv: ready"), "{refused}");
     check("--to out.csv --append").succeeds();
     check("--to out.csv --overwrite").succeeds();
     let whole = check("--to out.parquet --append").ends_with(2);
