@@ -254,6 +254,11 @@ impl Source {
         self.emitter.defaults()
     }
 
+    /// Whether a flag maps the partition or the origin of records.
+    pub fn maps_partition(&self) -> bool {
+        self.emitter.maps_partition()
+    }
+
     /// Returns the names of the fields of all records, if the first input declares them.
     pub fn declared(&self) -> Option<&[String]> {
         self.emitter.declared()
@@ -312,6 +317,7 @@ impl Source {
     /// Queues the rows that were read so far. Returns how far the partitions of the current input, or of the last one,
     /// are read, and the number of items after which the stage has every row before these positions.
     pub fn reached(&mut self, stores: bool) -> Result<(u64, Vec<ReadPosition>)> {
+        if stores { self.emitter.drain_named() } else { Ok(()) }?;
         self.emitter.flush()?;
         let (emitter, open) = (&mut self.emitter, self.running.front_mut().or(self.ended.last_mut()));
         let reached = open.map_or(Ok(vec![]), |open| open.input.reached_now(stores, emitter))?;
@@ -397,7 +403,7 @@ impl Source {
                 }
                 if noted {
                     // The stage commits once it has taken all items before this one.
-                    self.emitter.idle();
+                    self.emitter.stamp_mut().idle();
                 }
                 if takes_turns {
                     self.turn()?;
@@ -440,7 +446,7 @@ impl Source {
         }
         self.idle_since = Some(now);
         self.emitter.flush_idle()?;
-        self.emitter.idle();
+        self.emitter.stamp_mut().idle();
         Ok(Polled::Progress)
     }
 

@@ -101,3 +101,32 @@ fn inputs_whose_positions_the_state_could_not_tell_apart_are_refused() {
         assert!(!dir.path("alerts.db").exists(), "{run}");
     }
 }
+
+#[test]
+fn rows_of_a_file_that_name_partitions_are_known_by_these() {
+    let dir = Dir::new("alert-named-rows");
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    let named = ["--field", "partition=p", "--partitions", "a,b", "in.jsonl"];
+    for (step, p) in (0..).zip(["a", "b", "a"]) {
+        let text = std::fs::read_to_string(dir.path("in.jsonl")).unwrap_or_default();
+        let from = 100.0 * f64::from(step);
+        dir.write("in.jsonl", text + &lines(&[series(from, from + 10.0, 1.0, &json!({"p": p}))]));
+        let known = 10 * step as u64;
+        assert_eq!(counted(&dir, &named).1, [known + 10, 10, known, 0]);
+    }
+    assert_eq!(counted(&dir, &named).1, [30, 0, 30, 0]);
+}
+
+#[test]
+fn the_numbers_of_rows_are_those_of_their_inputs() {
+    let dir = Dir::new("alert-offset");
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    dir.write("in.jsonl", lines(&[series(0.0, 10.0, 1.0, &json!({"n": 7}))]));
+    let mapped = ["--field", "offset=n", "in.jsonl"];
+    once(&dir, &mapped).succeeds();
+    for more in [&["--state", "alerts.db"][..], &["--state", "alerts.db", "--check"]] {
+        let run = once(&dir, &[more, &mapped[..]].concat()).ends_with(2);
+        let message = "--field offset=… cannot be used with --state, which knows rows by their lines and offsets";
+        assert!(run.stderr().contains(message), "{run}");
+    }
+}

@@ -174,6 +174,32 @@ fn topics_of_frames_are_continued_after_a_kill() {
     assert_eq!(sum(dir, "count(*)", "positions"), 2, "one position for each partition of the topic");
 }
 
+/// The partition of the topic says how far it was read. That which a row names may have the name of another one.
+#[test]
+fn topics_whose_rows_name_partitions_are_continued_by_their_own() {
+    let Some(bench) = Bench::new("alert-named") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    let produce = |partition: i32, named: &str, from: f64, to: f64| {
+        let events = series(from, to, 1.0, &json!({"p": named}));
+        bench.produce(events.iter().map(|(_, event)| record(&topic, partition, event.trim_end())));
+    };
+    let from = bench.uri(&topic, "?end=latest");
+    let named = ["--field", "partition=p", "--partitions", "0,1", from.as_str()];
+    let taken = || {
+        once(dir, &[&["--state", "alerts.db", "--stats", "stats.json"], &named[..]].concat()).succeeds();
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        ["in", "out", "duplicate"].map(|name| stats["counts"][name].as_u64())
+    };
+    produce(0, "1", 0.0, 50.0);
+    produce(1, "0", 0.0, 10.0);
+    assert_eq!(taken(), [Some(60), Some(60), Some(0)]);
+    produce(1, "0", 900.0, 960.0);
+    assert_eq!(taken(), [Some(60), Some(60), Some(0)]);
+    assert_eq!(taken(), [Some(0); 3]);
+    assert_eq!(sum(dir, "sum(next_offset)", "positions"), 120);
+}
+
 /// The id of a topic differs from that of an earlier one of its name, although its records reach beyond the position.
 #[test]
 fn a_recreated_topic_that_has_grown_beyond_the_position_of_the_state_is_not_read_from_the_middle() {

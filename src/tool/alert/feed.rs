@@ -79,7 +79,7 @@ pub enum FeedForm {
     Store,
     /// Topics whose partitions are those of the rows.
     Records,
-    /// Topics of frames, whose rows have partitions of their own; the first topic.
+    /// Topics whose rows have partitions of their own, in frames or named by a flag; the first topic.
     Frames(String),
 }
 
@@ -180,6 +180,9 @@ impl Feed {
         self.kind = source.kind();
         if source.defaults().keeps_stamps {
             self.known.keeps_stamps();
+        }
+        if source.maps_partition() {
+            self.known.names_partitions();
         }
         if let Some(leaves) = to.engine.leaves(self.kind) {
             source.set_named(leaves.columns());

@@ -247,10 +247,15 @@ impl Args {
         Ok(options)
     }
 
-    /// Checks that a job of cron ends, and that the state can keep the positions of topics, which it knows by their
-    /// origins. Errors: exit status 2.
+    /// Checks that a job of cron ends, and that the state can keep the positions of rows, and those of topics, which it
+    /// knows by their origins. Errors: exit status 2.
     fn check_inputs(&self, run: &Run) -> Result<()> {
         let mut kept: Vec<(String, Option<Vec<i32>>)> = vec![];
+        if self.state.is_some() && self.stage.map.options(Provenance::Keep)?.maps("offset") {
+            return Err(Error::usage(
+                "--field offset=… cannot be used with --state, which knows rows by their lines and offsets in the inputs",
+            ));
+        }
         for uri in self.stage.input.uris(run)? {
             let Uri::Kafka(address) = &uri else { continue };
             if self.once && address.options.end.is_none() {
@@ -421,12 +426,13 @@ impl Args {
         let (mut opened, mut form, mut kept) = (uri.clone(), FeedForm::Bytes, KeptTopics::default());
         let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
         if let Uri::Kafka(address) = &mut opened {
-            form = match address.options.form {
-                Some(TopicFormat::Frames) => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
-                _ => FeedForm::Records,
+            let is_framed = address.options.form == Some(TopicFormat::Frames);
+            form = match is_framed || options.records.mapping.maps_partition() {
+                true => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
+                false => FeedForm::Records,
             };
             if let Some(state) = &alerts.services.state {
-                kept = state.kept(address, options.inputs.names.origin.as_deref())?;
+                kept = state.kept(address, options.inputs.names.origin.as_deref(), form == FeedForm::Records)?;
             }
             origins = address.topics.iter().map(|topic| named.unwrap_or(topic).clone()).collect();
             // The positions of the state count, whatever the group has committed; without them a topic begins with its

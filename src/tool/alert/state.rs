@@ -12,11 +12,11 @@ use evt_core::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
 use evt_core::alert::running::{Transition, TransitionUse};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::format::row;
-use evt_core::kind::Kind;
 use evt_core::kind::alert::{Alert, AlertState};
+use evt_core::kind::{Kind, PartitionName};
 use evt_core::time::rounded;
 use evt_core::time::{format_instant, parse_instant};
-use evt_kafka::address::{Address, KeptPosition, TopicFormat};
+use evt_kafka::address::{Address, KeptPosition};
 use evt_notify::outbox;
 use evt_run::input::position::FileId;
 use evt_run::input::topic_id::TopicId;
@@ -72,6 +72,13 @@ CREATE TABLE IF NOT EXISTS files (
     last_row INTEGER NOT NULL,
     last_letter INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS file_partitions (
+    file INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    \"partition\" TEXT NOT NULL,
+    last_offset INTEGER NOT NULL,
+    PRIMARY KEY (file, origin, \"partition\")
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unconfirmed (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     alert TEXT NOT NULL
@@ -259,26 +266,26 @@ impl StateFile {
     }
 
     /// Returns the positions and partitions that the state has for the topics of an input. `origin`, if given, is the
-    /// origin of all rows instead of the name of their topic.
-    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
+    /// origin of all rows instead of the name of their topic; `has_own` is whether the partitions of the rows are those
+    /// of the topics.
+    pub fn kept(&self, address: &Address, origin: Option<&str>, has_own: bool) -> Result<KeptTopics> {
         let mut kept = KeptTopics::default();
-        let is_framed = address.options.form == Some(TopicFormat::Frames);
         for (topic, name) in address.topics.iter().enumerate() {
             let mut positions = self.positions_of(name)?;
             let whole = positions.remove(WHOLE);
             // The position of events is that of their origin, except in frames.
-            if let (None, Some(origin), false) = (&whole, origin, is_framed) {
+            if let (None, Some(origin), true) = (&whole, origin, has_own) {
                 positions = self.positions_of(origin)?;
             }
             let position = |(partition, RowPosition { next, stream_time, topic_id }): (String, RowPosition)| {
                 Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time, topic_id })
             };
-            if whole.is_none() && positions.is_empty() && !is_framed {
+            if whole.is_none() && positions.is_empty() && has_own {
                 positions = self.positions_in_stores(origin.unwrap_or(name))?;
             }
             kept.positions.extend(positions.into_iter().filter_map(position));
             kept.whole = kept.whole.or(whole);
-            if is_framed {
+            if !has_own {
                 kept.frames.extend(self.frame_partitions(name)?);
             }
         }
@@ -348,8 +355,15 @@ impl StateFile {
 
     /// Returns the files that were read.
     pub fn files(&self) -> Result<Vec<FileMark>> {
+        let what = "cannot read the files";
+        let sql = "SELECT file, origin, \"partition\", last_offset FROM file_partitions";
+        let partitions = self.rows(sql, [], what, |row| {
+            let name = PartitionName { origin: row.get(1)?, partition: row.get(2)? };
+            Ok((row.get::<_, i64>(0)?, (name, row.get(3)?)))
+        })?;
+        let of_file = |file: i64| partitions.iter().filter(move |(of, _)| *of == file).map(|(_, last)| last.clone());
         let sql = "SELECT id, name, content, last_offset, last_row, last_letter FROM files ORDER BY id";
-        self.rows(sql, [], "cannot read the files", |row| {
+        self.rows(sql, [], what, |row| {
             Ok(FileMark {
                 id: Some(row.get(0)?),
                 name: row.get(1)?,
@@ -357,6 +371,7 @@ impl StateFile {
                 last_offset: row.get(3)?,
                 last_row: row.get(4)?,
                 last_letter: row.get(5)?,
+                last_of_partitions: of_file(row.get(0)?).collect(),
             })
         })
     }
@@ -486,15 +501,20 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
         )?;
     }
     for file in files {
-        let FileMark { id, name, content, last_offset, last_row, last_letter } = &*file;
+        let FileMark { id, name, content, last_offset, last_row, last_letter, last_of_partitions } = &*file;
         let content = serde_json::json!(content).to_string();
         execute(
             "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![id, name, content, last_offset, last_row, last_letter],
         )?;
-        if file.id.is_none() {
-            file.id = Some(tx.last_insert_rowid());
+        let id = id.unwrap_or_else(|| tx.last_insert_rowid());
+        for (PartitionName { origin, partition }, last) in last_of_partitions {
+            execute(
+                "INSERT OR REPLACE INTO file_partitions VALUES (?1, ?2, ?3, ?4)",
+                params![id, origin, partition, last],
+            )?;
         }
+        file.id = Some(id);
     }
     if effective_from.is_some() {
         execute("UPDATE rule_edits SET effective_from = ?1 WHERE effective_from IS NULL", params![effective_from])?;

@@ -207,7 +207,11 @@ fn remedy(index: usize) -> &'static str {
 impl Options {
     /// Whether a flag maps the partition or the origin of records.
     pub fn maps_partition(&self) -> bool {
-        let mut names = self.fields.iter().chain(&self.sets).map(|(column, _)| column);
-        names.any(|column| column == "partition" || column == "origin")
+        self.maps("partition") || self.maps("origin")
+    }
+
+    /// Whether a flag maps a column.
+    pub fn maps(&self, column: &str) -> bool {
+        self.fields.iter().chain(&self.sets).any(|(name, _)| name == column)
     }
 }

@@ -194,11 +194,6 @@ impl RecordEmitter {
         self.has_rows().then(|| self.stamp.waited(now))
     }
 
-    /// Queues [`Item::Idle`]: no records come for now, or the items before it may be committed.
-    pub fn idle(&mut self) {
-        self.stamp.send(Item::Idle);
-    }
-
     /// Returns the next item of the queue.
     pub fn pop(&mut self) -> Option<QueuedItem> {
         self.stamp.queue.pop()
@@ -389,6 +384,11 @@ impl RecordEmitter {
         self.release(|waiting| waiting.judge(partition, Rest::Unknown))
     }
 
+    /// Releases the held records if they name their partitions: the position of an input is before those of its own.
+    pub fn drain_named(&mut self) -> Result<()> {
+        if self.maps_partition { self.drain(Rest::Unknown) } else { Ok(()) }
+    }
+
     /// Releases the held records that were read before `before` (µs); see [`Lookahead::judge_waited`].
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
         self.release(|waiting| waiting.judge_waited(before))
@@ -515,8 +515,7 @@ impl RecordEmitter {
         &mut self.stamp
     }
 
-    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing
-    /// before the first record, because the kind of the rows is not known.
+    /// Queues a progress message if one is due, but not before the first record, because the kind is not known then.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
         if self.stamp.outcomes.counts.taken + self.mapper.counts().taken > 0 {
             self.stamp.report_progress(bytes);

@@ -111,6 +111,11 @@ impl Stamp {
         self.queue.send(self.open.input, item);
     }
 
+    /// Queues [`Item::Idle`]: no records come for now, or the items before it may be committed.
+    pub fn idle(&mut self) {
+        self.send(Item::Idle);
+    }
+
     /// Queues a batch of rows that have stamps, or need none.
     pub(super) fn send_rows(&mut self, batch: RecordBatch) {
         self.outcomes.counts.out += batch.num_rows() as u64;

@@ -7,6 +7,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use evt_core::error::{Error, Result};
 use evt_core::format::unpack::Unpacked;
+use evt_core::kind::PartitionName;
 use evt_core::kind::dead::column;
 use evt_run::emit::Dead;
 use evt_run::input::content::digest::FileContent;
@@ -30,6 +31,8 @@ pub struct FileMark {
     pub last_row: i64,
     /// The line of the last dead letter that was written; -1 before the first one.
     pub last_letter: i64,
+    /// The offset of the last row that was evaluated of each partition that the rows name.
+    pub last_of_partitions: BTreeMap<PartitionName, i64>,
 }
 
 /// A file of this run, compared with the files that earlier runs have read.
@@ -77,6 +80,7 @@ pub fn identify(file: &File, named: FileName<'_>, known: &[FileMark], ratio_max:
         last_offset: same.map_or(-1, |mark| mark.last_offset),
         last_row: same.map_or(-1, |mark| mark.last_row),
         last_letter: same.map_or(-1, |mark| mark.last_letter),
+        last_of_partitions: same.map_or_else(BTreeMap::new, |mark| mark.last_of_partitions.clone()),
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
     let is_rewritten = same.is_none() && known.iter().any(|mark| mark.name == name);

@@ -22,9 +22,10 @@ use evt_core::alert::engine::TimedRows;
 use evt_core::error::{Error, Result};
 use evt_core::kind::event::column;
 use evt_core::kind::metric::MetricColumns;
-use evt_core::kind::{Kind, REFIRING_KEY, metrics_of};
+use evt_core::kind::{Kind, PartitionColumns, REFIRING_KEY, metrics_of};
 use evt_core::time::{LATEST, format_instant};
 use evt_run::console::Console;
+use std::collections::BTreeMap;
 
 /// The way in which a run recognises the rows of an input that an earlier run has evaluated.
 pub enum KnownRows {
@@ -51,8 +52,9 @@ pub struct UnmarkedRows {
     pub stored: u64,
 }
 
-/// The rows of a file that an earlier run has evaluated. A row is known by its offset, or by its number if any row of
-/// the file has stamps of its own: offsets of several partitions, or of several runs that wrote one file, cannot be
+/// The rows of a file that an earlier run has evaluated. A row is known by its offset. If the rows name partitions,
+/// those of each are compared alone, because `--max-future` may hold some partitions longer than others. If any row of
+/// the file has stamps of its own, a row is known by its number: offsets of several runs that wrote one file cannot be
 /// compared.
 pub struct FileRows {
     mark: FileMark,
@@ -62,6 +64,8 @@ pub struct FileRows {
     next: i64,
     /// Whether rows are known by their numbers.
     is_numbered: bool,
+    /// Whether the rows name partitions.
+    names_partitions: bool,
     /// Rows up to this instant (µs) may be those of an earlier run, because the file was written anew.
     after: Option<i64>,
 }
@@ -73,7 +77,10 @@ impl KnownRows {
             Self::Unmarked(_) => None,
             Self::File(file) => {
                 let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
-                file.new_rows(batch.num_rows(), Some(offsets))
+                match file.names_partitions && !file.is_numbered {
+                    true => file.new_of_partitions(PartitionColumns::new(batch), offsets),
+                    false => file.new_rows(batch.num_rows(), Some(offsets)),
+                }
             }
             Self::Store(stored) => Some(stored.new_events(batch)),
         }
@@ -145,6 +152,13 @@ impl KnownRows {
         }
     }
 
+    /// Notes that the rows name partitions.
+    pub fn names_partitions(&mut self) {
+        if let Self::File(file) = self {
+            file.names_partitions = true;
+        }
+    }
+
     /// Returns the mark of a file.
     pub fn mark(&self) -> Option<&FileMark> {
         match self {
@@ -166,7 +180,26 @@ impl FileRows {
     /// Begins after the rows of a mark. Rows up to `after` (µs) may be those of an earlier run.
     pub fn new(mark: FileMark, after: Option<i64>) -> Self {
         let is_numbered = mark.last_offset < 0 && mark.last_row >= 0;
-        Self { to: mark.clone(), mark, next: 0, is_numbered, after }
+        Self { to: mark.clone(), mark, next: 0, is_numbered, names_partitions: false, after }
+    }
+
+    /// Returns whether each of the next rows is new, and notes the last of each partition.
+    fn new_of_partitions(&mut self, names: PartitionColumns<'_>, offsets: &[i64]) -> Option<Vec<bool>> {
+        // A mark of a run whose rows named no partition is that of all.
+        let of_all = if self.to.last_of_partitions.is_empty() { self.to.last_offset } else { -1 };
+        let mut last_of_codes: BTreeMap<(usize, usize), i64> = BTreeMap::new();
+        for (code, offset) in names.codes().zip(offsets) {
+            last_of_codes.entry(code).and_modify(|last| *last = (*last).max(*offset)).or_insert(*offset);
+        }
+        let mut known_of_codes = BTreeMap::new();
+        for (code, last) in last_of_codes {
+            let name = names.name(code);
+            known_of_codes.insert(code, self.to.last_of_partitions.get(&name).copied().unwrap_or(of_all));
+            let noted = self.mark.last_of_partitions.entry(name).or_insert(last);
+            *noted = (*noted).max(last);
+        }
+        self.new_rows(offsets.len(), Some(offsets));
+        Some(names.codes().zip(offsets).map(|(code, offset)| *offset > known_of_codes[&code]).collect())
     }
 
     /// Returns whether each of the next rows is new, and notes the last of them; `offsets` are those of events.
@@ -289,5 +322,64 @@ impl LeftOut {
             ));
         }
         Ok(again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::files::FileMark;
+    use super::*;
+    use arrow::array::{ArrayRef, DictionaryArray, Int64Array, new_null_array};
+    use arrow::datatypes::Int32Type;
+    use evt_run::input::content::digest::FileContent;
+    use std::sync::Arc;
+
+    /// A batch of events of these partitions, with these offsets.
+    fn batch(rows: &[(&str, i64)]) -> RecordBatch {
+        let schema = Kind::Event.schema();
+        let nullable = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
+        let mut columns: Vec<ArrayRef> =
+            schema.fields().iter().map(|field| new_null_array(field.data_type(), rows.len())).collect();
+        let names = |name: &mut dyn FnMut(&str) -> String| -> ArrayRef {
+            let names: Vec<String> = rows.iter().map(|(partition, _)| name(partition)).collect();
+            Arc::new(names.iter().map(String::as_str).collect::<DictionaryArray<Int32Type>>())
+        };
+        columns[column::ORIGIN] = names(&mut |_| "f".to_owned());
+        columns[column::PARTITION] = names(&mut str::to_owned);
+        columns[column::OFFSET] = Arc::new(rows.iter().map(|(_, offset)| *offset).collect::<Int64Array>());
+        RecordBatch::try_new(schema, columns).unwrap()
+    }
+
+    /// Begins a run over a file with this mark, whose rows name partitions.
+    fn run(mark: FileMark) -> KnownRows {
+        let mut known = KnownRows::File(FileRows::new(mark, None));
+        known.names_partitions();
+        known
+    }
+
+    /// `--max-future` holds the rows of one partition while those of another one are evaluated.
+    #[test]
+    fn a_row_of_a_partition_that_was_held_is_new_although_later_rows_of_others_are_known() {
+        let mark = FileMark {
+            id: None,
+            name: "f".to_owned(),
+            content: FileContent::default(),
+            last_offset: -1,
+            last_row: -1,
+            last_letter: -1,
+            last_of_partitions: BTreeMap::new(),
+        };
+        let mut first = run(mark);
+        assert_eq!(first.new_events(&batch(&[("a", 3), ("a", 5), ("b", 1)])), Some(vec![true; 3]));
+        let mut second = run(first.mark().unwrap().clone());
+        let rows = batch(&[("b", 1), ("b", 2), ("a", 3), ("c", 4), ("a", 5), ("b", 6), ("a", 7)]);
+        let expected = vec![false, true, false, true, false, true, true];
+        assert_eq!(second.new_events(&rows), Some(expected));
+        let mark = second.mark().unwrap().clone();
+        assert_eq!(run(mark.clone()).new_events(&rows), Some(vec![false; 7]));
+        // The mark of a version that knew one offset of a file.
+        let mut older = run(FileMark { last_of_partitions: BTreeMap::new(), last_offset: 4, ..mark });
+        assert_eq!(older.new_events(&batch(&[("a", 4), ("b", 5)])), Some(vec![false, true]));
     }
 }

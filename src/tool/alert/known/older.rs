@@ -6,6 +6,7 @@ use evt_core::error::Result;
 use evt_core::format::unpack::Unpacked;
 use evt_run::input::content::FromStart;
 use evt_run::input::content::digest::{ContentDigest, FileContent};
+use std::collections::BTreeMap;
 use std::fs::File;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -53,6 +54,7 @@ impl OlderMark {
             last_offset: self.last,
             last_row: self.last,
             last_letter: self.last_letter,
+            last_of_partitions: BTreeMap::new(),
         })
     }
 }
