@@ -1,7 +1,7 @@
 //! evt-alert: which rows of files and topics an earlier run of the same state has evaluated.
 
 use crate::alert::{event, lines, once, rule, rules, series};
-use crate::harness::{Dir, Run};
+use crate::harness::{Dir, Run, eventually};
 use serde_json::{Value, json};
 
 /// Runs with a state; returns the run, and its rows in, out, duplicate and late.
@@ -128,5 +128,31 @@ fn the_numbers_of_rows_are_those_of_their_inputs() {
         let run = once(&dir, &[more, &mapped[..]].concat()).ends_with(2);
         let message = "--field offset=… cannot be used with --state, which knows rows by their lines and offsets";
         assert!(run.stderr().contains(message), "{run}");
+    }
+}
+
+/// The run has compared the file with those that the state knows before it waits for the reader of its output.
+#[test]
+fn rows_that_come_into_an_empty_file_while_a_run_starts_are_evaluated_once() {
+    let dir = Dir::new("alert-empty-file");
+    let rule = rule(&json!({"threshold": 6, "window_seconds": 60}));
+    dir.write("rules.json", rules(&[rule]));
+    for (name, header) in [("in.jsonl", ""), ("in.csv", "event_time,source,event_type\n")] {
+        let row = |second: u32| match header {
+            "" => event(f64::from(second), &json!({})),
+            _ => format!("2024-01-01T00:00:{second:02}Z,s,v\n"),
+        };
+        dir.write(name, header);
+        dir.shell("rm -f alerts.db* fifo; mkfifo fifo").succeeds();
+        let flags = ["--once", "-q", "--rules", "rules.json", "--state", "alerts.db", name];
+        let mut run = dir.command("evt-alert", &[&flags[..], &["-o", "jsonl", "--to", "fifo"]].concat());
+        let mut run = run.spawn().expect("it starts");
+        eventually("the state is open", || dir.path("alerts.db-wal").exists());
+        let four: String = (0..4).map(row).collect();
+        dir.write(name, header.to_owned() + &four);
+        assert_eq!(dir.shell("cat fifo").succeeds().stdout(), b"");
+        assert!(run.wait().expect("it is ours").success(), "{name}");
+        dir.write(name, header.to_owned() + &four + &row(4));
+        dir.run("evt-alert", &[&flags[..], &["-o", "jsonl"]].concat()).succeeds();
     }
 }

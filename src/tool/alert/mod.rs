@@ -80,6 +80,8 @@ use std::time::Duration;
 
 /// How far an event may be ahead of its arrival without `--max-future`.
 const MAX_FUTURE: i64 = 5 * MINUTE;
+/// The name of the empty file in messages.
+const TEMPORARY: &str = "a temporary file (TMPDIR)";
 
 /// Fire alerts by rules over events, and notify people
 #[derive(Parser, Debug)]
@@ -365,8 +367,9 @@ impl Args {
             if let Some(former) = file.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
                 run.console.say(format!("{name}: the same content as {former}, read as the same file"));
             }
-            if !file.is_without_rows {
-                found.push((at, opened, file));
+            match file.is_without_rows {
+                true => files[at] = InputFile::WithoutRows,
+                false => found.push((at, opened, file)),
             }
         }
         // The content that had the name has another one now: the log was rotated.
@@ -417,6 +420,7 @@ impl Args {
         let (file, opened_file) = match file {
             InputFile::Twin => return Ok(None),
             InputFile::Known(file, opened) => (Some(file), Some(opened)),
+            InputFile::WithoutRows => (None, Some(tempfile::tempfile().map_err(|error| Error::io(TEMPORARY, &error))?)),
             InputFile::Other => (None, None),
         };
         let run = alerts.run.clone();
@@ -501,6 +505,9 @@ enum InputFile {
     Other,
     /// A file whose position is kept, with the open file that was compared.
     Known(KnownFile, File),
+    /// A file that had no rows. It has no content by which later runs would know it, so this run reads no row of it that
+    /// comes meanwhile: it reads an empty file instead.
+    WithoutRows,
     /// A file or a store whose rows another input has too.
     Twin,
 }
