@@ -5,7 +5,7 @@ complete -c evt-ingest -l tls-cert -d 'Read the certificate chain for https:// f
 complete -c evt-ingest -l tls-key -d 'Read the private key of the certificate from a PEM file' -r -F
 complete -c evt-ingest -l max-connections -d 'Limit the number of open connections' -r
 complete -c evt-ingest -l idle-timeout -d 'Close connections that are idle this long between requests' -r
-complete -c evt-ingest -l head-timeout -d 'Limit the time to receive the head of a request' -r
+complete -c evt-ingest -l head-timeout -d 'Limit the time to receive the head of a request; for the first one it begins with the connection' -r
 complete -c evt-ingest -l request-timeout -d 'Limit the time to receive a request body, and then the time to store it' -r
 complete -c evt-ingest -l rate -d 'Limit events per second over all tokens' -r
 complete -c evt-ingest -l schemas -d 'Validate events against this directory or registry of schemas before answering' -r

@@ -44,7 +44,7 @@ complete -c evt -n "__fish_evt_using_subcommand ingest" -l tls-cert -d 'Read the
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l tls-key -d 'Read the private key of the certificate from a PEM file' -r -F
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l max-connections -d 'Limit the number of open connections' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l idle-timeout -d 'Close connections that are idle this long between requests' -r
-complete -c evt -n "__fish_evt_using_subcommand ingest" -l head-timeout -d 'Limit the time to receive the head of a request' -r
+complete -c evt -n "__fish_evt_using_subcommand ingest" -l head-timeout -d 'Limit the time to receive the head of a request; for the first one it begins with the connection' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l request-timeout -d 'Limit the time to receive a request body, and then the time to store it' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l rate -d 'Limit events per second over all tokens' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l schemas -d 'Validate events against this directory or registry of schemas before answering' -r

@@ -55,7 +55,7 @@ pub struct ServerArgs {
     /// Close connections that are idle this long between requests
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = timeout)]
     idle_timeout: Duration,
-    /// Limit the time to receive the head of a request
+    /// Limit the time to receive the head of a request; for the first one it begins with the connection
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     head_timeout: Duration,
     /// Limit the time to receive a request body, and then the time to store it

@@ -1,7 +1,7 @@
 //! Values of flags: counts, shares, instants.
 
 use evt_core::error::{Error, Result};
-use evt_core::time::{Zone, read_iso};
+use evt_core::time::{EARLIEST, Zone, read_iso};
 
 /// Parses a count that fits the type of a flag: `10`, `5k`, `1M`.
 pub fn parse_count<T: TryFrom<u64>>(text: &str) -> std::result::Result<T, String> {
@@ -36,8 +36,14 @@ pub fn parse_share(text: &str) -> std::result::Result<f64, String> {
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share between 0 and 1".to_owned()) }
 }
 
-/// Parses `--min-time`. Results do not depend on the clock, so the instant is absolute.
+/// Parses `--min-time`. Results do not depend on the clock, so the instant is absolute. The first date accepts every
+/// time in any zone, also where it begins before the calendar or after its first instant.
 pub fn parse_min_time(text: &str, zone: Option<Zone>) -> Result<i64> {
-    let wrong = |_| Error::usage(format!("--min-time: expected an instant like 2024-01-15T10:00:00Z, found '{text}'"));
-    read_iso(text, zone).map_err(wrong)
+    if text == "0001-01-01" {
+        return Ok(EARLIEST);
+    }
+    read_iso(text, zone).map_err(|fault| {
+        let cause = fault.cause().map_or_else(String::new, |cause| format!("; {cause}"));
+        Error::usage(format!("--min-time: expected an instant like 2024-01-15T10:00:00Z, found '{text}'{cause}"))
+    })
 }

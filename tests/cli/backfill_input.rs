@@ -189,6 +189,75 @@ fn a_killed_correction_of_late_events_is_resumed_when_more_late_events_have_come
     assert!(!said.stderr().contains("cells: 0 corrected"), "{said}");
 }
 
+/// Writes events of which one is late in a store, with the late event.
+fn run_with_one_late_event(store: &str) -> Dir {
+    let dir = Dir::live("late_end");
+    dir.write("n.toml", "[[metric]]\nname = \"n\"\nsize = \"10s\"\n");
+    let event = |time: &str| format!("{{\"event_time\":\"2024-01-01T00:{time}Z\"}}\n");
+    dir.write("n.jsonl", ["00:00", "00:05", "00:30", "00:01", "01:00"].map(event).concat());
+    let live = "evt-window -q -m n.toml n.jsonl --out-of-orderness 5s --late late.jsonl";
+    dir.shell(&format!("{live} --to {store}")).succeeds();
+    dir
+}
+
+/// The positions of late events are kept in the transaction that ends a correction: behind them, the same command would
+/// find no late event of it.
+#[test]
+fn a_correction_of_late_events_that_fails_as_it_ends_is_resumed_by_the_same_command() {
+    let dir = run_with_one_late_event("sqlite:m.db");
+    let line = "evt-backfill -m n.toml n.jsonl --out-of-orderness 5s --to sqlite:m.db --late-events late.jsonl";
+    // This creates the tables of corrections.
+    dir.shell(&line.replace("--late-events late.jsonl", "--until 2023-01-01")).succeeds();
+    let run = |statement: &str| {
+        let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+        database.execute_batch(statement).expect("it runs");
+    };
+    let fails = "CREATE TRIGGER fails BEFORE UPDATE ON corrections WHEN new.state = 'done'
+        BEGIN SELECT RAISE(ABORT, 'it fails as it ends'); END";
+    run(fails);
+    assert_ne!(dir.shell(line).status(), 0);
+    run("DROP TRIGGER fails");
+    let said = dir.shell(line).succeeds();
+    assert!(said.stderr().contains("resuming correction"), "{said}");
+    let said = dir.shell(line).succeeds();
+    assert!(said.stderr().contains("0 corrected, 0 inserted, 0 retracted, 0 right"), "{said}");
+}
+
+/// Older versions could leave a correction in flight whose late events were behind the positions.
+#[test]
+fn a_correction_in_flight_whose_late_events_no_run_finds_is_ended_by_the_same_command() {
+    for store in ["sqlite:m.db", "parquet:lake"] {
+        let dir = run_with_one_late_event(store);
+        let kill_last = || match store {
+            "sqlite:m.db" => {
+                let last = "started_at = (SELECT max(started_at) FROM corrections)";
+                sql(&dir, &format!("UPDATE corrections SET state = 'running' WHERE {last}"));
+            }
+            _ => {
+                let file = "lake/.evt/correct/corrections.json";
+                let text = String::from_utf8(dir.bytes(file)).expect("text");
+                let (before, after) = text.rsplit_once("\"done\"").expect("one is done");
+                dir.write(file, format!("{before}\"running\"{after}"));
+            }
+        };
+        let other = format!("evt-backfill -q -m n.toml n.jsonl --out-of-orderness 5s --to {store}");
+        let line = format!("{other} --late-events late.jsonl");
+        dir.shell(&line).succeeds();
+        kill_last();
+        let said = dir.shell(&line.replace("-q ", "")).succeeds();
+        assert!(said.stderr().contains("ended correction"), "{store}: {said}");
+        dir.shell(&other).succeeds();
+        // A correction of late events in a range is another one.
+        let ranged = format!("{line} --until 2024-01-01T00:00:10Z");
+        dir.shell(&ranged).succeeds();
+        kill_last();
+        dir.shell(&format!("{other} --until 2024-01-01T00:00:10Z")).ends_with(75);
+        dir.shell(&line).succeeds();
+        dir.shell(&format!("{other} --until 2024-01-01T00:00:10Z")).ends_with(75);
+        dir.shell(&ranged).succeeds();
+    }
+}
+
 /// A wrong row that waits for the end of the input is known to the killed run alone.
 #[test]
 fn a_resumed_correction_retracts_what_a_killed_one_has_found() {

@@ -101,6 +101,8 @@ fn a_range_begins_and_ends_where_the_options_say() {
         (format!("?start={}&end={}", instant(4), instant(6)), 4..6),
         ("?start=0:5,1:5".to_owned(), 10..20),
         ("?end=0:5,1:5".to_owned(), 0..10),
+        ("?end=0:1000,1:1000".to_owned(), 0..20),
+        ("?end=now+1d".to_owned(), 0..20),
         ("?start=latest".to_owned(), 0..0),
         ("?start=now-1h&end=now-1s".to_owned(), 0..20),
     ] {

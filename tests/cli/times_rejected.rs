@@ -59,6 +59,13 @@ fn texts_with_a_year_negative_numbers_and_stamped_rows_are_no_mistake_of_a_unit(
     assert_eq!(split(&dir, &format!("{unit} --min-time 1970-01-01")), (vec![0, 3, 4, 5], vec![1, 2]));
     assert_eq!(split(&dir, &format!("{unit} --min-time 0001-01-01")).1, [0; 0]);
     assert_eq!(split(&dir, &format!("{unit} --min-time 1975-06-01 --time-zone Asia/Tokyo")).0, [0, 5]);
+    let first = format!("{unit} --time-zone Europe/Zurich --min-time 0001-01-01");
+    assert_eq!(split(&dir, &first).1, [0; 0], "it begins before the calendar there");
+    for (zone, beyond) in [("Europe/Zurich", "0001-01-01T00:00:00"), ("America/New_York", "9999-12-31T23:00:00")] {
+        let line = format!("evt-view -q {unit} --time-zone {zone} --min-time {beyond}");
+        let said = dir.shell(&line).ends_with(2).stderr();
+        assert!(said.contains(&format!("found '{beyond}'; it is outside the years 1 to 9999 UTC")), "{said}");
+    }
     // The usual columns are numbers, too, and a column that is not the time may be any number.
     dir.write(
         "usual.jsonl",

@@ -205,18 +205,19 @@ impl LateInput {
         Ok(())
     }
 
-    /// Keeps the position of each metric before the first pending event of its part.
-    pub fn keep_positions(&self, store: &mut dyn Corrections) -> Result<()> {
+    /// Returns the position of each metric, before the first pending event of its part, by its name in the store.
+    pub fn positions_to_keep(&self) -> Result<Vec<(String, LatePosition)>> {
+        let mut kept = vec![];
         for (number, part) in self.parts.iter().enumerate().filter(|_| self.keeps_positions) {
             let places = self.pending.values().flat_map(|pending| &pending.places);
             let of_part = places.filter(|place| place.part == number);
             if let Some(position) = part.position(of_part.map(|place| place.event).min()) {
                 for metric in part.metrics() {
-                    store.set_late_position(&position_name(part.name(), metric)?, &position)?;
+                    kept.push((position_name(part.name(), metric)?, position.clone()));
                 }
             }
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// Reports the events that were read, and those that the run did not count.

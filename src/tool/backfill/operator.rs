@@ -2,6 +2,7 @@
 //! right.
 
 use super::gaps::Gaps;
+use super::late_input::LateInput;
 use super::orphans::Orphans;
 use super::setup::{InputOrder, Setup, StoreRows};
 use crate::stage::feeds::FeedInput;
@@ -383,14 +384,14 @@ impl Correct {
         self.notes.closed = self.notes.closed.or(self.window.watermark().get());
         self.settle(out)?;
         self.counts.left = self.orphans.left();
-        if let Some(late) = &self.setup.late_input
-            && !self.setup.dry_run
-            && self.setup.late.is_empty()
-            && self.notes.open + self.notes.outside + self.orphans.undecided() == 0
-        {
-            late.keep_positions(self.setup.corrections.as_mut())?;
+        if self.setup.dry_run {
+            return Ok(());
         }
-        if self.setup.dry_run { Ok(()) } else { self.setup.corrections.finish() }
+        let is_complete =
+            self.setup.late.is_empty() && self.notes.open + self.notes.outside + self.orphans.undecided() == 0;
+        let late = self.setup.late_input.as_ref().filter(|_| is_complete);
+        let positions = late.map(LateInput::positions_to_keep).transpose()?;
+        self.setup.corrections.finish(&positions.unwrap_or_default())
     }
 
     /// Adds the results to the report at the end.

@@ -26,7 +26,8 @@ pub struct Claim {
     pub metrics: Vec<String>,
     /// The range of event time.
     pub range: Span,
-    /// The digest of everything else that determines the right cells.
+    /// The digest of everything else that determines the right cells. With late events, that of a run whose range is
+    /// given differs from that of one whose range is that of the late events.
     pub spec: String,
     /// The user.
     pub who: String,
@@ -78,11 +79,12 @@ impl Claim {
             if is_same && other.range == self.range {
                 // Also if the range is empty: a run without new late events corrects nothing, and may be killed, too.
                 claimed.resumed = Some(other);
-            } else if shares && other.range.is_empty() && (self.take_over || is_same && self.is_late) {
+            } else if is_same && self.is_late || self.take_over && shares && other.range.is_empty() {
+                // Wherever its range is: this run has its late events, or it has kept the positions behind them.
                 claimed.ended.push(other.id);
             } else if !shares || !other.range.overlaps(self.range) {
                 continue;
-            } else if self.take_over || is_same && self.is_late {
+            } else if self.take_over {
                 claimed.ended.push(other.id);
             } else {
                 let InFlight { id, by, range, .. } = other;
@@ -238,9 +240,6 @@ pub trait Corrections {
     /// Returns the position in the stream of late events `source`.
     fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>>;
 
-    /// Keeps the position in the stream of late events `source`.
-    fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()>;
-
     /// Compares the right cells of a step with the stored ones; writes nothing.
     fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference>;
 
@@ -248,8 +247,9 @@ pub trait Corrections {
     /// correction.
     fn apply(&mut self, step: &CorrectionStep<'_>) -> Result<Difference>;
 
-    /// Ends the correction.
-    fn finish(&mut self) -> Result<()>;
+    /// Ends the correction, and keeps its positions in streams of late events at the same time: behind them, no run
+    /// would find the events of a correction in flight.
+    fn finish(&mut self, positions: &[(String, LatePosition)]) -> Result<()>;
 }
 
 #[cfg(test)]
@@ -306,6 +306,8 @@ mod tests {
                 other.spec == "a",
                 "late events were added since the other began"
             );
+            let far = judge(&Claim { range: Span { since: Some(50), until: Some(60) }, ..grown }, &other).unwrap();
+            assert_eq!(far.ended.len(), usize::from(other.spec == "a"), "it has the same late events");
             let forced = Claim { take_over: true, ..mine.clone() };
             assert_eq!(judge(&forced, &other).unwrap().ended, ["1"]);
         }

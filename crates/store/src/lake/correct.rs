@@ -271,11 +271,6 @@ impl Corrections for LakeCorrections {
         Ok(self.state.positions.get(source).cloned())
     }
 
-    fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
-        self.state.positions.insert(source.to_owned(), position.clone());
-        self.write()
-    }
-
     fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         Ok(step.compare(&stored(&self.root, step)?))
     }
@@ -300,7 +295,8 @@ impl Corrections for LakeCorrections {
         Ok(difference)
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self, positions: &[(String, LatePosition)]) -> Result<()> {
+        self.state.positions.extend(positions.iter().cloned());
         self.update(|own| own.state = "done".to_owned())
     }
 }

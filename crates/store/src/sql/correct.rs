@@ -104,17 +104,6 @@ impl<D: SqlDatabase + 'static> Corrections for SqlCorrections<D> {
         })
     }
 
-    fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
-        let (now, LatePosition { next, last }) = (&self.now(), position);
-        self.database.write(|tx| {
-            let put = "INSERT INTO late_positions VALUES ($1, $2, $3, $4)
-                ON CONFLICT (source) DO UPDATE
-                SET \"rows\" = excluded.\"rows\", last = excluded.last, updated_at = excluded.updated_at";
-            let values = [source.into(), next.cast_signed().into(), last.into(), now.into()];
-            tx.execute(put, &values).map(drop)
-        })
-    }
-
     fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         if !self.has_metrics {
             return Ok(step.compare(&StoredCells::default()));
@@ -145,9 +134,15 @@ impl<D: SqlDatabase + 'static> Corrections for SqlCorrections<D> {
         })
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self, positions: &[(String, LatePosition)]) -> Result<()> {
         let (now, id, run) = (&self.now(), &self.id, &self.options.run);
+        let put = "INSERT INTO late_positions VALUES ($1, $2, $3, $4)
+            ON CONFLICT (source) DO UPDATE
+            SET \"rows\" = excluded.\"rows\", last = excluded.last, updated_at = excluded.updated_at";
         self.database.write(|tx| {
+            for (source, LatePosition { next, last }) in positions {
+                tx.execute(put, &[source.into(), next.cast_signed().into(), last.into(), now.into()])?;
+            }
             tx.forget_retractions(run)?;
             let done = "UPDATE corrections SET state = 'done', updated_at = $3
                 WHERE id = $1 AND run = $2 AND state = 'running'";

@@ -69,9 +69,9 @@ impl State {
 }
 
 impl ChunkWatch {
-    /// Watches for bodies of more than `limit` bytes.
+    /// Watches for bodies of more than `limit` bytes, from the first byte of a head on.
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit as u64, state: State::Unwatched, announced: 0, is_exceeded: false }
+        Self { limit: limit as u64, state: State::Before, announced: 0, is_exceeded: false }
     }
 
     /// Whether the chunks of the present request exceed the limit together.

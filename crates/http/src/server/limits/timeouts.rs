@@ -1,7 +1,8 @@
 //! Timeouts of one connection: how long it may be idle, send a head, or leave an answer unread.
 //!
 //! Hyper has one timeout for an idle connection and for a head together, and none for an unread answer. But a
-//! keep-alive connection may be idle for a minute, while a head that takes ten seconds is an attack.
+//! keep-alive connection may be idle for a minute, while a head that takes ten seconds is an attack, and so is a new
+//! connection without one.
 
 use super::chunks::ChunkWatch;
 use super::metrics::HttpMetrics;
@@ -23,7 +24,8 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 pub struct ConnectionTimeouts {
     /// Between two requests.
     pub idle: Duration,
-    /// From the first byte of a head to its last, and for the client to read each part of an answer.
+    /// For the first head of a connection; from the first byte of a later head to its last; and for the client to read
+    /// each part of an answer.
     pub head: Duration,
     /// From its first byte to its last; [`Duration::MAX`] is unlimited.
     pub whole: Duration,
@@ -50,7 +52,8 @@ struct SharedPhase {
 impl Phase {
     /// Makes the state of a new connection, whose bodies may have `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        let (state, chunks) = (AtomicU8::new(IDLE), Mutex::new(ChunkWatch::new(limit)));
+        // A new connection owes its first head: a client that sends nothing holds its place no longer than others.
+        let (state, chunks) = (AtomicU8::new(HEAD), Mutex::new(ChunkWatch::new(limit)));
         Self(Arc::new(SharedPhase { state, has_asked: AtomicBool::new(false), chunks, exceeded: Notify::new() }))
     }
 
@@ -116,7 +119,7 @@ pub struct TimedStream<S> {
 impl<S> TimedStream<S> {
     /// Wraps a stream.
     pub fn new(stream: S, phase: Phase, timeouts: ConnectionTimeouts, metrics: HttpMetrics) -> Self {
-        let reading = Box::pin(sleep(timeouts.idle));
+        let reading = Box::pin(sleep(timeouts.head));
         Self { stream, phase, timeouts, metrics, timed: None, reading, writing: None }
     }
 
