@@ -140,7 +140,7 @@ fn a_checkpoint_continues_where_a_run_began_that_was_killed_before_its_first_epo
         let child = start(&["--checkpoint-every", "100ms"]);
         eventually("the rows are there", || lines(&bench.dir, &out) >= 8);
         produce(&bench, &topic, 0, 11..12);
-        eventually("the run goes on", || lines(&bench.dir, &out) >= 9);
+        eventually("the run continues", || lines(&bench.dir, &out) >= 9);
         let (status, said) = stopped(child);
         assert_eq!(status, 143, "{said}");
         assert_eq!(numbers(&bench.dir.rows(&out)), (3..12).collect(), "{options}");

@@ -386,22 +386,7 @@ pub fn resolve(
 ) -> Result<Vec<Position>> {
     let address = &topics.address;
     let options = &address.options;
-    // Before the offsets: those of a later topic are read by the id of the earlier one, which brokers do not know.
-    let mut topic_ids = cluster.topic_ids()?;
-    loop {
-        for cursor in cursors.iter_mut() {
-            cursor.extent = cluster.extent(cursor.id)?;
-        }
-        let lacks = |cursor: &PartitionCursor| topic_ids.get(cursor.id.topic).copied().flatten().is_none();
-        if !cursors.iter().any(lacks) {
-            break;
-        }
-        // A topic that was away when its id was asked for may have been created since, with these offsets.
-        let known = std::mem::replace(&mut topic_ids, cluster.topic_ids()?);
-        if known == topic_ids {
-            break;
-        }
-    }
+    let topic_ids = set_extents(cluster, cursors)?;
     let start = options.start.clone().unwrap_or(Bound::Earliest);
     let starts = offsets(cluster, &start, cursors)?;
     let end = options.end.clone().or((read_mode == ReadMode::Bounded).then_some(Bound::Latest));
@@ -441,16 +426,38 @@ pub fn resolve(
             Some(gap) => cursor.skip(topics, gap)?,
             None => cursor.skip_gap(topics, cursor.extent)?,
         };
+        let is_first = first.contains(&cursor.id);
         let partitions = match committed {
             Some(position) => position.partitions,
-            None => cursor.topic.partitions.filter(|_| first.contains(&cursor.id)),
+            None => cursor.topic.partitions.filter(|_| is_first),
         };
         cursor.topic = KnownTopic { id: topic_id, checked: cursor.next, partitions };
-        if first.contains(&cursor.id) && !cursor.is_new {
+        if is_first && !cursor.is_new {
             resolved.push(cursor.start());
         }
     }
     Ok(resolved)
+}
+
+/// Sets the present offsets of each cursor; returns the ids of the topics.
+fn set_extents(cluster: &dyn Cluster, cursors: &mut [PartitionCursor]) -> Result<Vec<Option<TopicId>>> {
+    // Before the offsets: those of a later topic are read by the id of the earlier one, which brokers do not know.
+    let mut topic_ids = cluster.topic_ids()?;
+    loop {
+        for cursor in cursors.iter_mut() {
+            cursor.extent = cluster.extent(cursor.id)?;
+        }
+        let lacks = |cursor: &PartitionCursor| topic_ids.get(cursor.id.topic).copied().flatten().is_none();
+        if !cursors.iter().any(lacks) {
+            break;
+        }
+        // A topic that was away when its id was asked for may have been created since, with these offsets.
+        let known = std::mem::replace(&mut topic_ids, cluster.topic_ids()?);
+        if known == topic_ids {
+            break;
+        }
+    }
+    Ok(topic_ids)
 }
 
 /// Marks those of the partitions `first`, which have no committed offset, that were added to their topics after the
