@@ -193,6 +193,33 @@ mod tests {
         assert_eq!(positions.save(), [position("a", 0, 5, 2), position("c", 0, 9, 1), position("a", 1, 6, 2)]);
     }
 
+    /// The state of a run that has read other topics under the same numbers is not that of the topic.
+    #[test]
+    fn a_topic_that_a_run_only_began_continues_there_without_a_state_until_it_is_read() {
+        let reached = |next: i64| ReadPosition {
+            topic: "b".to_owned(),
+            partition: 0,
+            topic_id: TopicId::parse(ID),
+            next,
+            stream_time: None,
+            is_at_end: false,
+            confirmed: None,
+            answered: None,
+        };
+        let mut begun = TopicPositions::new(vec![position("a", 0, 3, 0)]);
+        assert_eq!(begun.note_first(0, &[]), []);
+        let first = begun.note_first(0, &[reached(5)]).to_vec();
+        assert_eq!(begun.note_first(0, &[reached(6)]), [], "it is known");
+        let mut next = TopicPositions::new(vec![position("a", 0, 3, 0)]);
+        next.add_begun(first[0].clone());
+        let continued = next.continued(&inputs(&["kafka://h:1/b?start=latest"])).unwrap();
+        assert_eq!(kept(&continued[0]).unwrap().positions[0].next, 5);
+        assert_eq!(next.continued_inputs(), []);
+        next.note(0, &[reached(8)]);
+        next.add_begun(first[0].clone());
+        assert_eq!(next.save()[1].next, 8, "an epoch has it");
+    }
+
     #[test]
     fn two_inputs_of_one_topic_are_an_error() {
         let error =
