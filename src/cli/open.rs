@@ -45,7 +45,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
             let every = checkpoint.every;
             let checkpoint = resolved.begin_run(checkpoint, run)?;
             let positions = checkpoint.restored.as_ref().map_or(&[][..], |restored| &restored.positions);
-            options.positions = Some(Positions::restore(positions)?.with_begun(checkpoint.begun_names())?);
+            options.positions = Some(Positions::restore(positions)?.with_begun(checkpoint.begun_inputs())?);
             options.inputs.topics.read_mode = ReadMode::Checkpoint;
             options.inputs.continuation.is_continued = true;
             Some(Epochs::begun(checkpoint, every, run.clone()))

@@ -176,6 +176,9 @@ impl Source {
             self.opener.position = positions.begin(&uri, number, &origin, &mut self.emitter, &self.run)?;
         }
         let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.emitter)?;
+        if let Some(positions) = &mut self.positions {
+            positions.keep_starts(&uri, number, &*input, &mut self.emitter)?;
+        }
         self.running.push_back(NumberedInput { number, input });
         Ok(())
     }

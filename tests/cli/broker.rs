@@ -367,6 +367,11 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Kills a tool.
+pub fn killed(mut child: Child) {
+    child.kill().and_then(|()| child.wait()).expect("it runs");
+}
+
 /// Stops a tool by a signal; returns its status and its messages.
 pub fn stopped(mut child: Child) -> (i32, String) {
     let pid = rustix::process::Pid::from_child(&child);

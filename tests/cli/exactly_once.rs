@@ -1,6 +1,6 @@
 //! `exactly_once=true`: rows, dead letters and the offsets of the input in one transaction, without a checkpoint.
 
-use crate::broker::{ANSWER, Bench, STOP_TIMEOUT, judged, stopped, stopped_in_time};
+use crate::broker::{ANSWER, Bench, STOP_TIMEOUT, judged, killed, stopped, stopped_in_time};
 use crate::harness::{Dir, Draws, ROOT, ended, eventually, suspend};
 use crate::kafka::{event, record};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -325,10 +325,6 @@ fn wakes_up(job: &mut Job, signal: Option<Signal>, expected: i32) -> Option<()> 
     assert!(reasons.iter().any(|reason| said.contains(reason)), "{said}");
     job.has_each_record_once(&said);
     Some(())
-}
-
-fn killed(mut child: Child) {
-    child.kill().and_then(|()| child.wait()).expect("it runs");
 }
 
 fn words(child: &mut Child) -> String {

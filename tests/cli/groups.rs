@@ -1,6 +1,6 @@
 //! Groups and positions on a real broker: restarts, rebalances, kills and new partitions do not change results.
 
-use crate::broker::{ANSWER, Bench, is_done, lines, stopped, wait};
+use crate::broker::{ANSWER, Bench, is_done, killed, lines, stopped, wait};
 use crate::harness::{Dir, LONG_WAIT, eventually, eventually_within};
 use crate::kafka::{event, numbers, record};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
@@ -9,7 +9,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::process::Child;
 
 /// The rows of a file by position. If a position occurs twice, both rows are equal but for the time of reading.
 fn by_place(rows: Vec<Value>) -> BTreeMap<(String, i64), Value> {
@@ -29,10 +28,6 @@ fn complete_rows(dir: &Dir, name: &str) -> Vec<Value> {
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let text = std::str::from_utf8(&bytes[..end]).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
-fn killed(mut child: Child) {
-    child.kill().and_then(|()| child.wait()).expect("it runs");
 }
 
 /// One run reads a topic, and so do members that join, leave and are killed. Each row has the same stream time both

@@ -78,6 +78,7 @@ mod explode;
 mod faults;
 mod field_paths;
 mod files;
+mod first_commits;
 mod flag_words;
 mod flags;
 mod follow;

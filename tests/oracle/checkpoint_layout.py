@@ -339,9 +339,13 @@ def members(value, required, optional=()):
 
 
 def followed(directory, start):
-    """The names that a run takes over, and those that it has begun: none of their lines is read."""
+    """The inputs that a run takes over, and those that it has begun: none of their records is read."""
     notes = [json.loads(note.read_text()) for note in directory.glob("*.followed")]
     for name in start.get("followed", []) + sum(notes, []):
+        if "topic" in name:
+            members(name, ["topic", "partition", "next", "stream_time", "input"], ["group", "topic_id"])
+            assert name["input"] == 2**32 - 1
+            continue
         members(name, ["name", "position", "partitions"], ["explode"])
         members(name["position"], ["lines", "open", "closed", "modified"])
         assert name["position"]["lines"] == 0 and name["partitions"] == []

@@ -37,6 +37,17 @@ pub enum Bound {
     Kept(KeptPositions),
 }
 
+impl Bound {
+    /// Whether another run would find other offsets, even if no record is removed.
+    pub fn changes(&self) -> bool {
+        match self {
+            Bound::Earliest | Bound::Offsets(_) => false,
+            Bound::Latest | Bound::Instant(_) => true,
+            Bound::Kept(kept) => kept.others.as_deref().is_some_and(Bound::changes),
+        }
+    }
+}
+
 /// The positions that a tool has kept of some topics of an address. Positions that the group has committed for these
 /// topics are ignored. A partition of such a topic without a position is read from its start.
 #[derive(Clone, Debug, PartialEq, Eq)]

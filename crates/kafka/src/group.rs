@@ -290,6 +290,40 @@ impl Membership {
         Ok(())
     }
 
+    /// Commits where the reading of assigned partitions begins, before the first record: the next member would find
+    /// another beginning. The commit is in no transaction, because an open one has records of other partitions whose
+    /// offsets it would not have. Waits until the group answers. Errors: exit status 69 if it does not, or rejects the
+    /// commit, for as long as `wait=` says; 75 if it has removed a member whose outputs are in transactions.
+    pub fn commit_starts(&self, cluster: &dyn Cluster, starts: &[Position]) -> Result<()> {
+        if starts.is_empty() {
+            return Ok(());
+        }
+        let stop = &self.topics.run.stop;
+        let limit = self.topics.address.options.wait.limit(true).unwrap_or(Duration::MAX);
+        let (start, wait, mut is_reported) = (self.now(), stop.server_wait(), false);
+        loop {
+            let left = limit.saturating_sub(self.now().saturating_sub(start));
+            // A later attempt must not be overtaken by this one, so its answer is awaited.
+            let answer = wait.receive(&cluster.commit_starts(starts)?, left).map_err(|_| self.no_answer())?;
+            match answer {
+                Err(error) if error.kind() == ErrorKind::Unavailable && !left.is_zero() => {
+                    if !std::mem::replace(&mut is_reported, true) {
+                        self.topics.run.console.say(format!("{error}; retrying"));
+                    }
+                    if !wait.pause(Duration::from_millis(100)) {
+                        return Err(error);
+                    }
+                }
+                // The group revokes the partitions, and the next member begins them.
+                Err(error) if error.kind() == ErrorKind::Fenced && !self.is_transactional => {
+                    self.topics.run.console.say(error);
+                    return Ok(());
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Resolves the range of a run that reads all partitions itself, and commits its beginning. The group rejects that
     /// commit while it has members, or members that were killed less than a session timeout ago. Errors: exit status 75
     /// if the group still rejects the commit after [`SESSIONS_EXPIRED`].

@@ -254,14 +254,17 @@ impl Cluster for LibraryCluster {
         subscribed.map_err(|error| client::failed(&self.topics.address, "joining the group failed", &error))
     }
 
-    /// A commit without a transaction runs on a thread of its own because librdkafka's call has no timeout.
     fn commit(&self, positions: &[Position]) -> Result<Receiver<Result<()>>> {
+        let Some(transactions) = &self.transactions else { return self.commit_starts(positions) };
         let (sender, answer) = channel();
-        if let Some(transactions) = &self.transactions {
-            // The receiver is `answer`.
-            let _ = sender.send(self.commit_in(transactions, positions));
-            return Ok(answer);
-        }
+        // The receiver is `answer`.
+        let _ = sender.send(self.commit_in(transactions, positions));
+        Ok(answer)
+    }
+
+    /// Runs on a thread of its own because librdkafka's call has no timeout.
+    fn commit_starts(&self, positions: &[Position]) -> Result<Receiver<Result<()>>> {
+        let (sender, answer) = channel();
         let list = list_of(&self.topics, positions)?;
         let (client, address) = (self.client.clone(), Address::clone(&self.topics.address));
         thread::spawn("commit", move || {

@@ -14,6 +14,8 @@ const MARK: &str = "evt";
 /// The names of the stream time and of the id of the topic in the metadata of a committed offset.
 const STREAM_TIME: &str = "stream_time=";
 const TOPIC_ID: &str = "topic_id=";
+/// The name of the number of partitions there.
+const PARTITIONS: &str = "partitions=";
 
 /// A partition of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,19 +48,23 @@ pub struct Position {
     pub stream_time: Option<i64>,
     /// The id of the topic; `None` if it is not known.
     pub topic_id: Option<TopicId>,
+    /// The number of partitions of the topic when its group began to read the partition: later ones were added. `None`
+    /// if it does not matter where new partitions begin.
+    pub partitions: Option<i32>,
 }
 
 impl Position {
-    /// Makes a position without a stream time and without the id of the topic.
+    /// Makes a position without what only some commits have.
     pub fn new(id: PartitionId, offset: i64) -> Self {
-        Self { id, offset, stream_time: None, topic_id: None }
+        Self { id, offset, stream_time: None, topic_id: None, partitions: None }
     }
 
     /// Returns the metadata of the committed offset; `None` if there is nothing to keep.
     pub fn metadata(&self) -> Option<String> {
         let stream_time = self.stream_time.map(|time| format!(" {STREAM_TIME}{}", format_instant(time)));
         let topic_id = self.topic_id.map(|id| format!(" {TOPIC_ID}{id}"));
-        let fields: String = stream_time.into_iter().chain(topic_id).collect();
+        let partitions = self.partitions.map(|count| format!(" {PARTITIONS}{count}"));
+        let fields: String = stream_time.into_iter().chain(topic_id).chain(partitions).collect();
         (!fields.is_empty()).then(|| format!("{MARK}{fields}"))
     }
 
@@ -71,6 +77,8 @@ impl Position {
                     self.stream_time = parse_instant(time);
                 } else if let Some(id) = word.strip_prefix(TOPIC_ID) {
                     self.topic_id = TopicId::parse(id);
+                } else if let Some(count) = word.strip_prefix(PARTITIONS) {
+                    self.partitions = count.parse().ok();
                 }
             }
         }
@@ -128,6 +136,14 @@ impl Gap {
             true => format!("the partition ends at offset {high}, before {wanted}: it lost records or was recreated"),
         }
     }
+}
+
+/// Whether a partition without a committed offset was added to its topic after its group had begun to read that.
+/// `committed`: what the group has committed of its topics. Another program, or evt without a `start=` that changes,
+/// commits no number of partitions; all that it has read then have offsets.
+pub fn is_added(id: PartitionId, committed: &[Position]) -> bool {
+    let mut of_topic = committed.iter().filter(|one| one.id.topic == id.topic);
+    of_topic.any(|one| one.partitions.is_none_or(|count| id.number >= count))
 }
 
 /// Returns the gap if the next offset to be read is outside of the partition.
@@ -244,13 +260,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_partition_was_added_if_a_commit_knows_fewer_partitions_or_no_number() {
+        let of = |topic, number, partitions| Position { partitions, ..Position::new(PartitionId { topic, number }, 0) };
+        let is_added = |committed: &[Position]| is_added(PartitionId { topic: 0, number: 1 }, committed);
+        assert!(!is_added(&[]), "the group begins");
+        assert!(!is_added(&[of(1, 0, None)]), "another topic");
+        assert!(!is_added(&[of(0, 0, Some(2))]), "another member has begun at the same time");
+        assert!(!is_added(&[of(0, 0, Some(2)), of(0, 2, Some(3))]));
+        assert!(is_added(&[of(0, 0, Some(1))]));
+        assert!(is_added(&[of(0, 0, Some(1)), of(0, 2, Some(3))]));
+        assert!(is_added(&[of(0, 0, None)]), "another program");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn a_committed_position_comes_back_to_the_microsecond(instant in -62_135_596_800_000_000i64..253_402_300_800_000_000) {
             let topic_id = TopicId::parse("sVv-a5OcT9-0w_YkfEzn3g");
-            for (stream_time, topic_id) in [(Some(instant), None), (Some(instant), topic_id), (None, topic_id)] {
-                let position = Position { stream_time, topic_id, ..at(15) };
+            for (stream_time, topic_id, partitions) in
+                [(Some(instant), None, None), (Some(instant), topic_id, Some(3)), (None, topic_id, None), (None, None, Some(1))]
+            {
+                let position = Position { stream_time, topic_id, partitions, ..at(15) };
                 prop_assert_eq!(at(15).with_metadata(&position.metadata().unwrap()), position);
             }
             prop_assert_eq!(at(15).metadata(), None);

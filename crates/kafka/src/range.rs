@@ -9,6 +9,7 @@ use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::time::parse_flag_instant;
 use evt_run::clock::Clock;
 use evt_run::input::topic_id::TopicId;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The mode in which a tool reads topics: its range, and its use of committed offsets.
@@ -153,7 +154,7 @@ pub struct PartitionCursor {
     pub last: Option<i64>,
     /// The time at which statistics show that the end was at most `extent.high`.
     pub confirmed: Option<Instant>,
-    /// Whether the partition was added during the run, so that it is read from its start.
+    /// Whether the partition was added after the run or its group had begun, so that it is read from its start.
     pub is_new: bool,
     /// Its topic.
     pub topic: KnownTopic,
@@ -166,6 +167,8 @@ pub struct KnownTopic {
     pub id: Option<TopicId>,
     /// The next offset at which it was last known to have this id.
     pub checked: i64,
+    /// The number of its partitions, as [`Position::partitions`]; before the range is resolved, that of the run.
+    pub partitions: Option<i32>,
 }
 
 impl PartitionCursor {
@@ -209,7 +212,8 @@ impl PartitionCursor {
     /// Returns the position before which every row has been passed on, given the first record that is held back and the
     /// stream time of the partition.
     pub fn position(&self, first_held: Option<i64>, stream_time: Option<i64>) -> Position {
-        Position { id: self.id, offset: first_held.unwrap_or(self.next), stream_time, topic_id: self.topic.id }
+        let (offset, KnownTopic { id: topic_id, partitions, .. }) = (first_held.unwrap_or(self.next), self.topic);
+        Position { id: self.id, offset, stream_time, topic_id, partitions }
     }
 
     /// Moves the next offset to the start of `extent`, the present offsets of the partition, if it is outside of them.
@@ -262,7 +266,28 @@ pub fn cursors(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result
         let count = partitions(count);
         return Err(Error::usage(format!("{address}: {name} has no partition {number}; it has {count}")));
     }
-    Ok(numbers.into_iter().map(|number| PartitionCursor::new(PartitionId { topic, number })).collect())
+    let known = KnownTopic { partitions: Some(count), ..KnownTopic::default() };
+    let cursor = |number| PartitionCursor { topic: known, ..PartitionCursor::new(PartitionId { topic, number }) };
+    Ok(numbers.into_iter().map(cursor).collect())
+}
+
+/// Returns these partitions; `counts`: the number of partitions of each topic when the run began. Reports those that
+/// were added since.
+pub fn assigned(topics: &Topics, partitions: &[PartitionId], counts: &[usize]) -> Vec<PartitionCursor> {
+    let cursor = |id: &PartitionId| {
+        let count = i32::try_from(counts[id.topic]).ok();
+        let is_new = count.is_some_and(|count| id.number >= count);
+        if is_new {
+            report_new(topics, *id);
+        }
+        let topic = KnownTopic { partitions: count, ..KnownTopic::default() };
+        PartitionCursor { is_new, topic, ..PartitionCursor::new(*id) }
+    };
+    partitions.iter().map(cursor).collect()
+}
+
+fn report_new(topics: &Topics, id: PartitionId) {
+    topics.run.console.say(format!("{}: new partition, reading from its start", topics.partition_name(id)));
 }
 
 /// Returns the partitions of all topics. Errors: exit status 2 if one that the address names does not exist.
@@ -352,30 +377,16 @@ pub fn names(topics: &Topics, partitions: &[PartitionId]) -> String {
 }
 
 /// Resolves the first and the end offset of each cursor from the options and the offsets that the group committed.
+/// Returns the first positions of partitions without a committed offset, if the next run would find others.
 pub fn resolve(
     cluster: &dyn Cluster,
     topics: &Topics,
     read_mode: ReadMode,
     cursors: &mut [PartitionCursor],
-) -> Result<()> {
+) -> Result<Vec<Position>> {
     let address = &topics.address;
     let options = &address.options;
-    // Before the offsets: those of a later topic are read by the id of the earlier one, which brokers do not know.
-    let mut topic_ids = cluster.topic_ids()?;
-    loop {
-        for cursor in cursors.iter_mut() {
-            cursor.extent = cluster.extent(cursor.id)?;
-        }
-        let lacks = |cursor: &PartitionCursor| topic_ids.get(cursor.id.topic).copied().flatten().is_none();
-        if !cursors.iter().any(lacks) {
-            break;
-        }
-        // A topic that was away when its id was asked for may have been created since, with these offsets.
-        let known = std::mem::replace(&mut topic_ids, cluster.topic_ids()?);
-        if known == topic_ids {
-            break;
-        }
-    }
+    let topic_ids = set_extents(cluster, cursors)?;
     let start = options.start.clone().unwrap_or(Bound::Earliest);
     let starts = offsets(cluster, &start, cursors)?;
     let end = options.end.clone().or((read_mode == ReadMode::Bounded).then_some(Bound::Latest));
@@ -393,6 +404,10 @@ pub fn resolve(
         (_, Some(_)) => ids(cursors).into_iter().filter(is_of_group).collect(),
     };
     let committed = if of_group.is_empty() { vec![] } else { cluster.committed(&of_group)? };
+    let is_first = |id: &PartitionId| start.changes() && !committed.iter().any(|position| position.id == *id);
+    let first: Vec<PartitionId> = of_group.into_iter().filter(is_first).collect();
+    mark_added(cluster, topics, &first, cursors)?;
+    let mut resolved = vec![];
     for (at, cursor) in cursors.iter_mut().enumerate() {
         let committed = committed.iter().find(|position| position.id == cursor.id);
         let kept = kept.and_then(|kept| kept.of(cursor.id.topic, cursor.id.number));
@@ -411,7 +426,63 @@ pub fn resolve(
             Some(gap) => cursor.skip(topics, gap)?,
             None => cursor.skip_gap(topics, cursor.extent)?,
         };
-        cursor.topic = KnownTopic { id: topic_id, checked: cursor.next };
+        let is_first = first.contains(&cursor.id);
+        let partitions = match committed {
+            Some(position) => position.partitions,
+            None => cursor.topic.partitions.filter(|_| is_first),
+        };
+        cursor.topic = KnownTopic { id: topic_id, checked: cursor.next, partitions };
+        if is_first && !cursor.is_new {
+            resolved.push(cursor.start());
+        }
+    }
+    Ok(resolved)
+}
+
+/// Sets the present offsets of each cursor; returns the ids of the topics.
+fn set_extents(cluster: &dyn Cluster, cursors: &mut [PartitionCursor]) -> Result<Vec<Option<TopicId>>> {
+    // Before the offsets: those of a later topic are read by the id of the earlier one, which brokers do not know.
+    let mut topic_ids = cluster.topic_ids()?;
+    loop {
+        for cursor in cursors.iter_mut() {
+            cursor.extent = cluster.extent(cursor.id)?;
+        }
+        let lacks = |cursor: &PartitionCursor| topic_ids.get(cursor.id.topic).copied().flatten().is_none();
+        if !cursors.iter().any(lacks) {
+            break;
+        }
+        // A topic that was away when its id was asked for may have been created since, with these offsets.
+        let known = std::mem::replace(&mut topic_ids, cluster.topic_ids()?);
+        if known == topic_ids {
+            break;
+        }
+    }
+    Ok(topic_ids)
+}
+
+/// Marks those of the partitions `first`, which have no committed offset, that were added to their topics after the
+/// group had begun to read these, and reports them.
+fn mark_added(
+    cluster: &dyn Cluster,
+    topics: &Topics,
+    first: &[PartitionId],
+    cursors: &mut [PartitionCursor],
+) -> Result<()> {
+    let is_first = |cursor: &PartitionCursor| first.contains(&cursor.id) && !cursor.is_new;
+    let of_topic = |cursor: &PartitionCursor| {
+        let topic = cursor.id.topic;
+        (0..cursor.topic.partitions.unwrap_or(0)).map(move |number| PartitionId { topic, number })
+    };
+    let all: BTreeSet<PartitionId> = cursors.iter().filter(|cursor| is_first(cursor)).flat_map(of_topic).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let committed = cluster.committed(&all.into_iter().collect::<Vec<_>>())?;
+    for cursor in cursors.iter_mut().filter(|cursor| is_first(cursor)) {
+        cursor.is_new = position::is_added(cursor.id, &committed);
+        if cursor.is_new {
+            report_new(topics, cursor.id);
+        }
     }
     Ok(())
 }

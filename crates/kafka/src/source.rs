@@ -188,6 +188,11 @@ pub trait Cluster {
     /// Commits positions; the answer of the group arrives in the channel.
     fn commit(&self, positions: &[Position]) -> Result<Receiver<Result<()>>>;
 
+    /// The same outside of the transactions of the outputs, if there are any.
+    fn commit_starts(&self, starts: &[Position]) -> Result<Receiver<Result<()>>> {
+        self.commit(starts)
+    }
+
     /// Whether the group gave the partitions to other members before this member could release them.
     fn is_assignment_lost(&self) -> bool;
 

@@ -1,8 +1,7 @@
 //! The positions of followed names in a checkpoint.
 
 use super::times::{PartitionTime, check_explode};
-use evt_core::error::{Error, Result};
-use evt_run::checkpoint::begun::BegunNames;
+use evt_core::error::Result;
 use evt_run::checkpoint::epoch::PartitionPosition;
 use evt_run::emit::RecordEmitter;
 use evt_run::input::position::FollowPosition;
@@ -36,12 +35,6 @@ pub struct NamePositions {
     names: Vec<NamePosition>,
     /// The names that the run follows, by input.
     inputs: BTreeMap<u32, NameToFollow>,
-    /// The note of the checkpoint that keeps the names which the run begins; `None` in tests of positions.
-    begun_names: Option<BegunNames>,
-    /// The names that the run has begun, as they were before their first record.
-    begun: Vec<NamePosition>,
-    /// The number of entries of `begun` that the note has on disk.
-    kept: usize,
 }
 
 /// A name that the run follows.
@@ -59,16 +52,11 @@ impl NamePositions {
         Self { names, ..Self::default() }
     }
 
-    /// Adds the names that earlier runs have begun and no epoch has. Errors: exit status 65 if one is damaged.
-    pub fn with_begun(mut self, begun_names: BegunNames) -> Result<Self> {
-        for name in &begun_names.former {
-            let name: NamePosition = serde_json::from_value(name.clone())
-                .map_err(|error| Error::corrupt("a followed name").because(error))?;
-            if !self.has(&name.name) {
-                self.names.push(name);
-            }
+    /// Adds a name that an earlier run has begun, unless an epoch has it.
+    pub fn add_begun(&mut self, name: NamePosition) {
+        if !self.has(&name.name) {
+            self.names.push(name);
         }
-        Ok(Self { begun_names: Some(begun_names), ..self })
     }
 
     /// Whether there is a position.
@@ -110,26 +98,15 @@ impl NamePositions {
         Ok(Some(known.position.clone()))
     }
 
-    /// Notes the first file of an input, unless an earlier run has begun its name.
-    pub fn note_first(&mut self, input: u32, position: FollowPosition) {
-        let Some(NameToFollow { name, .. }) = self.inputs.get(&input) else { return };
+    /// Notes the first file of an input, and returns it, unless an earlier run has begun its name.
+    pub fn note_first(&mut self, input: u32, position: FollowPosition) -> Option<&NamePosition> {
+        let NameToFollow { name, .. } = self.inputs.get(&input)?;
         // `begin` has given a known name its present text.
-        if !self.names.iter().any(|known| known.name == *name) {
-            let begun = NamePosition { name: name.clone(), position, explode: None, partitions: vec![] };
-            self.names.push(begun.clone());
-            self.begun.push(begun);
+        if self.names.iter().any(|known| known.name == *name) {
+            return None;
         }
-    }
-
-    /// Keeps the names that the run has begun. Errors: exit status 74 if they cannot be written.
-    pub fn keep_begun(&mut self) -> Result<()> {
-        let Some(begun_names) = self.begun_names.as_ref().filter(|_| self.kept < self.begun.len()) else {
-            return Ok(());
-        };
-        let names: serde_json::Result<Vec<_>> = self.begun.iter().map(serde_json::to_value).collect();
-        begun_names.keep(&names.map_err(|error| Error::broken(format!("followed names: {error}")))?)?;
-        self.kept = self.begun.len();
-        Ok(())
+        self.names.push(NamePosition { name: name.clone(), position, explode: None, partitions: vec![] });
+        self.names.last()
     }
 
     /// Notes how far an input is read.

@@ -20,7 +20,8 @@ use evt_core::error::{Error, Result};
 use evt_core::kind::Kind;
 use evt_core::kind::event::has_raw;
 use evt_core::op::window::watermark::ContinuedInput;
-use evt_run::checkpoint::begun::BegunNames;
+use evt_kafka::address::Bound;
+use evt_run::checkpoint::begun::BegunInputs;
 use evt_run::checkpoint::epoch::PartitionPosition;
 use evt_run::emit::RecordEmitter;
 use evt_run::input::{Input, InputPosition};
@@ -56,9 +57,19 @@ struct FrameSchema {
     metadata: BTreeMap<String, String>,
 }
 
+/// A position that an earlier run has begun and no epoch has.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum BegunInput {
+    Name(NamePosition),
+    Partition(TopicPosition),
+}
+
 /// The positions of a run, with the inputs that are being read.
 #[derive(Default)]
 pub struct Positions {
+    /// The inputs that the run begins; `None` in tests of positions.
+    begun: Option<BegunInputs>,
     files: FilePositions,
     followed: NamePositions,
     /// Whether the run follows its files.
@@ -114,25 +125,53 @@ impl Positions {
             topics: TopicPositions::new(saved.topics),
             spool: saved.spool,
             frames: saved.frames,
+            begun: None,
         })
     }
 
-    /// Adds the followed names that earlier runs have begun and no epoch has. Errors: exit status 65 if one is damaged.
-    pub fn with_begun(self, begun_names: BegunNames) -> Result<Self> {
-        Ok(Self { followed: self.followed.with_begun(begun_names)?, ..self })
+    /// Adds the inputs that earlier runs have begun and no epoch has. Errors: exit status 65 if one is damaged.
+    pub fn with_begun(mut self, begun: BegunInputs) -> Result<Self> {
+        for position in &begun.former {
+            let position = serde_json::from_value(position.clone());
+            match position.map_err(|error| Error::corrupt("the position of an input").because(error))? {
+                BegunInput::Name(name) => self.followed.add_begun(name),
+                BegunInput::Partition(partition) => self.topics.add_begun(partition),
+            }
+        }
+        Ok(Self { begun: Some(begun), ..self })
     }
 
     /// Notes the first file of a followed name, of which nothing is read yet.
     pub fn note_first(&mut self, number: u32, input: &mut dyn Input) -> Result<()> {
-        if let Some(InputPosition::Followed(position)) = input.checkpoint_position()? {
-            self.followed.note_first(number, position);
+        if let Some(InputPosition::Followed(position)) = input.checkpoint_position()?
+            && let Some(first) = self.followed.note_first(number, position)
+            && let Some(begun) = &mut self.begun
+        {
+            begun.add(first)?;
         }
         Ok(())
     }
 
-    /// Keeps the followed names that the run has begun. Errors: exit status 74 if they cannot be written.
+    /// Keeps where the reading of topics begins, if the next run would find another beginning. Errors: exit status 74
+    /// if it cannot be written.
+    pub fn keep_starts(
+        &mut self,
+        uri: &Uri,
+        number: u32,
+        input: &dyn Input,
+        emitter: &mut RecordEmitter,
+    ) -> Result<()> {
+        let Uri::Kafka(address) = uri else { return Ok(()) };
+        let Some(begun) = &mut self.begun else { return Ok(()) };
+        if address.options.start.as_ref().is_some_and(Bound::changes) {
+            self.topics.note_first(number, &input.reached(emitter)).iter().try_for_each(|first| begun.add(first))?;
+        }
+        begun.keep()
+    }
+
+    /// Keeps the inputs that the run has begun. Errors: exit status 74 if they cannot be written.
     pub fn keep_begun(&mut self) -> Result<()> {
-        self.followed.keep_begun()
+        self.begun.as_mut().map_or(Ok(()), BegunInputs::keep)
     }
 
     /// Sets the path of `--explode`, with which files must have been read, and whether they are followed.

@@ -10,6 +10,9 @@ use evt_run::input::topic_id::TopicId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The number of the input of a partition of which no run has stored how far it was read.
+const UNREAD: u32 = u32::MAX;
+
 /// How far a partition of a topic is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicPosition {
@@ -19,7 +22,7 @@ pub struct TopicPosition {
     next: i64,
     /// The stream time there (µs).
     stream_time: Option<i64>,
-    /// The number of the input that read it last.
+    /// The number of the input that read it last, or [`UNREAD`].
     input: u32,
     /// The group of that input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,7 +75,7 @@ impl TopicPositions {
                     let TopicPosition { partition, next, stream_time, input: former, topic_id, .. } = *position;
                     kept.push(KeptPosition { topic: index, partition, next, stream_time, topic_id });
                     let continued = ContinuedInput { former, now: number };
-                    if !self.continued.contains(&continued) {
+                    if former != UNREAD && !self.continued.contains(&continued) {
                         self.continued.push(continued);
                     }
                 }
@@ -91,20 +94,41 @@ impl TopicPositions {
         &self.continued
     }
 
+    /// Adds the first position of a partition that an earlier run has begun, unless an epoch has one.
+    pub fn add_begun(&mut self, first: TopicPosition) {
+        if !self.positions.iter().any(|known| known.topic == first.topic && known.partition == first.partition) {
+            self.positions.push(first);
+        }
+    }
+
+    /// Notes the first positions of topics that no run has read, and returns them.
+    pub fn note_first(&mut self, input: u32, reached: &[ReadPosition]) -> &[TopicPosition] {
+        let known = self.positions.len();
+        for one in reached {
+            if !self.positions[..known].iter().any(|known| known.topic == one.topic) {
+                self.positions.push(TopicPosition { input: UNREAD, ..self.position(input, one) });
+            }
+        }
+        &self.positions[known..]
+    }
+
     /// Notes how far an input is read.
     pub fn note(&mut self, input: u32, reached: &[ReadPosition]) {
-        let group = self.groups.get(&input);
-        for ReadPosition { topic, partition, topic_id, next, stream_time, .. } in reached {
-            let (next, stream_time, topic_id) = (*next, *stream_time, *topic_id);
-            let (name, group) = (topic.clone(), group.cloned());
-            let position =
-                TopicPosition { topic: name, partition: *partition, next, stream_time, input, group, topic_id };
-            let is_it = |known: &&mut TopicPosition| known.topic == *topic && known.partition == *partition;
+        for one in reached {
+            let position = self.position(input, one);
+            let is_it = |known: &&mut TopicPosition| known.topic == one.topic && known.partition == one.partition;
             match self.positions.iter_mut().find(is_it) {
                 Some(known) => *known = position,
                 None => self.positions.push(position),
             }
         }
+    }
+
+    fn position(&self, input: u32, reached: &ReadPosition) -> TopicPosition {
+        let ReadPosition { topic, partition, topic_id, next, stream_time, .. } = reached;
+        let (topic, group) = (topic.clone(), self.groups.get(&input).cloned());
+        let (partition, next, stream_time, topic_id) = (*partition, *next, *stream_time, *topic_id);
+        TopicPosition { topic, partition, next, stream_time, input, group, topic_id }
     }
 
     /// Returns the positions as they are saved.
@@ -167,6 +191,33 @@ mod tests {
         };
         positions.note(2, &[reached(0, 5), reached(1, 6)]);
         assert_eq!(positions.save(), [position("a", 0, 5, 2), position("c", 0, 9, 1), position("a", 1, 6, 2)]);
+    }
+
+    /// The state of a run that has read other topics under the same numbers is not that of the topic.
+    #[test]
+    fn a_topic_that_a_run_only_began_continues_there_without_a_state_until_it_is_read() {
+        let reached = |next: i64| ReadPosition {
+            topic: "b".to_owned(),
+            partition: 0,
+            topic_id: TopicId::parse(ID),
+            next,
+            stream_time: None,
+            is_at_end: false,
+            confirmed: None,
+            answered: None,
+        };
+        let mut begun = TopicPositions::new(vec![position("a", 0, 3, 0)]);
+        assert_eq!(begun.note_first(0, &[]), []);
+        let first = begun.note_first(0, &[reached(5)]).to_vec();
+        assert_eq!(begun.note_first(0, &[reached(6)]), [], "it is known");
+        let mut next = TopicPositions::new(vec![position("a", 0, 3, 0)]);
+        next.add_begun(first[0].clone());
+        let continued = next.continued(&inputs(&["kafka://h:1/b?start=latest"])).unwrap();
+        assert_eq!(kept(&continued[0]).unwrap().positions[0].next, 5);
+        assert_eq!(next.continued_inputs(), []);
+        next.note(0, &[reached(8)]);
+        next.add_begun(first[0].clone());
+        assert_eq!(next.save()[1].next, 8, "an epoch has it");
     }
 
     #[test]

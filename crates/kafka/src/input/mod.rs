@@ -103,7 +103,7 @@ impl KafkaInput {
         match &mut group {
             Some(_) if subscribes => cursors.clear(),
             Some(group) => group.acquire(&*cluster, &mut cursors)?,
-            None => range::resolve(&*cluster, topics, read_mode, &mut cursors)?,
+            None => _ = range::resolve(&*cluster, topics, read_mode, &mut cursors)?,
         }
         let mut input = Self {
             reading: ReadPartitions {
@@ -249,16 +249,12 @@ impl KafkaInput {
     /// Begins to read partitions: from the committed offsets, or, if they were added to a topic during the run, from
     /// their start, without regard to `start=`, because all their records are newer than the run.
     fn acquire(&mut self, partitions: &[PartitionId], emitter: &mut RecordEmitter) -> Result<()> {
-        let mut cursors = vec![];
-        for id in partitions {
-            let is_new = usize::try_from(id.number).is_ok_and(|number| number >= self.counts[id.topic]);
-            if is_new {
-                let name = self.reading.topics.partition_name(*id);
-                self.reading.topics.run.console.say(format!("{name}: new partition, reading from its start"));
-            }
-            cursors.push(PartitionCursor { is_new, ..PartitionCursor::new(*id) });
+        let (cluster, topics) = (&*self.reading.cluster, &self.reading.topics);
+        let mut cursors = range::assigned(topics, partitions, &self.counts);
+        let starts = range::resolve(cluster, topics, self.read_mode, &mut cursors)?;
+        if let Some(group) = self.group.as_ref().filter(|group| group.is_subscribed) {
+            group.commit_starts(cluster, &starts)?;
         }
-        range::resolve(&*self.reading.cluster, &self.reading.topics, self.read_mode, &mut cursors)?;
         self.add(cursors, emitter)
     }
 

@@ -160,9 +160,46 @@ fn a_topic_without_kept_positions_starts_as_without_those_of_the_others() {
         rig.address.options.start = Some(Bound::Kept(KeptPositions { positions: vec![kept], others }));
         let _input = rig.open(ReadMode::Checkpoint, CommitMode::None);
         // Partition 1 was added to the first topic.
-        let starts = vec![start(0, 5), start(1, 1), begin(of_second(0), expected)];
+        let partitions = (expected == 9).then_some(1);
+        let starts = vec![start(0, 5), start(1, 1), Position { partitions, ..begin(of_second(0), expected) }];
         assert_eq!(rig.source.calls().last(), Some(&Call::Assign(starts)), "{committed:?}");
     }
+}
+
+/// The member that continues would find another end. Other members begin at the same time, and partitions are added.
+#[test]
+fn a_member_commits_where_it_begins_before_it_reads_and_reads_added_partitions_from_their_start() {
+    let begun = |partitions, number, offset| Position { partitions: Some(partitions), ..start(number, offset) };
+    let latest = "//b:9092/t?group=g&start=latest";
+    let mut rig = Rig::new(latest, &[(0, 5), (0, 7)]);
+    let mut input = rig.join(&[0]);
+    let expected = [Call::Commit(vec![begun(2, 0, 5)]), Call::Assign(vec![begun(2, 0, 5)])];
+    assert_eq!(rig.source.calls(), expected);
+    rig.assign(&mut input, &[1]);
+    let expected = [Call::Commit(vec![begun(2, 1, 7)]), Call::Assign(vec![begun(2, 1, 7)])];
+    assert_eq!(rig.source.calls(), expected, "no other member has begun it yet");
+    let committed = rig.cluster.committed.take();
+    drop(input);
+
+    let mut rig = Rig::new(latest, &[(0, 9), (0, 9), (0, 9)]);
+    *rig.cluster.committed.borrow_mut() = committed;
+    let _input = rig.join(&[0, 1, 2]);
+    assert_eq!(rig.source.calls(), [Call::Assign(vec![begun(2, 0, 5), begun(2, 1, 7), begun(3, 2, 0)])]);
+    assert!(rig.said.lock().unwrap().contains("t/2: new partition, reading from its start"), "{:?}", rig.said);
+
+    let mut rig = Rig::new(GROUP, &[(0, 5)]);
+    let _input = rig.join(&[0]);
+    assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 0)])], "the next member finds the same");
+}
+
+#[test]
+fn a_member_that_the_group_has_removed_does_not_wait_for_the_commit_of_its_beginning() {
+    let mut rig = Rig::new("//b:9092/t?group=g&start=latest", &[(0, 5)]);
+    *rig.cluster.answer.borrow_mut() = CommitAnswer::Failed(ErrorKind::Fenced);
+    let mut input = rig.join(&[0]);
+    assert_eq!(rig.source.calls().len(), 2);
+    rig.revoke(&mut input, &[0]);
+    assert!(rig.said.lock().unwrap().contains("the commit is rejected"), "{:?}", rig.said);
 }
 
 #[test]

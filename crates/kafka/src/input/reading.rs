@@ -41,7 +41,7 @@ impl ReadPartitions {
             if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
                 // Nothing of a topic that ends before the offset was read.
                 let present = present.get(cursor.id.topic).copied().flatten();
-                cursor.topic = KnownTopic { id: present.or(cursor.topic.id), checked: cursor.next };
+                cursor.topic = KnownTopic { id: present.or(cursor.topic.id), checked: cursor.next, ..cursor.topic };
                 moved.push(at);
             }
         }

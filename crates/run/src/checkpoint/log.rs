@@ -52,7 +52,7 @@ pub struct Start {
     /// outputs have the number of the entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded_as: Option<u64>,
-    /// Followed names of which an earlier run has opened a file and completed no epoch: what `begun.rs` keeps of each.
+    /// Inputs that an earlier run has begun without a complete epoch: what `begun.rs` keeps of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub followed: Vec<serde_json::Value>,
 }

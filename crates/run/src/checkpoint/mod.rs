@@ -15,7 +15,7 @@
 //! epoch before it passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The
 //! others watch the log for it.
 //!
-//! - `begun.rs`: followed names of which a run has opened a file, and that are in no complete epoch.
+//! - `begun.rs`: followed names and topics that a run has begun, and that are in no complete epoch.
 //! - `last_stages.rs`: the last stages of a run, one or several.
 //! - `epoch.rs`: an epoch and its rows.
 //! - `header.rs`: the checkpoint in the schema of a stream, for the next stage.
@@ -39,7 +39,7 @@ pub mod restore;
 pub mod show;
 pub mod state_files;
 
-use self::begun::BegunNames;
+use self::begun::BegunInputs;
 use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, manifest_name};
 use self::part::{POSITIONS, STATE, SealedParts, of_json, part_name, to_json};
@@ -81,7 +81,7 @@ pub struct Checkpoint {
     pub restored: Option<Restored>,
     /// How outputs record the epochs of this run and the restored one.
     pub recorded: RecordedRuns,
-    /// Followed names that earlier runs have begun after the restored epoch.
+    /// Inputs that earlier runs have begun after the restored epoch.
     followed: Vec<serde_json::Value>,
     /// The files of state that epochs have, by name.
     files: BTreeMap<String, EpochPart>,
@@ -312,9 +312,9 @@ impl Checkpoint {
         self.own.has_readers.then_some(header)
     }
 
-    /// Returns the followed names that earlier runs have begun, and where this run keeps those that it begins.
-    pub fn begun_names(&self) -> BegunNames {
-        BegunNames::new(self.place.clone(), self.epoch.run, &self.own.stage, self.followed.clone())
+    /// Returns the inputs that earlier runs have begun, and where this run keeps those that it begins.
+    pub fn begun_inputs(&self) -> BegunInputs {
+        BegunInputs::new(self.place.clone(), self.epoch.run, &self.own.stage, self.followed.clone())
     }
 
     /// Returns the files of state of this stage in this run.

@@ -7,7 +7,7 @@
 //! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
 //! DIR/epochs/R-0/end, end-2, …    the last stages of run R, with the stages before them
 //! DIR/epochs/R-0/STAGE.joined     a stage of run R, if it has several last stages, locked (flock) while it runs
-//! DIR/epochs/R-0/STAGE.followed   followed names that run R has begun
+//! DIR/epochs/R-0/STAGE.followed   followed names and topics that run R has begun
 //! DIR/epochs/R-N.removed          epoch R-N is being removed
 //! DIR/state/R/NAME                files of state of run R; those of an epoch are links to them
 //! ```
