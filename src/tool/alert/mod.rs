@@ -505,8 +505,8 @@ enum InputFile {
     Other,
     /// A file whose position is kept, with the open file that was compared.
     Known(KnownFile, File),
-    /// A file that had no rows, and so no content by which later runs would know it. This run reads none of the rows that
-    /// come meanwhile: it reads an empty file instead.
+    /// A file that had no rows, and so no content by which later runs would know it. This run reads none of the rows
+    /// that come meanwhile: it reads an empty file instead.
     WithoutRows,
     /// A file or a store whose rows another input has too.
     Twin,
