@@ -61,7 +61,7 @@ fn compare(
 
 #[test]
 fn state_in_files_has_the_results_of_state_in_memory() {
-    for (toml, cases) in [(MANY, 40), (WIDE, 20), (FEW, 60), (HOPS, 100)] {
+    for (toml, cases) in [(MANY, 30), (WIDE, 15), (FEW, 40), (HOPS, 60)] {
         for emit in [Emit::Panes, Emit::Final] {
             let written = std::cell::Cell::new(0);
             let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
@@ -201,7 +201,7 @@ fn final_rows_of_state_in_files_come_in_the_order_of_state_in_memory() {
             prop::sample::select(&BOUNDS[..]),
             any::<bool>(),
         );
-        check_cases(60, &strategy, |((events, splits), bound, bytes, is_exhausted)| {
+        check_cases(40, &strategy, |((events, splits), bound, bytes, is_exhausted)| {
             let make = || {
                 let mut options = options(toml, bound.unwrap_or_default(), Emit::Final);
                 options.watermark.out_of_orderness = options.watermark.out_of_orderness.filter(|_| bound.is_some());
