@@ -109,6 +109,9 @@ pub struct RecordArgs {
     /// Fail if an input of more than 100 MiB decompressed is more than N times its compressed size
     #[arg(long, value_name = "N", default_value = "1000", value_parser = parse_count::<u64>)]
     pub max_decompression_ratio: u64,
+    /// Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]
+    #[arg(long, value_name = "N", value_parser = parse_positive::<u8>)]
+    pub threads: Option<u8>,
     /// Read librdkafka settings for all topics from FILE, one NAME=VALUE per line
     #[arg(long, value_name = "FILE")]
     pub kafka_config: Option<String>,
@@ -117,7 +120,7 @@ pub struct RecordArgs {
 impl Default for RecordArgs {
     fn default() -> Self {
         let (max_record, max_decompression_ratio) = (Run::RECORD_MAX, RATIO_MAX);
-        Self { strict: false, report: None, max_record, max_decompression_ratio, kafka_config: None }
+        Self { strict: false, report: None, max_record, max_decompression_ratio, threads: None, kafka_config: None }
     }
 }
 

@@ -48,6 +48,7 @@ use evt_run::run::{Report, Run};
 use evt_run::secret::Secrets;
 use evt_run::service::Service;
 use evt_run::stop::Stop;
+use evt_run::thread::Threads;
 use prometheus::{Exporter, MetricsTarget};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -206,6 +207,7 @@ fn start(
         pipeline: common.pipeline.clone(),
         id,
         record_max: records.max_record,
+        threads: Threads::new(records.threads.map(usize::from)),
         ratio_max: records.max_decompression_ratio,
         ahead_max: Run::AHEAD_MAX,
         kafka: records.kafka_config.as_deref().map_or(Ok(vec![]), |path| kafka_settings(path, &early.secrets))?,

@@ -7,7 +7,7 @@
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 //!
-//! `open.rs` opens inputs by `options.rs`; `polled.rs` is the result of a poll.
+//! `open.rs` opens inputs by `options.rs`, `inputs.rs` has those that are open; `polled.rs` is the result of a poll.
 //! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `bounded.rs` knows which
 //! end; `ahead.rs` reads stores on several threads, and `sort.rs` sorts their rows.
 
@@ -30,6 +30,7 @@ use evt_run::input::spool::Shutdown;
 use evt_run::input::{EndProof, Input, InputEnd, Lag, ReadPosition, Step, UnreadPartition};
 use evt_run::run::Run;
 use evt_run::spool::SpoolReader;
+use inputs::{NumberedInput, OpenInputs};
 use open::Opener;
 pub use options::{
     InputOptions, ListenerOptions, PartitionNames, SortColumns, SourceOptions, StoreOptions, StoreOrder, ToolNeeds,
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 mod ahead;
 mod bounded;
+mod inputs;
 mod open;
 mod options;
 mod origin;
@@ -52,12 +54,6 @@ mod partitions;
 mod polled;
 pub mod positions;
 mod sort;
-
-/// An open input and its number on the command line.
-struct NumberedInput {
-    number: u32,
-    input: Box<dyn Input>,
-}
 
 /// All inputs of a stage.
 pub struct Source {
@@ -69,10 +65,7 @@ pub struct Source {
     opener: Opener,
     /// Inputs that are not open yet, with their numbers on the command line.
     pending: VecDeque<(u32, Uri)>,
-    /// Open inputs. The source reads the first one; the others take turns with it.
-    running: VecDeque<NumberedInput>,
-    /// Inputs that have ended and commit positions at the end of the run.
-    ended: Vec<NumberedInput>,
+    inputs: OpenInputs,
     /// The number of successive inputs that had nothing to read.
     idle_turns: usize,
     /// The monotonic time since which nothing could be read.
@@ -105,6 +98,7 @@ impl Source {
         let mut emitter = RecordEmitter::new(run.clone(), records)?;
         let is_continued = positions.as_ref().is_some_and(|positions| positions.begin_run(&mut emitter));
         if opening.files.follow {
+            emitter.use_one_thread();
             emitter.stamp_mut().release_letters();
         }
         let mut source = Self {
@@ -113,8 +107,7 @@ impl Source {
             needs,
             has_control,
             pending: (0..).zip(inputs.iter().cloned()).collect(),
-            running: VecDeque::new(),
-            ended: vec![],
+            inputs: OpenInputs::default(),
             idle_turns: 0,
             idle_since: None,
             reported: ReportedPartitions::default(),
@@ -135,7 +128,7 @@ impl Source {
         source.opener.known_end.limit(range, source.emitter.stamp_mut());
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.opener.announce(inputs, &mut source.emitter)?;
-        source.running.extend(generated.map(|input| NumberedInput { number: 0, input }));
+        generated.into_iter().for_each(|input| source.inputs.add(0, input));
         // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready
         // when it listens.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
@@ -154,7 +147,7 @@ impl Source {
         options.inputs.files.raw_only = true;
         let mut source = Self::open(&[], options, run)?;
         let input = source.opener.spool(reader, shutdown, &mut source.emitter);
-        source.running.push_back(NumberedInput { number: 0, input });
+        source.inputs.add(0, input);
         source.turn_to_first();
         Ok(source)
     }
@@ -162,7 +155,7 @@ impl Source {
     /// Returns whether inputs wait to be opened, and whether all partitions are known already. The partitions in the
     /// frames of a topic are known only when the topic is read.
     fn rest(&self) -> PendingInputs {
-        let is_named = !self.emitter.maps_partition() || self.opener.options.names.partitions.is_some();
+        let is_named = !self.emitter.stamp().maps_partition() || self.opener.options.names.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
         PendingInputs { pending: !self.pending.is_empty(), complete }
     }
@@ -170,7 +163,8 @@ impl Source {
     /// Opens the next input.
     fn open_next(&mut self) -> Result<()> {
         let Some((number, uri)) = self.pending.pop_front() else { return Ok(()) };
-        self.emitter.turn_to(number, ByteProgress::default(), self.rest());
+        let rest = self.rest();
+        self.emitter.stamp_mut().turn_to(number, ByteProgress::default(), rest);
         if let Some(positions) = &mut self.positions {
             let origin = self.opener.options.names.origin_of(&uri);
             self.opener.position = positions.begin(&uri, number, &origin, &mut self.emitter, &self.run)?;
@@ -179,7 +173,7 @@ impl Source {
         if let Some(positions) = &mut self.positions {
             positions.keep_starts(&uri, number, &*input, &mut self.emitter)?;
         }
-        self.running.push_back(NumberedInput { number, input });
+        self.inputs.add(number, input);
         Ok(())
     }
 
@@ -239,12 +233,12 @@ impl Source {
 
     /// Whether every input has ended.
     pub fn has_ended(&self) -> bool {
-        self.running.is_empty() && self.pending.is_empty()
+        self.inputs.running_count() == 0 && self.pending.is_empty()
     }
 
     /// Whether there is one input.
     pub fn is_single(&self) -> bool {
-        self.pending.len() + self.running.len() + self.ended.len() <= 1
+        self.pending.len() + self.inputs.all().count() <= 1
     }
 
     /// Returns the counts of records read, by outcome within the source.
@@ -259,7 +253,7 @@ impl Source {
 
     /// Whether a flag maps the partition or the origin of records.
     pub fn maps_partition(&self) -> bool {
-        self.emitter.maps_partition()
+        self.emitter.stamp().maps_partition()
     }
 
     /// Returns the names of the fields of all records, if the first input declares them.
@@ -322,32 +316,32 @@ impl Source {
     pub fn reached(&mut self, stores: bool) -> Result<(u64, Vec<ReadPosition>)> {
         if stores { self.emitter.drain_named() } else { Ok(()) }?;
         self.emitter.flush()?;
-        let (emitter, open) = (&mut self.emitter, self.running.front_mut().or(self.ended.last_mut()));
-        let reached = open.map_or(Ok(vec![]), |open| open.input.reached_now(stores, emitter))?;
-        Ok((emitter.queue().queued(), reached))
+        let (emitter, last) = (&mut self.emitter, self.inputs.last_mut());
+        let reached = last.map_or(Ok(vec![]), |last| last.input.reached_now(stores, emitter))?;
+        Ok((emitter.stamp().queue().queued(), reached))
     }
 
     /// Whether every input has been read to its present end. Call it when there is nothing to read: every input but a
     /// topic is at its end then, and the brokers of a topic may not have answered yet.
     pub fn has_caught_up(&mut self) -> bool {
-        let Self { running, emitter, .. } = self;
+        let Self { inputs, emitter, .. } = self;
         let is_at_end = |one: &ReadPosition| one.is_at_end && one.confirmed.is_some();
-        self.pending.is_empty() && running.iter().all(|one| one.input.reached(emitter).iter().all(is_at_end))
+        self.pending.is_empty() && inputs.running().all(|one| one.input.reached(emitter).iter().all(is_at_end))
     }
 
     /// Returns the number of items that the stage has taken.
     pub fn taken(&self) -> u64 {
-        self.emitter.queue().taken()
+        self.emitter.stamp().queue().taken()
     }
 
     /// Whether the stage has not taken every item.
     fn is_queued(&self) -> bool {
-        self.emitter.queue().queued() > self.emitter.queue().taken()
+        self.emitter.stamp().queue().queued() > self.emitter.stamp().queue().taken()
     }
 
     /// Whether the rows of the current input carry partitions of their own, as frames do.
     pub fn reports_partitions(&self) -> bool {
-        self.running.front().is_some_and(|one| one.input.reports_partitions())
+        self.inputs.current().is_some_and(|one| one.input.reports_partitions())
     }
 
     /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are
@@ -358,7 +352,7 @@ impl Source {
 
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     pub fn wait(&mut self, timeout: Duration) -> Result<()> {
-        match self.running.make_contiguous() {
+        match self.inputs.running_mut() {
             [] => Ok(()),
             [one] => one.input.wait(timeout),
             _ => self.run.stop.sleep(timeout.min(POLL_INTERVAL)).map(|_| ()),
@@ -371,7 +365,9 @@ impl Source {
         match &sent.item {
             Item::Batch(batch) => self.warn_of_shadows(batch),
             Item::Control(Control::Progress(progress)) => self.reported.learn(&progress.partitions),
-            Item::Control(Control::Watermark(_)) if !self.pending.is_empty() || self.running.len() > 1 => return None,
+            Item::Control(Control::Watermark(_)) if !self.pending.is_empty() || self.inputs.running_count() > 1 => {
+                return None;
+            }
             Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::Metrics(_) | Control::End(_)) => {}
             Item::Dead(_) | Item::Idle | Item::End(_) => {}
         }
@@ -380,7 +376,7 @@ impl Source {
 
     /// Opens the next input, or does one step of the current one.
     fn step(&mut self) -> Result<Polled> {
-        let Some(NumberedInput { input, .. }) = self.running.front_mut() else {
+        let Some(NumberedInput { input, .. }) = self.inputs.current_mut() else {
             self.open_next()?;
             self.turn_to_first();
             return Ok(Polled::Progress);
@@ -421,7 +417,7 @@ impl Source {
     /// Makes an opened input the current one. A followed name notes its first file, and the next input is opened before
     /// it is read, so that the files of all names are kept at once.
     fn begin(&mut self, opened: Box<dyn Input>) -> Result<()> {
-        let Some(NumberedInput { number, input }) = self.running.front_mut() else { return Ok(()) };
+        let Some(NumberedInput { number, input }) = self.inputs.current_mut() else { return Ok(()) };
         *input = opened;
         let Some(positions) = self.positions.as_mut().filter(|_| input.takes_turns()) else { return Ok(()) };
         positions.note_first(*number, input.as_mut())?;
@@ -431,8 +427,11 @@ impl Source {
     /// Handles an input with nothing to read: turns to the next input. If no input has anything to read, queues rows
     /// that have waited for [`Run::LINGER`], and an idle item.
     fn idle(&mut self) -> Result<Polled> {
+        if self.emitter.finish_tasks()? {
+            return Ok(Polled::Progress);
+        }
         self.idle_turns += 1;
-        if self.idle_turns < self.running.len() {
+        if self.idle_turns < self.inputs.running_count() {
             self.turn()?;
             return Ok(Polled::Progress);
         }
@@ -455,10 +454,10 @@ impl Source {
 
     /// Makes the input that has waited longest the current one.
     fn turn(&mut self) -> Result<()> {
-        if self.running.len() > 1 {
+        if self.inputs.running_count() > 1 {
             // A batch has rows of one input only.
             self.emitter.flush()?;
-            self.running.rotate_left(1);
+            self.inputs.turn();
             self.turn_to_first();
         }
         Ok(())
@@ -467,27 +466,25 @@ impl Source {
     /// Passes the number and the progress of the current input to the emitter.
     fn turn_to_first(&mut self) {
         let rest = self.rest();
-        if let Some(NumberedInput { number, input }) = self.running.front() {
-            self.emitter.turn_to(*number, input.progress(), rest);
+        if let Some(NumberedInput { number, input }) = self.inputs.current() {
+            self.emitter.stamp_mut().turn_to(*number, input.progress(), rest);
         }
     }
 
     /// Ends the current input and its partitions.
     fn end_input(&mut self) -> Result<()> {
-        let Some(ended) = self.running.pop_front() else { return Ok(()) };
-        let input = &ended.input;
+        let Some(NumberedInput { input, .. }) = self.inputs.current() else { return Ok(()) };
         self.end.add(input.end());
+        let (ends_partitions, bytes) = (input.ends_partitions(), input.progress());
         self.emitter.stamp_mut().end_first_records()?;
         self.emitter.drain(Rest::None)?;
         self.emitter.flush()?;
         if let Some(positions) = &mut self.positions {
             self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);
         }
-        if input.ends_partitions() {
-            self.emitter.stamp_mut().end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
-        }
-        if input.commits() {
-            self.ended.push(ended);
+        let is_more = self.inputs.end_current() || !self.pending.is_empty();
+        if ends_partitions {
+            self.emitter.stamp_mut().end_input(bytes, !is_more);
         }
         self.turn_to_first();
         Ok(())
@@ -497,9 +494,9 @@ impl Source {
     fn stop(&mut self) -> Result<()> {
         self.emitter.stamp_mut().release_letters();
         let rest = self.rest();
-        for NumberedInput { number, input } in &mut self.running {
+        for NumberedInput { number, input } in self.inputs.running_mut() {
             self.emitter.flush()?;
-            self.emitter.turn_to(*number, input.progress(), rest);
+            self.emitter.stamp_mut().turn_to(*number, input.progress(), rest);
             input.stop(&mut self.emitter)?;
         }
         self.emitter.drain(Rest::Unknown)?;
@@ -509,37 +506,29 @@ impl Source {
             self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);
         }
         self.pending.clear();
-        for stopped in self.running.drain(..) {
+        while let Some(stopped) = self.inputs.current() {
             self.end.verdict = self.end.verdict.max(stopped.input.end().verdict);
-            if stopped.input.commits() {
-                self.ended.push(stopped);
-            }
+            self.inputs.end_current();
         }
         Ok(())
-    }
-
-    /// Returns the ended and the open inputs.
-    fn inputs(&self) -> impl Iterator<Item = &dyn Input> {
-        self.ended.iter().chain(&self.running).map(|running| running.input.as_ref())
     }
 
     /// Whether the current input has noted positions and the stage has taken every row and letter before them. The
     /// stage then makes its outputs durable and calls [`Source::commit`].
     pub fn can_commit(&self) -> bool {
-        let noted = self.running.front().is_some_and(|running| running.input.has_noted());
+        let noted = self.inputs.current().is_some_and(|current| current.input.has_noted());
         noted && !self.is_queued() && !self.emitter.has_letters()
     }
 
     /// Commits the noted positions. Call it only after the outputs have made every row before them durable.
     pub fn commit(&mut self) -> Result<()> {
-        let Some(NumberedInput { input, .. }) = self.running.front_mut() else { return Ok(()) };
+        let Some(NumberedInput { input, .. }) = self.inputs.current_mut() else { return Ok(()) };
         input.commit(&mut self.emitter)
     }
 
     /// Commits the last positions of all inputs. Call it only after the outputs have ended and are durable.
     pub fn commit_end(&mut self) -> Result<()> {
-        let inputs = self.ended.iter_mut().chain(&mut self.running);
-        inputs.map(|running| &mut running.input).try_for_each(|input| input.commit_end(&mut self.emitter))
+        self.inputs.all_mut().try_for_each(|one| one.input.commit_end(&mut self.emitter))
     }
 
     /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here.
@@ -548,7 +537,7 @@ impl Source {
     /// at which epochs end. The incomplete batch of a live input, such as a topic, is queued now, because its batches
     /// depend on time anyway.
     pub fn can_end_epoch(&mut self) -> Result<bool> {
-        if self.running.front().is_some_and(|running| running.input.is_live()) {
+        if self.inputs.current().is_some_and(|current| current.input.is_live()) {
             // A restart reads held records of topics again, because the positions are before them. Held records of
             // followed names are released now, because a restart does not read them again.
             if self.opener.options.files.follow {
@@ -564,7 +553,7 @@ impl Source {
     /// before them.
     pub fn positions(&mut self) -> Result<Vec<u8>> {
         let Some(positions) = &mut self.positions else { return Ok(vec![]) };
-        for NumberedInput { number, input } in self.ended.iter_mut().chain(&mut self.running) {
+        for NumberedInput { number, input } in self.inputs.all_mut() {
             input.note_epoch(&mut self.emitter);
             positions.note(*number, &mut **input, &mut self.emitter)?;
         }
@@ -578,19 +567,19 @@ impl Source {
 
     /// Returns the live partitions of which the stage does not have all rows up to now.
     pub fn unread(&self) -> Vec<UnreadPartition> {
-        let open = self.running.iter().map(|one| (one.number, one.input.as_ref()));
-        partitions::unread(self.pending.iter().map(|(number, _)| *number), open, self.emitter.maps_partition())
+        let open = self.inputs.running().map(|one| (one.number, one.input.as_ref()));
+        partitions::unread(self.pending.iter().map(|(number, _)| *number), open, self.emitter.stamp().maps_partition())
     }
 
     /// Returns the lag of each partition of the topics; `now` is the current time (µs).
     pub fn lag(&self, now: i64) -> Vec<Lag> {
-        self.inputs().flat_map(|input| input.lag(now)).collect()
+        self.inputs.all().flat_map(|one| one.input.lag(now)).collect()
     }
 
     /// Reports records that were acknowledged to clients and are lost because the run fails before the outputs have
     /// them.
     pub fn report_lost(&mut self, done: Option<DoneRecords>) {
-        self.ended.iter_mut().chain(&mut self.running).for_each(|running| running.input.report_lost(done));
+        self.inputs.all_mut().for_each(|one| one.input.report_lost(done));
     }
 }
 

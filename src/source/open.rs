@@ -74,7 +74,11 @@ impl Opener {
     /// `--partitions`.
     pub(super) fn announce(&mut self, inputs: &[Uri], emitter: &mut RecordEmitter) -> Result<()> {
         for (number, input) in (0..).zip(inputs) {
-            emitter.turn_to(number, ByteProgress::default(), PendingInputs { pending: true, complete: false });
+            emitter.stamp_mut().turn_to(
+                number,
+                ByteProgress::default(),
+                PendingInputs { pending: true, complete: false },
+            );
             match input {
                 Uri::Kafka(address) => {
                     self.announce_topics(address, emitter)?;
@@ -89,7 +93,7 @@ impl Opener {
                 Some(names) => names.iter().for_each(|name| {
                     emitter.stamp_mut().announce(&origin, name);
                 }),
-                None if !emitter.maps_partition() => {
+                None if !emitter.stamp().maps_partition() => {
                     emitter.stamp_mut().announce(&origin, "0");
                 }
                 None => {}
@@ -106,7 +110,7 @@ impl Opener {
             ReadMode::Checkpoint => true,
             mode => mode.is_of_stage() && address.options.group.is_some(),
         };
-        if keeps && emitter.maps_partition() {
+        if keeps && emitter.stamp().maps_partition() {
             return Err(Error::usage(format!(
                 "{address}: group= and --checkpoint cannot be used with flags that map rows to other partitions, whose stream \
                  time cannot be kept"
@@ -247,7 +251,7 @@ impl Opener {
         };
         take_schema(Some(kind.schema()), false, &name, emitter)?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
-        let partition = emitter.partition(&uri.origin());
+        let partition = emitter.stamp_mut().unnamed(&uri.origin());
         Ok(Box::new(RowInput::new(rows, name, partition, self.run.clone())))
     }
 }

@@ -311,7 +311,7 @@ fn rows_that_are_no_events_are_refused_with_their_kind() {
 
 #[test]
 fn days_that_are_read_at_the_same_time_give_the_same_rows() {
-    let dir = Dir::live("jobs");
+    let dir = Dir::live("days-at-once");
     write_events(&dir);
     dir.shell("evt-ingest -q events.jsonl --to parquet:raw --to sqlite:raw.db").succeeds();
     let without_sessions = METRICS.split("[[metric]]\nname = \"visits\"").next().expect("a metric");
@@ -321,9 +321,9 @@ fn days_that_are_read_at_the_same_time_give_the_same_rows() {
         for (at, flags) in
             ["-m metrics.toml", "-m windows.toml", &format!("-m windows.toml {range}")].into_iter().enumerate()
         {
-            let rows = [1, 2, 7].map(|jobs| {
-                let store = format!("sqlite:m{number}{at}{jobs}.db");
-                let line = format!("evt-backfill -q {input} --all-closed {flags} --jobs {jobs} --to {store}");
+            let rows = [1, 2, 7].map(|threads| {
+                let store = format!("sqlite:m{number}{at}{threads}.db");
+                let line = format!("evt-backfill -q {input} --all-closed {flags} --threads {threads} --to {store}");
                 dir.shell(&line).succeeds();
                 let mut rows = stored(&dir, &store);
                 rows.iter_mut().for_each(|row| row["updated_at"] = Value::Null);
@@ -332,8 +332,8 @@ fn days_that_are_read_at_the_same_time_give_the_same_rows() {
             assert!(rows[0].len() > 40 && rows[0] == rows[1] && rows[0] == rows[2], "{input} {flags}");
         }
     }
-    let refused = dir.shell("evt-backfill parquet:raw -m metrics.toml --jobs 0 --to sqlite:m.db").ends_with(2);
-    assert!(refused.stderr().contains("--jobs"), "{refused}");
+    let refused = dir.shell("evt-backfill parquet:raw -m metrics.toml --threads 0 --to sqlite:m.db").ends_with(2);
+    assert!(refused.stderr().contains("--threads"), "{refused}");
 }
 
 #[test]

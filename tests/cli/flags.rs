@@ -184,7 +184,7 @@ fn every_flag_that_counts_reads_a_suffix() {
         "evt-ingest e.jsonl --time t --report 1k --max-decompression-ratio 1k --to null:",
         "evt-window e.jsonl --time t -m m.toml --top 1k --late null: --to null:",
         "evt-window e.jsonl --time t -m m.toml --checkpoint ck --keep-epochs 1k --ends 1 --to null:",
-        "evt-backfill e.jsonl --time t -m m.toml --rate 1k --jobs 2 --until 2026-01-02 --out-of-orderness all --store sqlite:m.db --yes",
+        "evt-backfill e.jsonl --time t -m m.toml --rate 1k --threads 2 --until 2026-01-02 --out-of-orderness all --store sqlite:m.db --yes",
         "evt-alert e.jsonl --time t -r r.toml --max-groups 1k --once --to null:",
         "evt-gen --events 10 --rate 1k --partitions 1k",
         "evt-gen --events 10 --rate 0.5",

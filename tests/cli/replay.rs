@@ -535,7 +535,7 @@ fn a_ledger_in_postgres_is_shared() {
 fn flags_of_the_correction_of_windows_are_refused_with_letters() {
     let dir = shop("replay-flags", 30);
     let range = "--since 2030-01-01T00:00:00Z --until 2030-01-02T00:00:00Z";
-    for flags in [range, "--only n", "--all-closed", "--late-events late.jsonl", "--without-late", "--jobs 2"] {
+    for flags in [range, "--only n", "--all-closed", "--late-events late.jsonl", "--without-late"] {
         replay(&dir, &format!("{flags} --ledger sqlite:replay.db --to replayed.jsonl")).ends_with(2);
     }
     assert!(!dir.path("replayed.jsonl").exists());

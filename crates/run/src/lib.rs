@@ -12,6 +12,7 @@ pub mod console;
 pub mod emit;
 pub mod input;
 pub mod metrics;
+pub mod ordered_pool;
 pub mod registry;
 pub mod run;
 pub mod s3;

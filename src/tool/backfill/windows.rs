@@ -143,9 +143,6 @@ struct ReadingArgs {
     /// Treat the input as complete, even if a partition of it does not begin with its first offset
     #[arg(long)]
     all_records: bool,
-    /// Read N days of a lake or table at the same time, each on a thread
-    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_positive::<u8>)]
-    jobs: u8,
     /// Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: 1GiB, at most
     /// half of the limit of the control group]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
@@ -510,7 +507,7 @@ fn source(args: &WindowsArgs, flow: &FlowArgs, spec: &Spec, order: &InputOrder, 
     options.needs.shows_records = has_letters;
     options.inputs.topics.read_mode = ReadMode::Bounded;
     let columns = is_projected.then(|| stored_columns(spec));
-    let request = ReadRequest { span: Span::default(), columns, threads: args.reading.jobs.into() };
+    let request = ReadRequest { span: Span::default(), columns, threads: run.threads.count };
     options.inputs.stores = StoreOptions { request, order, unreadable: None };
     Ok(options)
 }

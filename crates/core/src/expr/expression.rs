@@ -12,7 +12,7 @@ use crate::error::Result;
 use arrow::array::ArrayRef;
 
 /// One typed expression over the leaves of the [`Leaves`] that parsed it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Expr {
     tree: Tree,
     kind: ValueKind,

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
 /// A `--where`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Filter {
     leaves: Leaves,
     expr: Expr,
@@ -19,7 +19,7 @@ pub struct Filter {
 }
 
 /// The result of a filter on a batch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Passed {
     /// The rows for which it is true.
     pub keep: BooleanArray,
@@ -75,13 +75,13 @@ impl Filter {
 }
 
 /// What the rows so far had at the leaves of expressions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ObservedLeaves {
     leaves: Vec<ObservedLeaf>,
     has_rows: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ObservedLeaf {
     leaf: Arc<Leaf>,
     is_all_null: bool,

@@ -8,7 +8,7 @@ use regex::Regex;
 use std::collections::HashSet;
 
 /// A typed node. Its operands have the types it requires, so evaluation checks no types.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Tree {
     /// Index of a leaf.
     Leaf(usize),

@@ -49,6 +49,11 @@ pub struct Records {
 }
 
 impl Records {
+    /// Returns memory for as many records with as much text.
+    pub fn same_capacity(&self) -> Self {
+        Self { rows: Vec::with_capacity(self.rows.capacity()), text: String::with_capacity(self.text.capacity()) }
+    }
+
     /// Removes all records and keeps the memory.
     pub fn clear(&mut self) {
         self.rows.clear();

@@ -71,6 +71,11 @@ impl Builder {
         Self { schema, columns, rows: 0, bytes: 0 }
     }
 
+    /// Returns the columns of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
     /// Adds the row in `json`, or returns its fault and adds nothing.
     pub fn push(&mut self, json: &str) -> Result<(), Fault> {
         if !scan::is_json(json) {

@@ -139,6 +139,11 @@ impl Builder {
         }
     }
 
+    /// Creates a builder for dead letters of the same stage and host.
+    pub fn another(&self) -> Self {
+        Self::new(&self.stage, &self.host)
+    }
+
     /// Adds a dead letter that failed at `failed_at` (µs).
     pub fn push(&mut self, letter: &Letter<'_>, failed_at: i64) -> Result<()> {
         self.bytes += letter.payload.len() + letter.fault.message.len();

@@ -149,6 +149,23 @@ impl Mapper {
         })
     }
 
+    /// Creates a mapper of the same records, which knows what the records so far have decided.
+    pub fn another(&self) -> Result<Self> {
+        let mut another = Self::new(self.plan.options.clone())?;
+        another.out.times = self.out.times;
+        Ok(another)
+    }
+
+    /// Whether the records so far have decided all that they decide for those that follow.
+    pub fn is_decided(&self) -> bool {
+        self.has_time() || self.plan.options.time == TimeFrom::Arrival
+    }
+
+    /// Gives rows of [another](Self::another) mapper the dictionaries of this one, as if this one had mapped them.
+    pub fn adopt(&mut self, rows: &mut MappedRows) -> Result<()> {
+        self.out.builder.adopt(&mut rows.rows)
+    }
+
     /// Takes the event time from a field from now on. Must be called before the first row.
     pub fn take_time_from(&mut self, field: &str) {
         self.plan.options.time = TimeFrom::Field(field.to_owned());

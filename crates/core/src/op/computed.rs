@@ -20,7 +20,7 @@ use std::sync::Arc;
 const PROPERTIES: &str = "properties";
 
 /// One `--let`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ComputedField {
     name: String,
     /// The path of a property whose JSON value is copied as it is, if the expression is only its name.
@@ -103,7 +103,7 @@ impl ComputedField {
 }
 
 /// The fields of all `--let`, in order: each may read those before it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ComputedFields {
     fields: Vec<ComputedField>,
     /// The columns of rows with the fields as columns.
@@ -189,7 +189,7 @@ impl ComputedFields {
 }
 
 /// The rules that evt-ingest applies to the rows of raw records before it stamps them: `--let`, then `--where`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RowRules {
     fields: ComputedFields,
     filter: Option<Filter>,

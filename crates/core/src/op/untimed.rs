@@ -68,6 +68,16 @@ impl UntimedFilter {
         })
     }
 
+    /// Creates the same filter for another thread.
+    pub fn another(&self) -> Result<Self> {
+        Ok(Self {
+            rules: self.rules.clone(),
+            without_event_time: self.without_event_time.another()?,
+            without_times: self.without_times.another()?,
+            partition_table: PartitionTable::default(),
+        })
+    }
+
     /// Whether `--where` is false for a record of this partition; neither NULL nor a failure is.
     pub fn excludes(&mut self, record: &mapping::Record<'_>, (origin, name): (&str, &str)) -> Result<bool> {
         let partition = self.partition_table.partition(origin, name);
@@ -84,6 +94,10 @@ impl UntimedFilter {
 impl TimelessMapper {
     fn new(options: mapping::Options, blank: Vec<usize>) -> Result<Self> {
         Ok(Self { mapper: Mapper::new(options)?, blank })
+    }
+
+    fn another(&self) -> Result<Self> {
+        Ok(Self { mapper: self.mapper.another()?, blank: self.blank.clone() })
     }
 
     /// Returns the row of a record; `None` if it has another fault.

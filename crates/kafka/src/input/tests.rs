@@ -517,7 +517,7 @@ fn rows(count: usize) -> Vec<u8> {
 #[test]
 fn frames_go_to_the_ingest_with_the_partitions_of_their_writer() {
     let mut rig = Rig::new("//b:9092/t?format=frames", &[(0, 9), (0, 9)]);
-    rig.emitter.turn_to(0, ByteProgress::default(), PendingInputs { pending: false, complete: true });
+    rig.emitter.stamp_mut().turn_to(0, ByteProgress::default(), PendingInputs { pending: false, complete: true });
     let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
     assert!(input.reports_partitions());
     let state = |name: &str, seconds: Option<i64>, state| PartitionState {

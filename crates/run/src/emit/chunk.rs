@@ -3,12 +3,16 @@
 //! the records before.
 //!
 //! A mapper knows no clock, no partition but that of the chunk, and no position. What the first records of a run decide
-//! for all (the kind of the rows, whether records have times) it is told or has seen before it maps whole chunks, so a
-//! second mapper must be given it: `others`, `has_rows_of_evt` and the `RecordTimes` of `events`. It stops where the
-//! records before a record decide about it ([`Pause`]).
+//! for all (the kind of the rows, whether records have times) it has seen before it maps whole chunks, and a second
+//! mapper has it of the first one ([`ChunkMapper::another`]). It stops where the records before a record decide about it
+//! ([`Pause`]).
+//!
+//! A batch ends behind the same record whoever maps it and whatever becomes of its records, because the records are
+//! counted as they are cut ([`BatchFill`]).
 
 use super::letters::{Dead, Letters, no_time, too_large};
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use evt_core::counts::Counts;
 use evt_core::error::Result;
@@ -21,21 +25,43 @@ use evt_core::mapping::{
 use evt_core::op::computed::RowRules;
 use evt_core::op::untimed::UntimedFilter;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// Records that an input has cut from its bytes, in their order.
-#[derive(Clone, Copy)]
-pub(super) struct Chunk<'a> {
-    pub(super) records: &'a Records,
+/// Records that an input has cut from its bytes, in their order. They belong to one partition.
+pub struct Chunk {
+    pub(super) records: Records,
     /// The bytes of which the records are ranges; empty for records of a container.
-    pub(super) bytes: &'a [u8],
-    /// The bytes as text if all of them are UTF-8.
-    pub(super) whole: Option<&'a str>,
-    /// The metadata of all records, but for the offset.
-    pub(super) meta: RecordMeta<'a>,
+    bytes: Buffer,
+    /// Whether rows may refer to the bytes, which live as long then; else they copy their records.
+    is_shared: bool,
+    /// The name of the input, for messages.
+    pub(super) input: Arc<str>,
+    pub(super) partition: u32,
     /// When the records are read (µs).
     pub(super) now: i64,
     /// Records up to this number are passed over, because an earlier run has read them.
     pub(super) passed: i64,
+}
+
+/// The records of the batch under construction. Their number and their bytes decide where it ends.
+#[derive(Clone, Copy, Default)]
+pub(super) struct BatchFill {
+    records: usize,
+    bytes: usize,
+}
+
+impl BatchFill {
+    /// Adds a record of `bytes` bytes; returns whether the batch ends behind it.
+    #[inline(always)]
+    pub(super) fn add(&mut self, bytes: usize) -> bool {
+        self.records += 1;
+        self.bytes += bytes;
+        self.records >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.records == 0
+    }
 }
 
 /// The limits for the length of a record (bytes).
@@ -59,10 +85,8 @@ pub(super) struct ChunkRecord<'a> {
 
 /// Why a mapper has stopped behind a record.
 pub(super) enum Pause {
-    /// The rows are a full batch.
-    Rows,
-    /// The letters fill their buffer.
-    Letters,
+    /// The batch is full.
+    Full,
     /// The record waits for the rows after it.
     Pending(FutureCheck),
 }
@@ -74,6 +98,8 @@ pub(super) struct MappedChunk {
     pub(super) count: usize,
     /// The letters; `None` if there are none, or they were not asked for.
     pub(super) letters: Option<Dead>,
+    /// The records by outcome: read, filtered and dead ones.
+    pub(super) counts: Counts,
 }
 
 /// Rows without stamps.
@@ -96,42 +122,95 @@ pub(super) struct ChunkMapper {
     letters: Letters,
     /// What `--where` needs no time for.
     untimed: Option<UntimedFilter>,
-    /// The records of all chunks so far, by outcome.
+    /// The records of the batch under construction, by outcome.
     counts: Counts,
+    fill: BatchFill,
     /// The fault of the last letter.
     last_fault: Option<Fault>,
 }
 
-impl<'a> Chunk<'a> {
-    /// Returns a record that is mapped; `None` if it is longer than a line may be, or no record but a document.
+impl Chunk {
+    /// Makes a chunk of records that are text already, as those of a container.
+    pub fn new(records: Records, input: Arc<str>, partition: u32) -> Self {
+        let bytes = Buffer::from_vec(Vec::<u8>::new());
+        Self { records, bytes, is_shared: false, input, partition, now: 0, passed: i64::MIN }
+    }
+
+    /// Sets the bytes of which the records are ranges. `is_shared`: rows may refer to them instead of copying them.
+    pub fn of(mut self, bytes: Buffer, is_shared: bool) -> Self {
+        (self.bytes, self.is_shared) = (bytes, is_shared);
+        self
+    }
+
+    /// Returns the number of bytes of the records.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len().max(self.records.text.len())
+    }
+
+    /// Returns the metadata of a record.
+    pub(super) fn meta(&self, record: &format::Record) -> RecordMeta<'_> {
+        RecordMeta::of_file(&self.input, self.partition).at(record.line as i64)
+    }
+
+    /// Whether an earlier run has read a record.
     #[inline(always)]
-    fn mapped(&self, record: &format::Record, limits: RecordLimits) -> Option<ChunkRecord<'a>> {
-        let (chunk, raw) = (*self, &self.bytes[record.raw.clone()]);
+    pub(super) fn passes_over(&self, record: &format::Record) -> bool {
+        record.line as i64 <= self.passed
+    }
+
+    /// Returns the bytes that a record adds to a batch.
+    #[inline(always)]
+    pub(super) fn length(&self, record: &format::Record) -> usize {
+        match &record.body {
+            Body::Text(range) => range.len(),
+            _ => record.raw.len(),
+        }
+    }
+
+    /// Returns the bytes of a range of records as text, if all of them are UTF-8, and where they begin.
+    fn text(&self, range: &Range<usize>) -> Option<KnownText<'_>> {
+        let records = &self.records.rows[range.clone()];
+        let first = records.first().filter(|first| first.body == Body::Raw)?;
+        let (start, end) = (first.raw.start, records.last()?.raw.end);
+        let text = simdutf8::basic::from_utf8(self.bytes.get(start..end)?).ok()?;
+        Some(KnownText { text, start })
+    }
+
+    /// Returns a record that is mapped; `None` if it is longer than a line may be, or no record but a document. `whole`
+    /// is the text of the record and others, if it is known.
+    #[inline(always)]
+    fn mapped<'a>(
+        &'a self,
+        record: &format::Record,
+        whole: Option<KnownText<'a>>,
+        limits: RecordLimits,
+    ) -> Option<ChunkRecord<'a>> {
+        let raw = &self.bytes[record.raw.clone()];
         if raw.len() > limits.line_max {
             return None;
         }
         let text = match &record.body {
-            Body::Raw => match chunk.whole {
-                Some(whole) => Ok(part(whole, record.raw.clone())),
+            Body::Raw => match whole {
+                Some(whole) => Ok(part(whole.text, record.raw.start - whole.start..record.raw.end - whole.start)),
                 None => std::str::from_utf8(raw).map_err(|error| not_utf8(&error)),
             },
-            Body::Text(range) => Ok(&chunk.records.text[range.clone()]),
+            Body::Text(range) => Ok(&self.records.text[range.clone()]),
             Body::Fault(fault) => Err(fault.clone()),
             Body::Cut(_) | Body::Document { .. } => return None,
         };
         // A container's record has no raw bytes: a dead letter gets its JSON text.
         let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
-        Some(ChunkRecord { text, raw, meta: self.meta.at(record.line as i64) })
+        Some(ChunkRecord { text, raw, meta: self.meta(record) })
     }
 
     /// Returns record number `at`, if it is one that is mapped.
-    pub(super) fn record(&self, at: usize, limits: RecordLimits) -> Option<ChunkRecord<'a>> {
-        self.mapped(&self.records.rows[at], limits)
+    pub(super) fn record(&self, at: usize, limits: RecordLimits) -> Option<ChunkRecord<'_>> {
+        self.mapped(&self.records.rows[at], None, limits)
     }
 
     /// Returns the first bytes of a record that is not mapped, and its fault; without a fault it is filtered.
     #[cold]
-    fn unmapped(&self, record: &format::Record, limits: RecordLimits) -> (&'a [u8], Option<Fault>) {
+    fn unmapped(&self, record: &format::Record, limits: RecordLimits) -> (&[u8], Option<Fault>) {
         let RecordLimits { record_max, line_max } = limits;
         let text = |range: &Range<usize>| {
             let end = range.end.min(range.start + record_max);
@@ -152,6 +231,13 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// Text of several records, and its place in the bytes of their chunk.
+#[derive(Clone, Copy)]
+struct KnownText<'a> {
+    text: &'a str,
+    start: usize,
+}
+
 impl ChunkMapper {
     /// Creates a mapper, which adds letters to `letters`; `untimed` are the rules of records without a readable time.
     /// Errors: exit status 2, as [`Mapper::new`].
@@ -170,7 +256,23 @@ impl ChunkMapper {
             untimed: untimed.map(|rules| UntimedFilter::new(&options, rules)).transpose()?,
             events: Mapper::new(options)?,
             counts: Counts::default(),
+            fill: BatchFill::default(),
             last_fault: None,
+        })
+    }
+
+    /// Creates a mapper of the same records, with what the first records have decided.
+    pub(super) fn another(&self) -> Result<Self> {
+        Ok(Self {
+            events: self.events.another()?,
+            others: self.others.as_ref().map(|others| row::Builder::with_schema(others.schema())),
+            letters: self.letters.another(),
+            untimed: self.untimed.as_ref().map(UntimedFilter::another).transpose()?,
+            time: self.time.clone(),
+            counts: Counts::default(),
+            fill: BatchFill::default(),
+            last_fault: None,
+            ..*self
         })
     }
 
@@ -224,14 +326,24 @@ impl ChunkMapper {
         !self.letters.is_empty()
     }
 
-    /// Returns the counts of all records so far: read, filtered and dead ones.
+    /// Returns the counts of the records of the batch under construction: read, filtered and dead ones.
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Takes records out of the counts that another run will read again.
-    pub(super) fn forget(&mut self, records: u64) {
-        self.counts.taken -= records;
+    /// Takes these counts.
+    pub(super) fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Whether the records so far have decided all that they decide for those that follow.
+    pub(super) fn is_decided(&self) -> bool {
+        self.events.is_decided() || self.builds_others()
+    }
+
+    /// Whether no record is in the batch under construction.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fill.is_empty() && !self.has_letters() && self.rows() == 0
     }
 
     /// Returns the fault of the last letter, once.
@@ -248,33 +360,52 @@ impl ChunkMapper {
     /// something must be done first. `verdict` is how `--max-future` judges the records.
     pub(super) fn map(
         &mut self,
-        chunk: &Chunk<'_>,
+        chunk: &Chunk,
         range: &mut Range<usize>,
         verdict: FutureVerdict,
     ) -> Result<Option<Pause>> {
+        self.events.share_buffer(chunk.is_shared.then(|| chunk.bytes.clone()));
+        let pause = self.map_records(chunk, range, verdict);
+        self.events.share_buffer(None);
+        pause
+    }
+
+    fn map_records(
+        &mut self,
+        chunk: &Chunk,
+        range: &mut Range<usize>,
+        verdict: FutureVerdict,
+    ) -> Result<Option<Pause>> {
+        let whole = chunk.text(range);
         for record in &chunk.records.rows[range.clone()] {
             range.start += 1;
-            if record.line as i64 <= chunk.passed {
+            if chunk.passes_over(record) {
                 continue;
             }
-            let pause = match chunk.mapped(record, self.limits) {
-                Some(record) => self.record(record, chunk.now, verdict)?,
+            let pending = match chunk.mapped(record, whole, self.limits) {
+                Some(record) => self.map_one(record, chunk.now, verdict)?,
                 None => {
-                    let (head, fault) = chunk.unmapped(record, self.limits);
-                    match fault {
-                        Some(fault) => self.reject(head, fault, &chunk.meta.at(record.line as i64), chunk.now)?,
-                        None => self.filtered(),
+                    match chunk.unmapped(record, self.limits) {
+                        (head, Some(fault)) => {
+                            self.counts.taken += 1;
+                            self.letter(head, fault, &chunk.meta(record), chunk.now)?;
+                        }
+                        (_, None) => self.filtered(),
                     }
+                    None
                 }
             };
-            if pause.is_some() {
-                return Ok(pause);
+            if pending.is_some() {
+                return Ok(pending.map(Pause::Pending));
+            }
+            if self.fill.add(chunk.length(record)) {
+                return Ok(Some(Pause::Full));
             }
         }
         Ok(None)
     }
 
-    /// Maps a record that is read at `now` (µs).
+    /// Maps a record that came alone and is read at `now` (µs).
     #[inline(always)]
     pub(super) fn record(
         &mut self,
@@ -282,6 +413,20 @@ impl ChunkMapper {
         now: i64,
         verdict: FutureVerdict,
     ) -> Result<Option<Pause>> {
+        let bytes = record.raw.len();
+        let pending = self.map_one(record, now, verdict)?;
+        Ok(if pending.is_some() { pending.map(Pause::Pending) } else { self.add(bytes) })
+    }
+
+    /// Adds a record of `bytes` bytes that came alone to the batch under construction. Its key and headers count, too.
+    #[inline(always)]
+    fn add(&mut self, bytes: usize) -> Option<Pause> {
+        (self.fill.add(bytes) || self.events.is_full()).then_some(Pause::Full)
+    }
+
+    /// Maps a record that is read at `now` (µs); returns what decides about it if it waits.
+    #[inline(always)]
+    fn map_one(&mut self, record: ChunkRecord<'_>, now: i64, verdict: FutureVerdict) -> Result<Option<FutureCheck>> {
         self.counts.taken += 1;
         let ChunkRecord { text, raw, meta } = record;
         let record_max = self.limits.record_max;
@@ -295,30 +440,39 @@ impl ChunkMapper {
         }
     }
 
+    /// Adds the row of a record that has waited, or its letter if it has a fault. The record is counted already.
+    pub(super) fn judged(&mut self, record: mapping::Record<'_>, verdict: Result<(), Fault>) -> Result<Option<Pause>> {
+        match verdict {
+            Ok(()) => self.row(record)?,
+            Err(fault) => self.letter(record.raw, fault, &record.meta, record.now)?,
+        };
+        Ok(self.add(record.raw.len()))
+    }
+
     /// Adds the row of a record that is counted already.
     #[inline]
-    pub(super) fn row(&mut self, record: mapping::Record<'_>) -> Result<Option<Pause>> {
+    fn row(&mut self, record: mapping::Record<'_>) -> Result<Option<FutureCheck>> {
         if let Some(rows) = &mut self.others {
             return match rows.push(record.text) {
                 Err(fault) => self.letter(record.raw, fault, &record.meta, record.now),
-                Ok(()) => Ok((rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES).then_some(Pause::Rows)),
+                Ok(()) => Ok(None),
             };
         }
         match self.events.record(record)? {
-            Mapped::Row => Ok(self.events.is_full().then_some(Pause::Rows)),
+            Mapped::Row => Ok(None),
             Mapped::Dead(fault) if fault.error_type == ErrorType::TimestampError => self.without_time(record, fault),
             Mapped::Dead(fault) => self.letter(record.raw, fault, &record.meta, record.now),
             Mapped::NoTime => {
                 let fault = no_time(record.text, &self.time);
                 self.without_time(record, fault)
             }
-            Mapped::Pending(check) => Ok(Some(Pause::Pending(check))),
+            Mapped::Pending(check) => Ok(Some(check)),
         }
     }
 
     /// Makes a dead letter of a record without a readable time, unless `--where` is false for it.
     #[cold]
-    fn without_time(&mut self, record: mapping::Record<'_>, fault: Fault) -> Result<Option<Pause>> {
+    fn without_time(&mut self, record: mapping::Record<'_>, fault: Fault) -> Result<Option<FutureCheck>> {
         let partition = self.events.partition();
         let excluded = self.untimed.as_mut().map(|filter| filter.excludes(&record, partition)).transpose()?;
         if excluded == Some(true) {
@@ -328,34 +482,20 @@ impl ChunkMapper {
         self.letter(record.raw, fault, &record.meta, record.now)
     }
 
-    /// Makes a dead letter of a record that cannot be mapped.
-    pub(super) fn reject(
-        &mut self,
-        payload: &[u8],
-        fault: Fault,
-        meta: &RecordMeta<'_>,
-        now: i64,
-    ) -> Result<Option<Pause>> {
-        self.counts.taken += 1;
-        self.letter(payload, fault, meta, now)
+    /// Makes a dead letter of a record that came alone and cannot be mapped.
+    pub(super) fn reject(&mut self, record: ChunkRecord<'_>, now: i64) -> Result<Option<Pause>> {
+        self.record(record, now, FutureVerdict::Passed)
     }
 
     /// Counts a document without records, or a record that deletes its key, as filtered.
-    pub(super) fn filtered(&mut self) -> Option<Pause> {
+    pub(super) fn filtered(&mut self) {
         self.counts.taken += 1;
         self.counts.filtered += 1;
-        None
     }
 
-    /// Counts a dead record and adds its letter, which fails at `now` (µs).
+    /// Counts a dead record and adds its letter, which fails at `now` (µs). Such a record does not wait.
     #[cold]
-    pub(super) fn letter(
-        &mut self,
-        payload: &[u8],
-        fault: Fault,
-        meta: &RecordMeta<'_>,
-        now: i64,
-    ) -> Result<Option<Pause>> {
+    fn letter(&mut self, payload: &[u8], fault: Fault, meta: &RecordMeta<'_>, now: i64) -> Result<Option<FutureCheck>> {
         self.counts.dead += 1;
         let (origin, partition) = self.events.partition();
         let &RecordMeta { offset, key, headers, arrival, .. } = meta;
@@ -363,22 +503,18 @@ impl ChunkMapper {
         let letter = Letter { payload, key, headers, arrived_at, fault: &fault, origin, partition, offset };
         self.letters.push(self.rows() as u64, &letter, now)?;
         self.last_fault = Some(fault);
-        Ok(self.letters.is_full().then_some(Pause::Letters))
-    }
-
-    /// Takes the letters so far.
-    pub(super) fn finish_letters(&mut self) -> Result<Option<Dead>> {
-        self.letters.take()
+        Ok(None)
     }
 
     /// Takes the rows so far, and the letters `with_letters`.
     pub(super) fn finish(&mut self, with_letters: bool) -> Result<MappedChunk> {
         let (count, letters) = (self.rows(), if with_letters { self.letters.take()? } else { None });
+        self.fill = BatchFill::default();
         let rows = match self.others.as_mut().filter(|rows| !rows.is_empty()) {
             Some(rows) => ChunkRows::Others(rows.finish()?),
             None => ChunkRows::Events(Box::new(self.events.finish()?)),
         };
-        Ok(MappedChunk { rows, count, letters })
+        Ok(MappedChunk { rows, count, letters, counts: self.take_counts() })
     }
 }
 

@@ -5,28 +5,16 @@ use evt_core::mapping::PartitionTable;
 
 const LIMITS: RecordLimits = RecordLimits { record_max: 100, line_max: 400 };
 
-/// Records as an input cuts them: its bytes, and their ranges.
-struct Cut {
-    bytes: String,
-    records: Records,
-}
-
-impl Cut {
-    /// Cuts lines, of which the first has number `first`.
-    fn of(lines: &[String], first: u64) -> Self {
-        let mut cut = Self { bytes: String::new(), records: Records::default() };
-        for (number, line) in (first..).zip(lines) {
-            let start = cut.bytes.len();
-            cut.bytes.push_str(line);
-            cut.records.rows.push(format::Record { raw: start..cut.bytes.len(), line: number, body: Body::Raw });
-        }
-        cut
+/// Cuts lines, of which the first has number `first`; an earlier run has read those up to `passed`.
+fn cut(lines: &[String], first: u64, passed: i64) -> Chunk {
+    let (mut bytes, mut records) = (String::new(), Records::default());
+    for (number, line) in (first..).zip(lines) {
+        let start = bytes.len();
+        bytes.push_str(line);
+        records.rows.push(format::Record { raw: start..bytes.len(), line: number, body: Body::Raw });
     }
-
-    fn chunk(&self, passed: i64) -> Chunk<'_> {
-        let meta = RecordMeta::of_file("in", 0);
-        Chunk { records: &self.records, bytes: self.bytes.as_bytes(), whole: Some(&self.bytes), meta, now: 0, passed }
-    }
+    let chunk = Chunk::new(records, "in".into(), 0).of(Buffer::from_vec(bytes.into_bytes()), false);
+    Chunk { passed, ..chunk }
 }
 
 fn mapper() -> ChunkMapper {
@@ -46,9 +34,9 @@ fn lines() -> Vec<String> {
 }
 
 /// Maps a whole chunk.
-fn mapped(mapper: &mut ChunkMapper, cut: &Cut) -> MappedChunk {
-    let mut range = 0..cut.records.rows.len();
-    assert!(mapper.map(&cut.chunk(0), &mut range, FutureVerdict::ByArrival).unwrap().is_none());
+fn mapped(mapper: &mut ChunkMapper, chunk: &Chunk) -> MappedChunk {
+    let mut range = 0..chunk.records.rows.len();
+    assert!(mapper.map(chunk, &mut range, FutureVerdict::ByArrival).unwrap().is_none());
     assert!(range.is_empty());
     mapper.finish(true).unwrap()
 }
@@ -57,7 +45,7 @@ fn mapped(mapper: &mut ChunkMapper, cut: &Cut) -> MappedChunk {
 fn stamped(chunks: Vec<MappedChunk>) -> Vec<(Option<RecordBatch>, RecordBatch, Vec<u64>)> {
     let mut table = PartitionTable::default();
     table.partition("in", "0");
-    let stamped = chunks.into_iter().map(|MappedChunk { rows, count, letters }| {
+    let stamped = chunks.into_iter().map(|MappedChunk { rows, count, letters, .. }| {
         let ChunkRows::Events(rows) = rows else { panic!("rows of kind event") };
         let (rows, letters) = (rows.stamp(&mut table, None).unwrap(), letters.expect("letters"));
         assert_eq!(rows.as_ref().map_or(0, RecordBatch::num_rows), count);
@@ -69,13 +57,17 @@ fn stamped(chunks: Vec<MappedChunk>) -> Vec<(Option<RecordBatch>, RecordBatch, V
 #[test]
 fn two_threads_that_map_every_other_chunk_give_what_one_gives() {
     let lines = lines();
-    let cuts: Vec<Cut> = (1..).step_by(25).zip(lines.chunks(25)).map(|(first, lines)| Cut::of(lines, first)).collect();
+    let chunks: Vec<Chunk> =
+        (1..).step_by(25).zip(lines.chunks(25)).map(|(first, lines)| cut(lines, first, 0)).collect();
     let mut one = mapper();
-    let expected: Vec<_> = cuts.iter().map(|cut| mapped(&mut one, cut)).collect();
+    let expected: Vec<_> = chunks.iter().map(|chunk| mapped(&mut one, chunk)).collect();
+    let mut counts = Counts::default();
+    expected.iter().for_each(|chunk| counts.add(&chunk.counts));
     let half = |from: usize| {
-        let mut mapper = mapper();
-        let cuts = &cuts;
-        move || cuts.iter().skip(from).step_by(2).map(|cut| mapped(&mut mapper, cut)).collect::<Vec<_>>()
+        let mut mapper = one.another().unwrap();
+        mapper.events_mut().turn_to(0, ("in", "0"));
+        let chunks = &chunks;
+        move || chunks.iter().skip(from).step_by(2).map(|chunk| mapped(&mut mapper, chunk)).collect::<Vec<_>>()
     };
     let (even, odd) = std::thread::scope(|scope| {
         let threads = [half(0), half(1)].map(|half| scope.spawn(half));
@@ -83,38 +75,39 @@ fn two_threads_that_map_every_other_chunk_give_what_one_gives() {
     });
     let both = even.into_iter().zip(odd).flat_map(|(even, odd)| [even, odd]).collect();
     assert_eq!(stamped(both), stamped(expected));
-    let counts = one.counts();
     assert_eq!((counts.taken, counts.dead, counts.filtered), (500, 157, 0), "a fifth, and a seventh of the others");
 }
 
 #[test]
 fn a_record_is_mapped_once_wherever_a_mapper_stops() {
-    let cut = Cut::of(&lines(), 1);
-    let (mut mapper, mut range, mut letters) = (mapper(), 0..500, 0);
     // An earlier run has read the first hundred records.
-    let chunk = cut.chunk(100);
+    let chunk = cut(&lines(), 1, 100);
+    let (mut mapper, mut range) = (mapper(), 0..500);
     while !range.is_empty() {
         let end = range.end.min(range.start + 3);
         let mut piece = range.start..end;
         let pause = mapper.map(&chunk, &mut piece, FutureVerdict::ByArrival).unwrap();
         assert!(pause.is_none() && piece.is_empty());
-        letters += mapper.finish_letters().unwrap().map_or(0, |letters| letters.after.len());
         range.start = end;
     }
     let mapped = mapper.finish(true).unwrap();
-    assert!(mapped.letters.is_none(), "letters are taken once");
-    assert_eq!((mapped.count + letters, mapper.counts().taken), (400, 400));
+    let letters = mapped.letters.map_or(0, |letters| letters.after.len());
+    assert!(letters > 0 && mapper.is_empty(), "letters are taken once");
+    assert_eq!((mapped.count + letters, mapped.counts.taken), (400, 400));
 }
 
 #[test]
-fn a_mapper_stops_when_a_batch_or_the_buffer_of_letters_is_full() {
+fn a_batch_ends_behind_a_number_of_records_or_bytes_whatever_becomes_of_them() {
     let row = r#"{"server_timestamp":"2030-01-01T00:00:00Z"}"#.to_owned();
-    for (line, full, expected) in [(row, BATCH_ROWS, true), ("no record".to_owned(), 1024, false)] {
-        let cut = Cut::of(&vec![line; 2 * BATCH_ROWS], 1);
-        let (mut mapper, mut range) = (mapper(), 0..2 * BATCH_ROWS);
-        let pause = mapper.map(&cut.chunk(0), &mut range, FutureVerdict::ByArrival).unwrap();
-        assert_eq!(range.start, full);
-        assert_eq!(matches!(pause, Some(Pause::Rows)), expected);
-        assert_eq!(matches!(pause, Some(Pause::Letters)), !expected);
+    let long = format!(r#"{{"server_timestamp":"2030-01-01T00:00:00Z","a":"{}"}}"#, "x".repeat(40));
+    let in_bytes = BATCH_BYTES.div_ceil(1 << 10);
+    let (cases, limit) =
+        ([(row, BATCH_ROWS), ("no record".to_owned(), BATCH_ROWS), (long, BATCH_ROWS)], 2 * BATCH_ROWS);
+    for (line, full) in cases.into_iter().chain([("x".repeat(1 << 10), in_bytes)]) {
+        let chunk = cut(&vec![line; limit], 1, 0);
+        let (mut mapper, mut range) = (mapper(), 0..limit);
+        mapper.limits = RecordLimits { record_max: 1 << 20, line_max: 1 << 20 };
+        let pause = mapper.map(&chunk, &mut range, FutureVerdict::ByArrival).unwrap();
+        assert_eq!((matches!(pause, Some(Pause::Full)), range.start), (true, full));
     }
 }

@@ -41,10 +41,6 @@ impl Dead {
 
 /// How long records wait for their `--max-future` verdict before that is reported (µs).
 pub(super) const HELD_REPORT: i64 = SECOND;
-/// Number of letters that makes the buffer full.
-const ROWS: usize = 1024;
-/// Bytes of letters that make the buffer full.
-const BYTES: usize = 256 << 10;
 
 /// Letters, each with the number of rows before it.
 pub(super) struct Letters {
@@ -56,6 +52,11 @@ impl Letters {
     /// Makes an empty buffer for letters of a stage on a host.
     pub(super) fn new(stage: &str, host: &str) -> Self {
         Self { builder: letters::Builder::new(stage, host), after: vec![] }
+    }
+
+    /// Makes an empty buffer for letters of the same stage and host.
+    pub(super) fn another(&self) -> Self {
+        Self { builder: self.builder.another(), after: vec![] }
     }
 
     /// Adds a letter whose record came after `rows` rows; `now` is the current time (µs).
@@ -74,10 +75,6 @@ impl Letters {
 
     pub(super) fn is_empty(&self) -> bool {
         self.after.is_empty()
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.after.len() >= ROWS || self.builder.bytes() >= BYTES
     }
 
     /// Returns all letters and empties the buffer; `None` if there are none.
@@ -115,7 +112,7 @@ pub(super) fn held_records(held: usize) -> String {
 /// Returns the fault of a record that is longer than `limit` (`--max-record`). The message contains `bytes`, the letter
 /// `length`.
 #[cold]
-pub(super) fn too_large(bytes: &str, length: u64, limit: usize) -> Fault {
+pub fn too_large(bytes: &str, length: u64, limit: usize) -> Fault {
     let message = format!("the record has {bytes} bytes (--max-record {limit}); the payload is truncated");
     Fault::new(ErrorType::TooLargeError, message).of_cut(length)
 }

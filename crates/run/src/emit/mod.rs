@@ -12,7 +12,8 @@
 //!                   control messages, progress ─────────────────────────┘
 //! ```
 //!
-//! - `chunk.rs`: chunks, and what maps them; `letters.rs`: dead letters.
+//! - `chunk.rs`: chunks, and what maps them; `batch_mapper.rs` chooses the thread that does, `tasks.rs` shares batches
+//!   among several; `letters.rs`: dead letters.
 //! - `stamp.rs`: what is done in the order of the records, after they are mapped; `queue.rs`: the items that the source
 //!   gives to the stage; `ruled.rs`: `--let` and `--where`; `read_positions.rs`: how far each input is read, for a
 //!   run that continues.
@@ -20,6 +21,7 @@
 //!   `flags/`: flags that are missing, or have no effect.
 //! - `batches.rs`: rows with stamps; `control_line.rs`: control messages in text.
 
+mod batch_mapper;
 mod batches;
 mod chunk;
 mod control_line;
@@ -30,14 +32,15 @@ mod queue;
 mod read_positions;
 mod ruled;
 mod stamp;
+mod tasks;
 mod usual_time;
 
 use crate::run::Run;
 use arrow::array::RecordBatch;
-use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
+use batch_mapper::BatchMapper;
 use batches::StampedBatches;
-use chunk::{Chunk, ChunkMapper, ChunkRecord, ChunkRows, Pause, RecordLimits};
+use chunk::{ChunkMapper, ChunkRecord, MappedChunk, Pause, RecordLimits};
 use control_line::ControlLine;
 use evt_core::counts::Counts;
 use evt_core::error::Result;
@@ -49,13 +52,16 @@ use evt_core::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, KeepR
 use evt_core::mapping::{Reach, Rest};
 use evt_core::op::computed::RowRules;
 use learn::RowForm;
-use letters::{HELD_REPORT, Letters, held_records, too_large};
+use letters::{HELD_REPORT, Letters, held_records};
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+use tasks::{Done, MappedTask};
 
+pub use chunk::Chunk;
 pub use learn::RecordOptions;
-pub use letters::Dead;
+pub use letters::{Dead, too_large};
 pub use queue::{ByteProgress, Item, ItemQueue, PendingInputs, QueuedItem};
 pub use stamp::Stamp;
 
@@ -68,15 +74,11 @@ pub struct RecordEmitter {
     form: RowForm,
     /// The names of the fields of all records, if the first input declares them.
     declared: Option<Vec<String>>,
-    /// Whether a flag maps the partition or the origin of records.
-    maps_partition: bool,
     /// The time of reading of the current records (µs).
     now: i64,
-    mapper: ChunkMapper,
+    batch: BatchMapper,
     /// What the current records are read from.
     reach: Reach,
-    /// The partition to which the mapper has turned; `None` before the first record.
-    partition: Option<u32>,
     stamp: Stamp,
     /// Rows that have stamps.
     batches: StampedBatches,
@@ -102,10 +104,8 @@ impl RecordEmitter {
             control,
             form,
             declared: None,
-            maps_partition: mapping.maps_partition(),
-            mapper: ChunkMapper::new(mapping, untimed, limits, letters)?,
+            batch: BatchMapper::new(ChunkMapper::new(mapping, untimed, limits, letters)?, &run),
             reach: Reach::default(),
-            partition: None,
             stamp,
             batches: StampedBatches::default(),
             run,
@@ -116,7 +116,7 @@ impl RecordEmitter {
     /// true.
     pub fn schema(&self) -> SchemaRef {
         let schema = self.batches.schema.clone();
-        schema.unwrap_or_else(|| self.form.schema(&self.mapper))
+        schema.unwrap_or_else(|| self.form.schema(&self.batch.alone))
     }
 
     /// Whether the schema was set by an input or by [`RecordEmitter::set_schema`].
@@ -140,6 +140,7 @@ impl RecordEmitter {
     /// Queues rows that have stamps, or that are raw records alone. Errors: exit status 65 if a time lies outside of
     /// the calendar.
     pub fn batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
+        self.finish_tasks()?;
         let Some(batch) = self.stamp.read.take_rows(batch) else { return Ok(()) };
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
@@ -157,18 +158,13 @@ impl RecordEmitter {
     /// Returns whether the inputs carry raw records. The first call decides for all inputs, because they have one
     /// schema.
     pub fn decide_raw(&mut self, has_raw: bool) -> bool {
-        self.form.decide_raw(has_raw, &mut self.mapper)
-    }
-
-    /// Returns the rules of the source.
-    pub fn rules(&self) -> Option<&RowRules> {
-        self.stamp.outcomes.rules.as_ref()
+        self.form.decide_raw(has_raw, &mut self.batch.alone)
     }
 
     /// Returns the counts of records and rows so far, by outcome within the source.
     pub fn counts(&self) -> Counts {
         let mut counts = self.stamp.outcomes.counts;
-        counts.add(self.mapper.counts());
+        counts.add(self.batch.alone.counts());
         counts.add(&self.batches.counts);
         counts
     }
@@ -180,7 +176,7 @@ impl RecordEmitter {
 
     /// Whether rows or letters wait in an incomplete batch.
     pub fn has_rows(&self) -> bool {
-        self.has_letters() || self.mapper.rows() > 0
+        self.batch.has_rows()
     }
 
     /// Queues the incomplete batch if it has waited for [`Run::LINGER`], even if records keep coming.
@@ -201,71 +197,109 @@ impl RecordEmitter {
 
     /// Whether there are letters that are not queued yet.
     pub fn has_letters(&self) -> bool {
-        self.mapper.has_letters()
+        self.batch.has_letters()
     }
 
-    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for
-    /// all of them, but for the offset.
-    pub fn records(
-        &mut self,
-        records: &Records,
-        input: &[u8],
-        whole: Option<&str>,
-        meta: RecordMeta<'_>,
-    ) -> Result<()> {
+    /// Maps the records of a chunk. Returns memory for those of another one.
+    pub fn records(&mut self, mut chunk: Chunk) -> Result<Records> {
         self.now = self.run.clock.now();
         self.stamp.flags.first_times.begin(self.stamp.read.is_resumed());
-        self.turn_to_partition(meta.partition)?;
-        let passed = self.stamp.read.passed();
-        let chunk = Chunk { records, bytes: input, whole, meta, now: self.now, passed };
-        let mut range = 0..records.rows.len();
+        self.turn_to_partition(chunk.partition)?;
+        (chunk.now, chunk.passed) = (self.now, self.stamp.read.passed());
+        self.batch.count(&chunk);
+        let mut range = 0..chunk.records.rows.len();
         while !range.is_empty() {
             if self.control || self.form.is_unknown() || self.stamp.flags.are_looking() {
                 self.first_record(&chunk, &mut range)?;
+            } else if self.batch.shares(self.stamp.allows_threads())? {
+                let memory = chunk.records.same_capacity();
+                return self.begin_tasks(&Arc::new(chunk), range).map(|()| memory);
             } else {
                 self.map(&chunk, &mut range)?;
             }
         }
+        chunk.records.clear();
+        Ok(chunk.records)
+    }
+
+    /// Lets the thread of the run map all records alone.
+    pub fn use_one_thread(&mut self) {
+        self.batch.use_one_thread();
+    }
+
+    /// Lets the threads map the records of a range of a chunk.
+    fn begin_tasks(&mut self, chunk: &Arc<Chunk>, mut range: Range<usize>) -> Result<()> {
+        while !range.is_empty() {
+            if self.batch.begin(chunk, &mut range) {
+                self.stamp.end_batch();
+            }
+            while self.batch.is_full() {
+                self.take_task(true)?;
+            }
+        }
+        while self.take_task(false)? {}
         Ok(())
     }
 
+    /// Stamps the next batch that the threads have mapped, if there is one; `waits` for it if it is not mapped yet.
+    fn take_task(&mut self, waits: bool) -> Result<bool> {
+        match self.batch.next(waits)? {
+            None => return Ok(false),
+            Some(Done::Progress(bytes)) => self.stamp.report_progress(bytes),
+            Some(Done::Batch(mapped)) => {
+                self.stamp.send_mapped(mapped, &mut self.form)?;
+                self.stamp.read.end_batch();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until all complete batches are mapped and stamped; returns whether there were any.
+    pub fn finish_tasks(&mut self) -> Result<bool> {
+        let mut is_any = false;
+        while self.take_task(true)? {
+            is_any = true;
+        }
+        Ok(is_any)
+    }
+
     /// Maps the records of a range of the chunk up to one behind which something must be done, and does it.
-    fn map(&mut self, chunk: &Chunk<'_>, range: &mut Range<usize>) -> Result<()> {
-        let pause = self.mapper.map(chunk, range, self.stamp.verdict())?;
+    fn map(&mut self, chunk: &Chunk, range: &mut Range<usize>) -> Result<()> {
+        let pause = self.batch.alone.map(chunk, range, self.stamp.verdict())?;
         let Some(last) = range.start.checked_sub(1) else { return Ok(()) };
         self.stamp.read.note(chunk.records.rows[last].line as i64);
         // Other partitions' records may be released and mapped between two records of the chunk.
-        let limits = self.mapper.limits();
+        let limits = self.batch.alone.limits();
         self.settle(pause, || chunk.record(last, limits))?;
-        self.turn_to_partition(chunk.meta.partition)
+        self.turn_to_partition(chunk.partition)
     }
 
     /// Maps the first record of the range, alone, because it may decide something for those that follow: the kind of
     /// the rows, a watermark, or that a flag is missing.
     #[cold]
-    fn first_record(&mut self, chunk: &Chunk<'_>, range: &mut Range<usize>) -> Result<()> {
+    fn first_record(&mut self, chunk: &Chunk, range: &mut Range<usize>) -> Result<()> {
         let record = &chunk.records.rows[range.start];
         let mut one = range.start..range.start + 1;
         range.start += 1;
-        if record.line as i64 <= chunk.passed {
+        if chunk.passes_over(record) {
             return Ok(());
         }
-        let found = chunk.record(one.start, self.mapper.limits());
+        let found = chunk.record(one.start, self.batch.alone.limits());
         let text = found.as_ref().and_then(|found| found.text.as_ref().ok().copied());
-        let meta = chunk.meta.at(record.line as i64);
+        let meta = chunk.meta(record);
         self.stamp.read.note(meta.offset);
         if found.is_some() && self.decides(text, meta)? {
             return Ok(());
         }
-        usual_time::choose(text, &mut self.mapper, &mut self.stamp.flags, &self.run.console);
-        self.mapper.take_fault();
-        let filtered = self.mapper.counts().filtered;
+        usual_time::choose(text, &mut self.batch.alone, &mut self.stamp.flags, &self.run.console);
+        self.batch.alone.take_fault();
+        let filtered = self.counts().filtered;
         self.map(chunk, &mut one)?;
-        if self.stamp.flags.first_times.is_looking() && self.mapper.counts().filtered == filtered {
-            if let Some(fault) = self.mapper.take_fault() {
+        if self.stamp.flags.first_times.is_looking() && self.counts().filtered == filtered {
+            if let Some(fault) = self.batch.alone.take_fault() {
                 self.stamp.flags.first_times.note(&fault, &meta);
             }
-            let is_found = self.mapper.is_readable() || self.stamp.outcomes.counts.out > 0;
+            let is_found = self.batch.alone.is_readable() || self.stamp.outcomes.counts.out > 0;
             self.stamp.flags.first_times.count(is_found, text, &meta)?;
         }
         Ok(())
@@ -278,7 +312,7 @@ impl RecordEmitter {
             return Ok(true);
         }
         if let Some(text) = text.filter(|_| self.form.is_unknown()) {
-            self.form.learn(text, meta.input, &mut self.mapper)?;
+            self.form.learn(text, meta.input, &mut self.batch.alone)?;
         }
         Ok(false)
     }
@@ -294,7 +328,7 @@ impl RecordEmitter {
             return Ok(());
         }
         self.turn_to_partition(meta.partition)?;
-        let pause = self.mapper.record(ChunkRecord { text, raw, meta }, self.now, self.stamp.verdict())?;
+        let pause = self.batch.alone.record(ChunkRecord { text, raw, meta }, self.now, self.stamp.verdict())?;
         self.settle(pause, || known.map(|text| ChunkRecord { text: Ok(text), raw, meta }))
     }
 
@@ -303,12 +337,7 @@ impl RecordEmitter {
     fn settle<'a>(&mut self, pause: Option<Pause>, record: impl FnOnce() -> Option<ChunkRecord<'a>>) -> Result<()> {
         match pause {
             None => Ok(()),
-            Some(Pause::Rows) => self.flush(),
-            Some(Pause::Letters) if self.stamp.flags.first_times.is_looking() => Ok(()),
-            Some(Pause::Letters) => {
-                self.stamp.read.set_ahead();
-                self.send_letters()
-            }
+            Some(Pause::Full) => self.flush(),
             Some(Pause::Pending(check)) => match record() {
                 Some(ChunkRecord { text: Ok(text), raw, meta }) => {
                     let verdict = FutureVerdict::Passed;
@@ -322,7 +351,7 @@ impl RecordEmitter {
     /// Turns to the records of a partition.
     #[inline(always)]
     fn turn_to_partition(&mut self, partition: u32) -> Result<()> {
-        if self.partition == Some(partition) { Ok(()) } else { self.begin_partition(partition) }
+        if self.batch.is_at(partition) { Ok(()) } else { self.begin_partition(partition) }
     }
 
     /// Turns to the records of another partition. A batch has rows of one input only.
@@ -333,14 +362,13 @@ impl RecordEmitter {
             self.flush_batch()?;
             self.stamp.begin_batch(input);
         }
-        self.mapper.events_mut().turn_to(partition, self.stamp.partition_table.name(partition));
-        self.partition = Some(partition);
+        self.batch.turn_to(partition, self.stamp.partition_table.name(partition));
         Ok(())
     }
 
     /// Holds a record until `--max-future` has judged it.
     fn hold(&mut self, record: mapping::Record<'_>, mut check: FutureCheck) -> Result<()> {
-        if let Some((origin, name)) = self.mapper.events().named(check) {
+        if let Some((origin, name)) = self.batch.alone.events().named(check) {
             check.partition = self.stamp.partition_table.beside(record.meta.partition, origin, name);
         }
         if let Some(verdict) = self.stamp.judge(check) {
@@ -361,16 +389,12 @@ impl RecordEmitter {
 
     /// Maps a record that `--max-future` has judged. Its dead letter has the partition that the record names.
     fn judged(&mut self, record: mapping::Record<'_>, verdict: Result<(), Fault>, partition: u32) -> Result<()> {
-        let pause = match verdict {
-            Ok(()) => {
-                self.turn_to_partition(record.meta.partition)?;
-                self.mapper.row(record)?
-            }
-            Err(fault) => {
-                self.turn_to_partition(partition)?;
-                self.mapper.letter(record.raw, fault, &record.meta, self.run.clock.now())?
-            }
+        let record = match verdict {
+            Ok(()) => record,
+            Err(_) => mapping::Record { now: self.run.clock.now(), ..record },
         };
+        self.turn_to_partition(if verdict.is_ok() { record.meta.partition } else { partition })?;
+        let pause = self.batch.alone.judged(record, verdict)?;
         self.settle(pause, || None)
     }
 
@@ -386,7 +410,7 @@ impl RecordEmitter {
 
     /// Releases the held records if they name their partitions: the position of an input is before those of its own.
     pub fn drain_named(&mut self) -> Result<()> {
-        if self.maps_partition { self.drain(Rest::Unknown) } else { Ok(()) }
+        if self.stamp.maps_partition() { self.drain(Rest::Unknown) } else { Ok(()) }
     }
 
     /// Releases the held records that were read before `before` (µs); see [`Lookahead::judge_waited`].
@@ -420,32 +444,21 @@ impl RecordEmitter {
             return Ok(());
         }
         self.turn_to_partition(meta.partition)?;
-        let pause = self.mapper.reject(payload, fault.clone(), &meta, self.run.clock.now())?;
+        let record = ChunkRecord { text: Err(fault.clone()), raw: payload, meta };
+        let pause = self.batch.alone.reject(record, self.run.clock.now())?;
         self.settle(pause, || None)?;
         self.stamp.flags.first_times.note(fault, &meta);
         self.stamp.flags.first_times.count(false, None, &meta)
     }
 
-    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` has the first
-    /// bytes of the record, which the letter keeps.
-    pub fn reject_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
-        self.reject(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
-    }
-
     /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.
     pub fn becomes(&mut self, kind: Kind) -> bool {
-        self.form.becomes(kind, &mut self.mapper)
+        self.form.becomes(kind, &mut self.batch.alone)
     }
 
     /// Counts a tombstone (a record without a payload that deletes its key) or an empty document as filtered.
     pub fn tombstone(&mut self) {
-        self.mapper.filtered();
-    }
-
-    /// Counts a record that repeats an earlier one.
-    pub fn duplicate(&mut self) {
-        self.stamp.outcomes.counts.taken += 1;
-        self.stamp.outcomes.counts.duplicate += 1;
+        self.batch.alone.filtered();
     }
 
     /// Sets the time of reading of the records that follow to the current time.
@@ -464,30 +477,26 @@ impl RecordEmitter {
 
     fn flush_batch(&mut self) -> Result<()> {
         self.stamp.end_batch();
-        let mapped = self.mapper.finish(!self.stamp.flags.first_times.is_looking())?;
-        self.stamp.send_letters(mapped.letters);
-        match mapped.rows {
-            ChunkRows::Others(batch) => self.stamp.send_rows(batch),
-            ChunkRows::Events(rows) => {
-                if let Some(batch) = self.stamp.rows(*rows, mapped.count)? {
-                    self.stamp.send_rows(self.form.written(batch)?);
-                }
-            }
-        }
-        Ok(())
+        let mapped = self.finish_batch()?;
+        self.stamp.send_mapped(mapped, &mut self.form)
     }
 
-    /// Queues the letters of the incomplete batch.
-    fn send_letters(&mut self) -> Result<()> {
-        let letters = self.mapper.finish_letters()?;
-        self.stamp.send_letters(letters);
-        Ok(())
+    /// Maps the rest of the incomplete batch.
+    fn finish_batch(&mut self) -> Result<MappedTask> {
+        self.finish_tasks()?;
+        self.batch.finish(!self.stamp.flags.first_times.is_looking())
     }
 
     /// Queues the letters so far after reading has failed, and the rows if `with_rows`.
     pub fn end(&mut self, with_rows: bool) -> Result<()> {
         self.stamp.flags.first_times.release();
-        if with_rows { self.flush() } else { self.send_letters() }
+        if with_rows {
+            return self.flush();
+        }
+        let MappedChunk { letters, counts, .. } = self.finish_batch()?.chunk;
+        self.stamp.outcomes.counts.add(&counts);
+        self.stamp.send_letters(letters);
+        Ok(())
     }
 
     /// Executes `text` if it is a control line (`--control`); returns whether it is one.
@@ -517,7 +526,7 @@ impl RecordEmitter {
 
     /// Queues a progress message if one is due, but not before the first record, because the kind is not known then.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
-        if self.stamp.outcomes.counts.taken + self.mapper.counts().taken > 0 {
+        if !self.batch.keeps_progress(bytes) && self.counts().taken > 0 {
             self.stamp.report_progress(bytes);
         }
     }
@@ -525,43 +534,13 @@ impl RecordEmitter {
     /// Drops the held records of a partition that this run stops reading; its next reader reads them again.
     pub fn forget(&mut self, partition: u32) {
         let forgotten = self.stamp.forget(partition);
-        self.mapper.forget(forgotten as u64);
+        self.stamp.outcomes.counts.add(&self.batch.alone.take_counts());
+        self.stamp.outcomes.counts.taken -= forgotten as u64;
     }
 
     /// Sets what the records that follow are read from.
     pub fn set_reach(&mut self, reach: Reach) {
         self.reach = reach;
-    }
-
-    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
-    /// yet.
-    pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: PendingInputs) {
-        self.stamp.read.turn_to(input);
-        self.stamp.partition_table.set_input(input);
-        self.stamp.queue.turn_to(input, bytes, rest);
-    }
-
-    /// Whether a flag maps the partition or the origin of records.
-    pub fn maps_partition(&self) -> bool {
-        self.maps_partition
-    }
-
-    /// Returns the number of the partition for records of `origin` that name none.
-    pub fn partition(&mut self, origin: &str) -> u32 {
-        match self.maps_partition {
-            true => self.stamp.partition_table.unnamed(origin),
-            false => self.stamp.announce(origin, "0"),
-        }
-    }
-
-    /// Returns the queue of items for the stage.
-    pub fn queue(&self) -> &ItemQueue {
-        &self.stamp.queue
-    }
-
-    /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept.
-    pub fn share_buffer(&mut self, block: Option<Buffer>) {
-        self.mapper.events_mut().share_buffer(block);
     }
 
     /// Returns the names of the fields of all records, if the first input declares them.
@@ -579,7 +558,7 @@ impl RecordEmitter {
     /// Returns the facts about all records so far.
     pub fn facts(&self) -> Facts {
         let mut facts = self.stamp.facts;
-        facts.add(self.mapper.events().facts());
+        facts.add(self.batch.alone.events().facts());
         facts
     }
 
@@ -592,8 +571,8 @@ impl RecordEmitter {
     /// Returns warnings about all records: about names in the rules of the source that had no value, ambiguous times,
     /// and, if repeats are found by ids, about records without ids.
     pub fn warnings(&self, finds_repeats: bool) -> Vec<String> {
-        let mut warnings = self.rules().map_or(vec![], RowRules::warnings);
-        warnings.extend(self.mapper.events().warnings(&self.facts(), finds_repeats));
+        let mut warnings = self.stamp.outcomes.rules.as_ref().map_or(vec![], RowRules::warnings);
+        warnings.extend(self.batch.alone.events().warnings(&self.facts(), finds_repeats));
         warnings
     }
 }

@@ -10,8 +10,6 @@ pub struct ReadPositions {
     /// The position of the current input, and its number.
     current: ReadPosition,
     number: usize,
-    /// Whether letters of records behind the last complete batch are queued.
-    is_ahead: bool,
 }
 
 /// The position in one input. Records are numbered by their offsets (lines of text, rows of a container); rows that
@@ -74,20 +72,9 @@ impl ReadPositions {
         Some(self.current.complete).filter(|last| *last != i64::MIN)
     }
 
-    /// Whether every queued letter is that of a record in a complete batch.
-    pub fn is_exact(&self) -> bool {
-        !self.is_ahead
-    }
-
     /// Notes that all records so far are in complete batches.
     pub(super) fn end_batch(&mut self) {
         self.current.complete = self.current.last;
-        self.is_ahead = false;
-    }
-
-    /// Notes that letters of records in the incomplete batch are queued.
-    pub(super) fn set_ahead(&mut self) {
-        self.is_ahead = true;
     }
 
     /// Returns the number up to which the records of the current input are passed over.

@@ -2,11 +2,14 @@
 //! it owns the partitions with their stream times, the records that wait for `--max-future`, the checks of the first
 //! records, the positions, and the queue.
 
+use super::chunk::ChunkRows;
 use super::flags::FlagChecks;
+use super::learn::RowForm;
 use super::letters::{Dead, Letters};
-use super::queue::{ByteProgress, Item, ItemQueue};
+use super::queue::{ByteProgress, Item, ItemQueue, PendingInputs};
 use super::read_positions::ReadPositions;
 use super::ruled::Outcomes;
+use super::tasks::MappedTask;
 use crate::run::Run;
 use arrow::array::RecordBatch;
 use evt_core::counts::Counts;
@@ -27,6 +30,8 @@ pub struct Stamp {
     run: Rc<Run>,
     /// Partitions and stream time.
     pub(super) partition_table: PartitionTable,
+    /// Whether a flag maps the partition or the origin of records.
+    maps_partition: bool,
     /// Records that wait for their `--max-future` verdict.
     pub(super) waiting: Option<Lookahead>,
     /// How far each input is read.
@@ -59,6 +64,7 @@ impl Stamp {
         Self {
             run,
             partition_table: PartitionTable::default(),
+            maps_partition: options.maps_partition(),
             waiting: options.max_future.map(Lookahead::new),
             read: ReadPositions::default(),
             flags: FlagChecks::new(options),
@@ -106,6 +112,25 @@ impl Stamp {
         now.saturating_sub(*self.open.since.get_or_insert(now))
     }
 
+    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
+    /// yet.
+    pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: PendingInputs) {
+        self.read.turn_to(input);
+        self.partition_table.set_input(input);
+        self.queue.turn_to(input, bytes, rest);
+    }
+
+    /// Returns the queue of items for the stage.
+    pub fn queue(&self) -> &ItemQueue {
+        &self.queue
+    }
+
+    /// Counts a record that repeats an earlier one.
+    pub fn duplicate(&mut self) {
+        self.outcomes.counts.taken += 1;
+        self.outcomes.counts.duplicate += 1;
+    }
+
     /// Queues an item of the incomplete batch's input.
     pub(super) fn send(&mut self, item: Item) {
         self.queue.send(self.open.input, item);
@@ -117,7 +142,7 @@ impl Stamp {
     }
 
     /// Queues a batch of rows that have stamps, or need none.
-    pub(super) fn send_rows(&mut self, batch: RecordBatch) {
+    fn send_rows(&mut self, batch: RecordBatch) {
         self.outcomes.counts.out += batch.num_rows() as u64;
         self.send(Item::Batch(batch));
     }
@@ -138,9 +163,25 @@ impl Stamp {
         Ok(())
     }
 
+    /// Queues the letters and the rows of a mapped batch.
+    pub(super) fn send_mapped(&mut self, MappedTask { chunk, last }: MappedTask, form: &mut RowForm) -> Result<()> {
+        last.into_iter().for_each(|last| self.read.note(last));
+        self.outcomes.counts.add(&chunk.counts);
+        self.send_letters(chunk.letters);
+        match chunk.rows {
+            ChunkRows::Others(batch) => self.send_rows(batch),
+            ChunkRows::Events(rows) => {
+                if let Some(batch) = self.rows(*rows, chunk.count)? {
+                    self.send_rows(form.written(batch)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Stamps mapped rows, `count` of them, after the rules; `None` if no row is left. Queues the letters of those that
     /// the rules reject.
-    pub(super) fn rows(&mut self, mapped: MappedRows, count: usize) -> Result<Option<RecordBatch>> {
+    fn rows(&mut self, mapped: MappedRows, count: usize) -> Result<Option<RecordBatch>> {
         self.facts.add(mapped.facts());
         // Letters of rows that a rule rejects are last.
         let before = self.outcomes.counts.out + self.rows_of_batches + count as u64;
@@ -166,6 +207,11 @@ impl Stamp {
         self.send_ruled()?;
         self.rows_of_batches += ruled.num_rows() as u64;
         Ok(ruled)
+    }
+
+    /// Whether several threads may map records: no check looks at the next ones, and none waits for others.
+    pub(super) fn allows_threads(&self) -> bool {
+        self.flags.first_times.is_found() && self.waiting.is_none()
     }
 
     /// Returns how `--max-future` judges the next record.
@@ -206,6 +252,16 @@ impl Stamp {
     pub(super) fn watermark(&mut self, partition: u32, watermark: i64) {
         self.partition_table.set_watermark(partition, watermark);
         self.send(Item::Control(Control::Watermark(watermark)));
+    }
+
+    /// Whether a flag maps the partition or the origin of records.
+    pub fn maps_partition(&self) -> bool {
+        self.maps_partition
+    }
+
+    /// Returns the number of the partition for records of `origin` that name none.
+    pub fn unnamed(&mut self, origin: &str) -> u32 {
+        if self.maps_partition { self.partition_table.unnamed(origin) } else { self.announce(origin, "0") }
     }
 
     /// Returns the number of a partition of the current input; announces it if it is new.
@@ -268,7 +324,7 @@ impl Stamp {
 
     /// Whether every record that was read is a row or letter of the queue, or behind the position of the current input.
     pub fn is_exact(&self) -> bool {
-        !self.holds_records() && self.read.is_exact()
+        !self.holds_records()
     }
 
     /// Queues a progress message if partitions are new or have ended, or enough bytes have been read.

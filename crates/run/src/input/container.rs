@@ -1,7 +1,7 @@
 //! Rows of a container (Parquet, Avro, …) or of a store, read batch by batch.
 
 use super::{Input, Step};
-use crate::emit::RecordEmitter;
+use crate::emit::{Chunk, RecordEmitter};
 use crate::run::Run;
 use ahash::AHashSet;
 use arrow::array::RecordBatch;
@@ -11,8 +11,9 @@ use evt_core::format::Rows;
 use evt_core::frame::{self, Control, PartitionState, Progress};
 use evt_core::kind::event::has_raw;
 use evt_core::kind::{Kind, PartitionColumns, PartitionName};
-use evt_core::mapping::{Reach, RecordMeta, Rest};
+use evt_core::mapping::{Reach, Rest};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The batches of a container or a store.
 pub type RowIterator = Box<dyn Iterator<Item = Result<Rows>>>;
@@ -20,7 +21,7 @@ pub type RowIterator = Box<dyn Iterator<Item = Result<Rows>>>;
 /// An input of rows that can be read without waiting.
 pub struct RowInput {
     rows: RowIterator,
-    name: String,
+    name: Arc<str>,
     /// The partition of rows that are text.
     partition: u32,
     run: Rc<Run>,
@@ -30,7 +31,7 @@ pub struct RowInput {
 impl RowInput {
     /// Makes an input of `rows`; those that are text belong to `partition`.
     pub fn new(rows: RowIterator, name: String, partition: u32, run: Rc<Run>) -> Self {
-        Self { rows, name, partition, run, carried: CarriedPartitions::default() }
+        Self { rows, name: name.into(), partition, run, carried: CarriedPartitions::default() }
     }
 }
 
@@ -45,10 +46,9 @@ impl Input for RowInput {
             self.carried.report_ended(emitter);
             return Ok(Step::End);
         };
-        match rows.map_err(|error| error.at(self.name.clone()))? {
+        match rows.map_err(|error| error.at(&*self.name))? {
             Rows::Text(records) => {
-                let meta = RecordMeta::of_file(&self.name, self.partition);
-                emitter.records(&records, &[], Some(""), meta)?;
+                emitter.records(Chunk::new(records, self.name.clone(), self.partition))?;
             }
             // The dictionaries of a batch that a filter has emptied have no values.
             Rows::Batch(batch) if batch.num_rows() == 0 => {}

@@ -4,7 +4,7 @@
 use super::bytes::{Bytes, ReadOutcome};
 use super::{EndProof, Input, InputEnd, Step};
 use crate::checkpoint::header::CHECKPOINT_KEY;
-use crate::emit::{ByteProgress, RecordEmitter};
+use crate::emit::{ByteProgress, Chunk, RecordEmitter};
 use crate::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -15,7 +15,6 @@ use evt_core::frame::{Control, End, EndReason, Finish, Frame};
 use evt_core::kind::event::RAW;
 use evt_core::kind::record_parts::is_framed;
 use evt_core::kind::{Kind, older};
-use evt_core::mapping::RecordMeta;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +148,7 @@ impl FrameInput {
                 StreamRows::Own
             }
         };
-        self.partition = emitter.partition(&self.origin);
+        self.partition = emitter.stamp_mut().unnamed(&self.origin);
         Ok(())
     }
 
@@ -231,8 +230,7 @@ impl Input for FrameInput {
         if let StreamRows::Foreign(pieces) = &mut self.rows
             && let Some(records) = pieces.next_rows()?
         {
-            let meta = RecordMeta::of_file(self.reader.bytes.name(), self.partition);
-            emitter.records(&records, &[], Some(""), meta)?;
+            emitter.records(Chunk::new(records, self.reader.bytes.name().into(), self.partition))?;
             return Ok(Step::More);
         }
         match self.reader.read(Some(Duration::ZERO))? {

@@ -119,7 +119,7 @@ impl SpoolInput {
             self.bytes += record.payload.len() as u64;
             match &record.outcome {
                 RecordOutcome::New => emitter.message(&record.payload, meta.at(offset))?,
-                RecordOutcome::Duplicate => emitter.duplicate(),
+                RecordOutcome::Duplicate => emitter.stamp_mut().duplicate(),
                 RecordOutcome::Rejected(fault) => emitter.reject(&record.payload, fault, meta.at(offset))?,
             }
             self.since.get_or_insert(now);

@@ -261,7 +261,7 @@ impl UnopenedInput {
                 let opened = open(bytes.whole_file()?, limits(&self.run)).map_err(|error| error.at(bytes.name()))?;
                 emitter.declare(|| opened.names);
                 take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), emitter)?;
-                let (name, partition) = (bytes.name().to_owned(), emitter.partition(&self.origin));
+                let (name, partition) = (bytes.name().to_owned(), emitter.stamp_mut().unnamed(&self.origin));
                 Ok(Box::new(RowInput::new(opened.rows, name, partition, self.run.clone())))
             }
         }
@@ -270,7 +270,7 @@ impl UnopenedInput {
     /// Returns the settings for reading text of this format.
     fn reading(&self, format: &'static Format, emitter: &mut RecordEmitter) -> TextReading {
         let (options, is_continued) = (self.options.files.text.clone(), self.options.continuation.is_continued);
-        TextReading { format, options, partition: emitter.partition(&self.origin), is_continued }
+        TextReading { format, options, partition: emitter.stamp_mut().unnamed(&self.origin), is_continued }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::console::{Colour, Console};
 use crate::metrics::Metrics;
 use crate::service::Service;
 use crate::stop::Stop;
+use crate::thread::Threads;
 use std::time::Duration;
 
 /// Approximate bytes of a row's JSON without its longest column.
@@ -64,6 +65,8 @@ pub struct Run {
     pub id: String,
     /// `--max-record`: maximum size of an input record, in bytes.
     pub record_max: usize,
+    /// `--threads`.
+    pub threads: Threads,
     /// Settings of librdkafka for every topic (`--kafka-config`).
     pub kafka: Vec<(String, String)>,
     /// Outages of Kafka brokers.
@@ -109,6 +112,7 @@ impl Run {
             pipeline: "evt".into(),
             id: "unwatched".into(),
             record_max: Self::RECORD_MAX,
+            threads: Threads::ONE,
             kafka: vec![],
             outages: Outages::default(),
             metrics: Metrics::default(),
@@ -130,6 +134,7 @@ impl Run {
             pipeline: self.pipeline.clone(),
             id: self.id.clone(),
             record_max: self.record_max,
+            threads: self.threads,
             kafka: self.kafka.clone(),
             outages: Outages::default(),
             metrics: self.metrics.clone(),

@@ -316,6 +316,17 @@ impl Builder {
         })
     }
 
+    /// Gives text columns of rows of another builder the dictionaries of this one, which has no rows.
+    pub(super) fn adopt(&mut self, rows: &mut Unstamped) -> Result<()> {
+        let watched = usize::from(self.raw.is_some()) + usize::from(self.texts.is_some());
+        let names = [&mut self.source, &mut self.event_type].into_iter().zip(&mut rows.columns[1..]);
+        for (text, column) in names.chain(self.watched.iter_mut().zip(&mut rows.extra[watched..])) {
+            text.adopt(column)?;
+        }
+        rows.schema = self.schema_of(&rows.columns, &rows.extra);
+        Ok(())
+    }
+
     /// Drops the rows so far. For few rows this is cheaper than [`Builder::finish`], because it makes no arrays.
     pub(super) fn clear(&mut self) -> Result<()> {
         self.bytes = 0;

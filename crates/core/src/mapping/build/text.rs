@@ -4,11 +4,12 @@ use crate::error::Result;
 use crate::mapping::options::{BATCH_BYTES, BATCH_ROWS};
 use ahash::RandomState;
 use arrow::array::{
-    ArrayBuilder, ArrayRef, DictionaryArray, GenericByteArray, GenericByteBuilder, Int32Array, StringArray,
-    StringBuilder,
+    Array, ArrayBuilder, ArrayRef, AsArray, DictionaryArray, GenericByteArray, GenericByteBuilder, Int32Array,
+    StringArray, StringBuilder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::ByteArrayType;
+use arrow::compute::cast;
+use arrow::datatypes::{ByteArrayType, DataType, Int32Type};
 use hashbrown::HashTable;
 use std::sync::Arc;
 
@@ -62,6 +63,20 @@ impl Text {
                 Ok(array)
             }
         }
+    }
+
+    /// Makes a column of another builder for the same texts as if this one, which has no rows, had built it. The other
+    /// one has seen no other values than this one, and so is plain only if this one is.
+    pub(super) fn adopt(&mut self, column: &mut ArrayRef) -> Result<()> {
+        let Some(coded) = column.as_dictionary_opt::<Int32Type>() else { return Ok(()) };
+        match self {
+            Text::Plain(_) => *column = cast(column, &DataType::Utf8)?,
+            Text::Dictionary(dictionary) => {
+                dictionary.recode(coded);
+                *column = self.finish()?;
+            }
+        }
+        Ok(())
     }
 
     /// Drops the rows so far.
@@ -195,6 +210,23 @@ impl CodedColumn {
         code
     }
 
+    /// Adds the rows of another dictionary column. Its values get codes in the order of their rows.
+    fn recode(&mut self, column: &DictionaryArray<Int32Type>) {
+        let values = column.values().as_string::<i32>();
+        let mut codes = vec![NULL; values.len()];
+        for key in column.keys() {
+            let Some(key) = key else {
+                self.push(None);
+                continue;
+            };
+            let code = &mut codes[key as usize];
+            if *code == NULL {
+                *code = self.code(values.value(key as usize));
+            }
+            self.codes.push(*code);
+        }
+    }
+
     fn finish(&mut self) -> Result<ArrayRef> {
         let codes = std::mem::replace(&mut self.codes, Vec::with_capacity(BATCH_ROWS));
         let nulls = std::mem::take(&mut self.nulls);
@@ -219,9 +251,6 @@ fn text_of<'a>(texts: &'a str, ends: &[i32], code: i32) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Array, AsArray};
-    use arrow::compute::cast;
-    use arrow::datatypes::DataType;
     use proptest::prelude::*;
 
     fn built(mut text: Text, rows: &[Option<String>], batch: usize) -> Vec<Option<String>> {

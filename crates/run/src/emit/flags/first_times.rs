@@ -85,6 +85,11 @@ impl FirstTimes {
         matches!(self.state, State::Looking { .. } | State::Missing)
     }
 
+    /// Whether no record is looked at any more.
+    pub fn is_found(&self) -> bool {
+        matches!(self.state, State::Found)
+    }
+
     /// Releases the letters that are held back, unless the run ends because a flag is missing.
     pub fn release(&mut self) {
         if !matches!(self.state, State::Missing) {

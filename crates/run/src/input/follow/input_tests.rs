@@ -30,8 +30,12 @@ impl Followed {
         let opened = watch.with(|watched| watched.name.pop()).unwrap();
         let bytes = Bytes::of_file("f".into(), opened.file, run.clone()).unwrap().with_content(FileContent::default());
         let options = Rc::new(TextOptions::default());
-        let reading =
-            TextReading { format: &jsonl::FORMAT, options, partition: emitter.partition("f"), is_continued: true };
+        let reading = TextReading {
+            format: &jsonl::FORMAT,
+            options,
+            partition: emitter.stamp_mut().unnamed("f"),
+            is_continued: true,
+        };
         let input = WatchedFile { watch, id: opened.id, bytes, former: None };
         let input = FollowedInput::new(run, input, reading, Resumption::default()).unwrap();
         Self { input, emitter, clock }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Bytes::read ─► buffer ─► check_start ─► Splitter::split ─┬─► records ─► RecordEmitter::records
-//!                  ▲                                       ├─► too long: Splitter::skip ─► reject_oversized
+//!                  ▲                                       ├─► too long: Splitter::skip ─► TextInput::reject
 //!                  └────────── incomplete record ◄─────────┘
 //! end of the file ─► incomplete record: read, left for the next run, or dropped (OpenRecord)
 //! ```
@@ -10,16 +10,18 @@
 //! `check_start` skips a byte order mark; with `rejects_array` it rejects a file that is one JSON array. The offset of
 //! a record is the number of its line in the partition, which may have several files.
 
-use crate::emit::{ByteProgress, RecordEmitter};
+use crate::emit::{ByteProgress, Chunk, RecordEmitter, too_large};
 use crate::input::buffer_pool::BufferPool;
 use crate::input::bytes::{Bytes, ReadOutcome};
 use crate::input::{EndProof, Input, InputEnd, Step};
+use arrow::buffer::Buffer;
 use evt_core::counts::counted;
 use evt_core::error::{Error, Result};
-use evt_core::format::{BOM, Records, Skipped, Splitter, jsonl};
+use evt_core::format::{BOM, Body, Record, Records, Skipped, Splitter, jsonl};
 use evt_core::frame::EndReason;
 use evt_core::json::scan::is_json;
-use evt_core::mapping::{Reach, RecordMeta};
+use evt_core::mapping::Reach;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Size of the read buffer in bytes: it fits into the CPU's cache.
@@ -28,6 +30,7 @@ const READ_BYTES: usize = 256 << 10;
 /// A text input being read.
 pub struct TextInput {
     bytes: Bytes,
+    name: Arc<str>,
     splitter: Box<dyn Splitter>,
     records: Records,
     buffers: BufferPool,
@@ -116,6 +119,7 @@ impl TextInput {
     /// Makes an input that reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition `partition`.
     pub fn new(bytes: Bytes, splitter: Box<dyn Splitter>, json: bool, partition: u32) -> Self {
         Self {
+            name: bytes.name().into(),
             bytes,
             splitter,
             rules: TextRules { json, rejects_array: false, open_record: OpenRecord::Read },
@@ -288,15 +292,14 @@ impl TextInput {
         let chunk = self.buffers.share();
         // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is
         // not shared.
-        emitter.share_buffer((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
-        let taken = self.take_from(&chunk, last, emitter);
-        emitter.share_buffer(None);
+        let is_shared = self.end - self.start >= chunk.len() / 2;
+        let taken = self.take_from(&chunk, is_shared, last, emitter);
         let start = self.buffers.reclaim(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken
     }
 
-    fn take_from(&mut self, chunk: &[u8], last: bool, emitter: &mut RecordEmitter) -> Result<()> {
+    fn take_from(&mut self, chunk: &Buffer, is_shared: bool, last: bool, emitter: &mut RecordEmitter) -> Result<()> {
         loop {
             if self.oversized.is_some() && !self.skip(chunk, last, emitter)? {
                 return Ok(());
@@ -308,8 +311,6 @@ impl TextInput {
             self.records.clear();
             let done = self.splitter.split(input, last, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
             emitter.declare(|| self.splitter.names());
-            let whole = simdutf8::basic::from_utf8(&input[..done]).ok();
-            let meta = RecordMeta::of_file(self.bytes.name(), self.partition);
             let last_line = self.records.rows.last().map(|record| record.line as i64);
             if self.lines.last < self.lines.passed {
                 self.records.rows.retain(|record| record.line as i64 > self.lines.passed);
@@ -318,7 +319,9 @@ impl TextInput {
                 let before = self.lines.before.cast_unsigned();
                 self.records.rows.iter_mut().for_each(|record| record.line += before);
             }
-            emitter.records(&self.records, input, whole, meta)?;
+            let bytes = chunk.slice_with_length(self.start, done);
+            let records = Chunk::new(std::mem::take(&mut self.records), self.name.clone(), self.partition);
+            self.records = emitter.records(records.of(bytes, is_shared))?;
             self.lines.last = last_line.unwrap_or(self.lines.last);
             self.start += done;
             let rest = self.end - self.start;
@@ -355,8 +358,12 @@ impl TextInput {
         if self.lines.last <= self.lines.passed {
             return Ok(true);
         }
-        let meta = RecordMeta::of_file(self.bytes.name(), self.partition).at(self.lines());
-        emitter.reject_oversized(&oversized.payload, length, meta)?;
+        let fault = too_large(&length.to_string(), length, emitter.run().record_max);
+        let raw = 0..oversized.payload.len();
+        let record = Record { raw, line: self.lines().cast_unsigned(), body: Body::Fault(fault) };
+        let records =
+            Chunk::new(Records { rows: vec![record], text: String::new() }, self.name.clone(), self.partition);
+        emitter.records(records.of(Buffer::from_vec(oversized.payload), false))?;
         Ok(true)
     }
 }

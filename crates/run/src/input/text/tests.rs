@@ -44,7 +44,7 @@ impl Rig {
         let mut emitter =
             RecordEmitter::new(run.clone(), RecordOptions { mapping, ..RecordOptions::default() }).unwrap();
         let bytes = Bytes::of("pipe".to_owned(), Box::new(script), run, true).unwrap();
-        let partition = emitter.partition("pipe");
+        let partition = emitter.stamp_mut().unnamed("pipe");
         Self { input: TextInput::new(bytes, Box::<Lines>::default(), true, partition), emitter }
     }
 

@@ -1,0 +1,161 @@
+//! Batches that several threads map. The records of a batch are a task; a thread with a mapper of its own maps it, and
+//! the emitter stamps the mapped batches in the order of the tasks.
+//!
+//! A task holds the bytes of its records, about [`BATCH_BYTES`](evt_core::mapping::BATCH_BYTES), and a read buffer or
+//! two that it shares with its neighbours. The pool limits the number of tasks.
+
+use super::chunk::{BatchFill, Chunk, ChunkMapper, MappedChunk};
+use super::queue::ByteProgress;
+use crate::ordered_pool::OrderedPool;
+use evt_core::error::Result;
+use evt_core::mapping::FutureVerdict;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The names of a partition.
+#[derive(Clone)]
+pub(super) struct TaskPartition {
+    pub(super) number: u32,
+    origin: Arc<str>,
+    name: Arc<str>,
+}
+
+impl TaskPartition {
+    pub(super) fn new(number: u32, (origin, name): (&str, &str)) -> Self {
+        Self { number, origin: origin.into(), name: name.into() }
+    }
+}
+
+/// Consecutive records of a chunk.
+struct Piece {
+    chunk: Arc<Chunk>,
+    records: Range<usize>,
+    partition: TaskPartition,
+}
+
+/// The records of a batch.
+#[derive(Default)]
+struct Task {
+    pieces: Vec<Piece>,
+    fill: BatchFill,
+    /// The number of the last record.
+    last: i64,
+}
+
+/// The mapped records of a batch.
+pub(super) struct MappedTask {
+    pub(super) chunk: MappedChunk,
+    /// The number of the last record, if the thread of the run has not noted it.
+    pub(super) last: Option<i64>,
+}
+
+/// What is done in the order of the records.
+enum Step {
+    /// The next task ends.
+    Task,
+    /// A progress message may be due.
+    Progress(ByteProgress),
+}
+
+/// What is next in the order of the records.
+pub(super) enum Done {
+    Batch(MappedTask),
+    Progress(ByteProgress),
+}
+
+/// The tasks of a run.
+pub(super) struct Tasks {
+    pool: OrderedPool<Task, Result<MappedTask>>,
+    /// The records of the incomplete batch.
+    open: Task,
+    order: VecDeque<Step>,
+}
+
+impl Tasks {
+    /// Starts threads, `others` of them beside the one of the run, that map as `mapper` does.
+    pub(super) fn start(mapper: &ChunkMapper, others: usize) -> Result<Self> {
+        let work = || mapper.another().map(|mut mapper| move |task: Task| task.map(&mut mapper));
+        let others = (0..others).map(|_| work()).collect::<Result<_>>()?;
+        Ok(Self { pool: OrderedPool::start(work()?, others)?, open: Task::default(), order: VecDeque::new() })
+    }
+
+    /// Whether no record waits to be mapped or stamped.
+    pub(super) fn are_done(&self) -> bool {
+        self.order.is_empty() && !self.has_open()
+    }
+
+    /// Whether the incomplete batch has records.
+    pub(super) fn has_open(&self) -> bool {
+        !self.open.fill.is_empty()
+    }
+
+    /// Whether results should be taken before more records are added.
+    pub(super) fn are_full(&self) -> bool {
+        self.pool.is_full()
+    }
+
+    /// Adds records of a range of a chunk, up to the end of a batch, and removes them from the range. Returns whether
+    /// the batch is complete.
+    pub(super) fn add(&mut self, chunk: &Arc<Chunk>, range: &mut Range<usize>, partition: &TaskPartition) -> bool {
+        let (start, mut is_complete) = (range.start, false);
+        for record in &chunk.records.rows[range.clone()] {
+            range.start += 1;
+            if chunk.passes_over(record) {
+                continue;
+            }
+            self.open.last = record.line as i64;
+            is_complete = self.open.fill.add(chunk.length(record));
+            if is_complete {
+                break;
+            }
+        }
+        let records = start..range.start;
+        self.open.pieces.push(Piece { chunk: chunk.clone(), records, partition: partition.clone() });
+        is_complete
+    }
+
+    /// Begins to map the batch, which is complete.
+    pub(super) fn begin(&mut self) {
+        self.order.push_back(Step::Task);
+        self.pool.begin(std::mem::take(&mut self.open));
+    }
+
+    /// Maps the incomplete batch.
+    pub(super) fn map_open(&mut self) -> Result<MappedTask> {
+        self.pool.run(std::mem::take(&mut self.open))
+    }
+
+    /// Notes that a progress message may be due behind the records that are begun.
+    pub(super) fn note_progress(&mut self, bytes: ByteProgress) {
+        self.order.push_back(Step::Progress(bytes));
+    }
+
+    /// Returns what is next in the order of the records, if it is done; `waits` for it if it is not. `None` if nothing
+    /// is left.
+    pub(super) fn next(&mut self, waits: bool) -> Result<Option<Done>> {
+        let done = match self.order.front() {
+            None => return Ok(None),
+            Some(Step::Progress(bytes)) => Some(Done::Progress(*bytes)),
+            Some(Step::Task) if waits => self.pool.wait()?.transpose()?.map(Done::Batch),
+            Some(Step::Task) => self.pool.take()?.transpose()?.map(Done::Batch),
+        };
+        if done.is_some() {
+            self.order.pop_front();
+        }
+        Ok(done)
+    }
+}
+
+impl Task {
+    /// Maps the records. None waits for `--max-future`, which decides about records in their order.
+    fn map(self, mapper: &mut ChunkMapper) -> Result<MappedTask> {
+        for Piece { chunk, mut records, partition } in self.pieces {
+            mapper.events_mut().turn_to(partition.number, (&partition.origin, &partition.name));
+            while !records.is_empty() {
+                mapper.map(&chunk, &mut records, FutureVerdict::ByArrival)?;
+            }
+        }
+        Ok(MappedTask { chunk: mapper.finish(true)?, last: Some(self.last) })
+    }
+}
