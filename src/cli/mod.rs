@@ -37,6 +37,7 @@ use check::CheckReport;
 use clap::FromArgMatches;
 use config::Config;
 use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::mapping::BATCH_ROWS;
 use evt_core::time::parse_flag_instant;
 use evt_kafka::address::parse_settings;
 use evt_run::clock::Clock;
@@ -208,6 +209,7 @@ fn start(
         id,
         record_max: records.max_record,
         threads: Threads::new(records.threads.map(usize::from)),
+        batch_max: BATCH_ROWS,
         ratio_max: records.max_decompression_ratio,
         ahead_max: Run::AHEAD_MAX,
         kafka: records.kafka_config.as_deref().map_or(Ok(vec![]), |path| kafka_settings(path, &early.secrets))?,

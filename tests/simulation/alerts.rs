@@ -8,6 +8,7 @@
 //! The alerts of a disturbed story are those of the same story with one run for each visit: none is lost, none has
 //! other values, and one that an output got twice has the same content.
 
+use crate::pipeline::BATCH_MAX;
 use clap::Parser;
 use evt::stage::{Stage, StepResult};
 use evt::tool::alert;
@@ -20,6 +21,7 @@ use evt_run::run::Run;
 use evt_run::run::io::{Io, Pipe};
 use evt_run::stop::Stop;
 use evt_run::storage::disk::{Disk, DiskFault};
+use evt_run::thread::Threads;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -206,6 +208,8 @@ impl AlertRun<'_> {
             io: Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk, lag: self.lag },
             console: Console::new("evt-alert", Colour::Off).captured(&self.console),
             stop: stop.clone(),
+            threads: Threads::new(Some(self.lag as usize % 3 + 1)),
+            batch_max: BATCH_MAX,
             ..Run::unwatched("evt-alert", clock)
         };
         alert::Args::try_parse_from(args).expect("flags").stage(&Rc::new(run))

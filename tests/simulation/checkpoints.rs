@@ -205,7 +205,7 @@ fn slow_outputs_make_epochs_longer_or_hold_the_reading() {
     let inputs: Vec<Input> = (0..INPUTS).map(|file| Input::random(&mut random, 1_000 * file as u64)).collect();
     let run = |name: &str, lag: u32, ahead_max: u64| {
         let mut bench = Bench::new(JobShape::One, &base.path().join(name), &inputs);
-        bench.course = Some(Course { lag, ahead_max });
+        bench.course = Some(Course { lag, ahead_max, ..Course::default() });
         let (ended, _) = bench.run(JobShape::One, None, &mut Random::at(17, 1));
         assert!(ended.is_whole(), "{name}: {:?}: {}", ended.statuses(), ended.messages());
         (bench.job.rows(), bench.job.epochs())

@@ -13,6 +13,7 @@ use evt_run::run::Run;
 use evt_run::run::io::{Io, Pipe};
 use evt_run::stop::Stop;
 use evt_run::storage::disk::{Disk, DiskFault};
+use evt_run::thread::Threads;
 use rustix::io::Errno;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -241,24 +242,33 @@ pub struct Pipeline {
     is_disturbed: bool,
 }
 
-/// The length of the commits of outputs, and the rows that outputs may have meanwhile.
+/// Records of a batch, so few that most runs have several batches.
+pub const BATCH_MAX: usize = 5;
+
+/// The length of the commits of outputs, the rows that outputs may have meanwhile, and the threads.
 #[derive(Clone, Copy)]
 pub struct Course {
     /// The steps that each commit of an output takes.
     pub lag: u32,
     /// The bytes of rows that outputs may have while they commit the epoch before; then nothing is read.
     pub ahead_max: u64,
+    /// `--threads`. They change nothing, so the runs of a seed may have different ones.
+    pub threads: usize,
 }
 
 impl Default for Course {
     fn default() -> Self {
-        Self { lag: 0, ahead_max: u64::MAX }
+        Self { lag: 0, ahead_max: u64::MAX, threads: 1 }
     }
 }
 
 impl Course {
     pub fn random(random: &mut Random) -> Self {
-        Self { lag: random.below(8) as u32, ahead_max: [0, u64::MAX, u64::MAX, u64::MAX][random.below(4) as usize] }
+        Self {
+            lag: random.below(8) as u32,
+            ahead_max: [0, u64::MAX, u64::MAX, u64::MAX][random.below(4) as usize],
+            threads: [1, 1, 2, 3][random.below(4) as usize],
+        }
     }
 }
 
@@ -287,6 +297,8 @@ impl Pipeline {
             let run = Rc::new(Run {
                 io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk: disk.clone(), lag: course.lag },
                 ahead_max: course.ahead_max,
+                threads: Threads::new(Some(course.threads)),
+                batch_max: BATCH_MAX,
                 console: Console::new(name, Colour::Off).captured(&console),
                 stop: pipeline.stop.clone(),
                 ..Run::unwatched(name, Clock::Simulated(pipeline.clock.clone()))

@@ -19,9 +19,7 @@ use evt_core::error::Result;
 use evt_core::format::{self, Body, Records, not_utf8, row};
 use evt_core::json::text::part;
 use evt_core::kind::dead::{ErrorType, Fault, Letter};
-use evt_core::mapping::{
-    self, BATCH_BYTES, BATCH_ROWS, FutureCheck, FutureVerdict, Mapped, MappedRows, Mapper, RecordMeta,
-};
+use evt_core::mapping::{self, BATCH_BYTES, FutureCheck, FutureVerdict, Mapped, MappedRows, Mapper, RecordMeta};
 use evt_core::op::computed::RowRules;
 use evt_core::op::untimed::UntimedFilter;
 use std::ops::Range;
@@ -51,12 +49,12 @@ pub(super) struct BatchFill {
 }
 
 impl BatchFill {
-    /// Adds a record of `bytes` bytes; returns whether the batch ends behind it.
+    /// Adds a record of `bytes` bytes; returns whether the batch, of at most `records_max` records, ends behind it.
     #[inline(always)]
-    pub(super) fn add(&mut self, bytes: usize) -> bool {
+    pub(super) fn add(&mut self, bytes: usize, records_max: usize) -> bool {
         self.records += 1;
         self.bytes += bytes;
-        self.records >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+        self.records >= records_max || self.bytes >= BATCH_BYTES
     }
 
     pub(super) fn is_empty(self) -> bool {
@@ -64,13 +62,15 @@ impl BatchFill {
     }
 }
 
-/// The limits for the length of a record (bytes).
+/// The limits for the length of a record (bytes), and for the records of a batch.
 #[derive(Clone, Copy)]
 pub(super) struct RecordLimits {
     /// `--max-record`.
     pub(super) record_max: usize,
     /// The limit for a line, which may be a row of evt with such a record and its own columns.
     pub(super) line_max: usize,
+    /// Maximum number of records of a batch.
+    pub(super) batch_max: usize,
 }
 
 /// A record of a chunk, or one that came alone.
@@ -211,7 +211,7 @@ impl Chunk {
     /// Returns the first bytes of a record that is not mapped, and its fault; without a fault it is filtered.
     #[cold]
     fn unmapped(&self, record: &format::Record, limits: RecordLimits) -> (&[u8], Option<Fault>) {
-        let RecordLimits { record_max, line_max } = limits;
+        let RecordLimits { record_max, line_max, .. } = limits;
         let text = |range: &Range<usize>| {
             let end = range.end.min(range.start + record_max);
             &self.records.text.as_bytes()[range.start..end]
@@ -398,7 +398,7 @@ impl ChunkMapper {
             if pending.is_some() {
                 return Ok(pending.map(Pause::Pending));
             }
-            if self.fill.add(chunk.length(record)) {
+            if self.fill.add(chunk.length(record), self.limits.batch_max) {
                 return Ok(Some(Pause::Full));
             }
         }
@@ -421,7 +421,7 @@ impl ChunkMapper {
     /// Adds a record of `bytes` bytes that came alone to the batch under construction. Its key and headers count, too.
     #[inline(always)]
     fn add(&mut self, bytes: usize) -> Option<Pause> {
-        (self.fill.add(bytes) || self.events.is_full()).then_some(Pause::Full)
+        (self.fill.add(bytes, self.limits.batch_max) || self.events.is_full()).then_some(Pause::Full)
     }
 
     /// Maps a record that is read at `now` (µs); returns what decides about it if it waits.

@@ -1,9 +1,9 @@
 //! Chunks give the same rows and letters, whichever mapper maps them.
 
 use super::*;
-use evt_core::mapping::PartitionTable;
+use evt_core::mapping::{BATCH_ROWS, PartitionTable};
 
-const LIMITS: RecordLimits = RecordLimits { record_max: 100, line_max: 400 };
+const LIMITS: RecordLimits = RecordLimits { record_max: 100, line_max: 400, batch_max: BATCH_ROWS };
 
 /// Cuts lines, of which the first has number `first`; an earlier run has read those up to `passed`.
 fn cut(lines: &[String], first: u64, passed: i64) -> Chunk {
@@ -106,7 +106,7 @@ fn a_batch_ends_behind_a_number_of_records_or_bytes_whatever_becomes_of_them() {
     for (line, full) in cases.into_iter().chain([("x".repeat(1 << 10), in_bytes)]) {
         let chunk = cut(&vec![line; limit], 1, 0);
         let (mut mapper, mut range) = (mapper(), 0..limit);
-        mapper.limits = RecordLimits { record_max: 1 << 20, line_max: 1 << 20 };
+        mapper.limits = RecordLimits { record_max: 1 << 20, line_max: 1 << 20, ..LIMITS };
         let pause = mapper.map(&chunk, &mut range, FutureVerdict::ByArrival).unwrap();
         assert_eq!((matches!(pause, Some(Pause::Full)), range.start), (true, full));
     }

@@ -162,7 +162,7 @@ mod tests {
         "dimensions":{},"value":1,"rows":1,"revision":0,"pane":0,"retracted":false}"#;
 
     fn mapper() -> ChunkMapper {
-        let limits = RecordLimits { record_max: 1 << 20, line_max: 1 << 22 };
+        let limits = RecordLimits { record_max: 1 << 20, line_max: 1 << 22, batch_max: 1 << 11 };
         ChunkMapper::new(mapping::Options::default(), None, limits, Letters::new("evt", "host")).unwrap()
     }
 

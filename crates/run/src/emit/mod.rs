@@ -97,7 +97,7 @@ impl RecordEmitter {
         if control {
             stamp.partition_table.set_explicit();
         }
-        let limits = RecordLimits { record_max: run.record_max, line_max: run.line_max() };
+        let limits = RecordLimits { record_max: run.record_max, line_max: run.line_max(), batch_max: run.batch_max };
         let letters = Letters::new(run.console.tool(), &Run::host());
         Ok(Self {
             now: run.clock.now(),

@@ -69,6 +69,8 @@ pub(super) struct Tasks {
     pool: OrderedPool<Task, Result<MappedTask>>,
     /// The records of the incomplete batch.
     open: Task,
+    /// Maximum number of records of a batch.
+    batch_max: usize,
     order: VecDeque<Step>,
 }
 
@@ -77,7 +79,8 @@ impl Tasks {
     pub(super) fn start(mapper: &ChunkMapper, others: usize) -> Result<Self> {
         let work = || mapper.another().map(|mut mapper| move |task: Task| task.map(&mut mapper));
         let others = (0..others).map(|_| work()).collect::<Result<_>>()?;
-        Ok(Self { pool: OrderedPool::start(work()?, others)?, open: Task::default(), order: VecDeque::new() })
+        let (pool, batch_max) = (OrderedPool::start(work()?, others)?, mapper.limits().batch_max);
+        Ok(Self { pool, open: Task::default(), batch_max, order: VecDeque::new() })
     }
 
     /// Whether no record waits to be mapped or stamped.
@@ -105,7 +108,7 @@ impl Tasks {
                 continue;
             }
             self.open.last = record.line as i64;
-            is_complete = self.open.fill.add(chunk.length(record));
+            is_complete = self.open.fill.add(chunk.length(record), self.batch_max);
             if is_complete {
                 break;
             }

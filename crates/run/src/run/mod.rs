@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::service::Service;
 use crate::stop::Stop;
 use crate::thread::Threads;
+use evt_core::mapping::BATCH_ROWS;
 use std::time::Duration;
 
 /// Approximate bytes of a row's JSON without its longest column.
@@ -67,6 +68,8 @@ pub struct Run {
     pub record_max: usize,
     /// `--threads`.
     pub threads: Threads,
+    /// Maximum number of raw records whose rows are one batch; tests set less.
+    pub batch_max: usize,
     /// Settings of librdkafka for every topic (`--kafka-config`).
     pub kafka: Vec<(String, String)>,
     /// Outages of Kafka brokers.
@@ -113,6 +116,7 @@ impl Run {
             id: "unwatched".into(),
             record_max: Self::RECORD_MAX,
             threads: Threads::ONE,
+            batch_max: BATCH_ROWS,
             kafka: vec![],
             outages: Outages::default(),
             metrics: Metrics::default(),
@@ -135,6 +139,7 @@ impl Run {
             id: self.id.clone(),
             record_max: self.record_max,
             threads: self.threads,
+            batch_max: self.batch_max,
             kafka: self.kafka.clone(),
             outages: Outages::default(),
             metrics: self.metrics.clone(),

@@ -7,12 +7,13 @@ use crate::input::bytes::{Bytes, ReadOutcome};
 use crate::input::test_data::{Part, Script};
 use crate::run::Run;
 use crate::test_cases::cases;
+use crate::thread::Threads;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use evt_core::error::{ErrorKind, Result};
 use evt_core::format::jsonl::Lines;
 use evt_core::kind::{dead, event};
-use evt_core::mapping::{Options, TimeFrom};
+use evt_core::mapping::{BATCH_ROWS, Options, TimeFrom};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::rc::Rc;
@@ -39,7 +40,12 @@ struct Rig {
 
 impl Rig {
     fn new(script: Script) -> Self {
-        let run = Rc::new(Run { record_max: RECORD_MAX, ..Run::unwatched("evt-test", Clock::Fixed(0)) });
+        Self::with_threads(script, Threads::ONE, BATCH_ROWS)
+    }
+
+    fn with_threads(script: Script, threads: Threads, batch_max: usize) -> Self {
+        let unwatched = Run::unwatched("evt-test", Clock::Fixed(0));
+        let run = Rc::new(Run { record_max: RECORD_MAX, threads, batch_max, ..unwatched });
         let mapping = Options { time: TimeFrom::Arrival, ..Options::default() };
         let mut emitter =
             RecordEmitter::new(run.clone(), RecordOptions { mapping, ..RecordOptions::default() }).unwrap();
@@ -55,6 +61,18 @@ impl Rig {
                 return self.input.close(&mut self.emitter);
             }
         }
+    }
+
+    /// Reads to the end. Returns the batches of rows and of letters in their order, the letters with their places.
+    fn batches(&mut self) -> Vec<(RecordBatch, Option<Vec<u64>>)> {
+        self.read().unwrap();
+        self.emitter.flush().unwrap();
+        let items = std::iter::from_fn(|| self.emitter.pop()).map(|sent| match sent.item {
+            Item::Batch(batch) => (batch, None),
+            Item::Dead(dead) => (dead.letters, Some(dead.after)),
+            other => panic!("{other:?}"),
+        });
+        items.collect()
     }
 
     /// Returns the rows and letters of the lines, by line.
@@ -153,6 +171,27 @@ proptest! {
         let mut rig = Rig::new(Script::pieces(&text, &pieces));
         rig.read().unwrap();
         prop_assert_eq!(rig.lines(), model(&text));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(25))]
+    #[test]
+    fn batches_and_their_order_are_the_same_for_every_number_of_threads_and_wherever_reads_cut(
+        texts in vec(text(), 1..4),
+        pieces in vec(vec(prop_oneof![20..40_usize, 1..20_000_usize], 1..6), 5),
+        batch_max in 1..9_usize,
+    ) {
+        let text = texts.concat();
+        let batches = |threads, pieces: &[usize]| {
+            let mut rig = Rig::with_threads(Script::pieces(&text, pieces), Threads::new(Some(threads)), batch_max);
+            let batches = rig.batches();
+            (batches, rig.emitter.counts(), rig.emitter.stamp().complete())
+        };
+        let expected = batches(1, &pieces[0]);
+        for (threads, pieces) in [1, 2, 3, 8].into_iter().zip(&pieces[1..]) {
+            prop_assert_eq!(&batches(threads, pieces), &expected, "{} threads", threads);
+        }
     }
 }
 
