@@ -49,6 +49,7 @@ use evt_run::run::{Report, Run};
 use evt_run::secret::Secrets;
 use evt_run::service::Service;
 use evt_run::stop::Stop;
+use evt_run::task_pool::TaskPool;
 use evt_run::thread::Threads;
 use prometheus::{Exporter, MetricsTarget};
 use std::ffi::OsString;
@@ -208,7 +209,7 @@ fn start(
         pipeline: common.pipeline.clone(),
         id,
         record_max: records.max_record,
-        threads: Threads::new(records.threads.map(usize::from)),
+        pool: TaskPool::new(Threads::new(records.threads.map(usize::from))),
         batch_max: BATCH_ROWS,
         ratio_max: records.max_decompression_ratio,
         ahead_max: Run::AHEAD_MAX,

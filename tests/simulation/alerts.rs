@@ -21,7 +21,7 @@ use evt_run::run::Run;
 use evt_run::run::io::{Io, Pipe};
 use evt_run::stop::Stop;
 use evt_run::storage::disk::{Disk, DiskFault};
-use evt_run::thread::Threads;
+use evt_run::task_pool::TaskPool;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -208,7 +208,7 @@ impl AlertRun<'_> {
             io: Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk, lag: self.lag },
             console: Console::new("evt-alert", Colour::Off).captured(&self.console),
             stop: stop.clone(),
-            threads: Threads::new(Some(self.lag as usize % 3 + 1)),
+            pool: TaskPool::simulated(self.lag as usize % 3 + 1),
             batch_max: BATCH_MAX,
             ..Run::unwatched("evt-alert", clock)
         };

@@ -13,7 +13,7 @@ use evt_run::run::Run;
 use evt_run::run::io::{Io, Pipe};
 use evt_run::stop::Stop;
 use evt_run::storage::disk::{Disk, DiskFault};
-use evt_run::thread::Threads;
+use evt_run::task_pool::TaskPool;
 use rustix::io::Errno;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -297,7 +297,7 @@ impl Pipeline {
             let run = Rc::new(Run {
                 io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk: disk.clone(), lag: course.lag },
                 ahead_max: course.ahead_max,
-                threads: Threads::new(Some(course.threads)),
+                pool: TaskPool::simulated(course.threads),
                 batch_max: BATCH_MAX,
                 console: Console::new(name, Colour::Off).captured(&console),
                 stop: pipeline.stop.clone(),

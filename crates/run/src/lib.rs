@@ -2,7 +2,7 @@
 //! checkpoint; and the inputs that need no server, with the emitter into which all inputs put their records.
 //!
 //! Imports point down: [`input`] → [`emit`], [`spool`] → [`checkpoint`] → [`run`] → [`client`], [`clock`],
-//! [`console`], [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`], [`thread`].
+//! [`console`], [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`], [`task_pool`], [`thread`].
 #![deny(missing_docs)]
 
 pub mod checkpoint;
@@ -12,7 +12,6 @@ pub mod console;
 pub mod emit;
 pub mod input;
 pub mod metrics;
-pub mod ordered_pool;
 pub mod registry;
 pub mod run;
 pub mod s3;
@@ -21,6 +20,7 @@ pub mod service;
 pub mod spool;
 pub mod stop;
 pub mod storage;
+pub mod task_pool;
 #[cfg(test)]
 #[path = "../../../tests/support/cases.rs"]
 mod test_cases;

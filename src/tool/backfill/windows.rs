@@ -507,7 +507,7 @@ fn source(args: &WindowsArgs, flow: &FlowArgs, spec: &Spec, order: &InputOrder, 
     options.needs.shows_records = has_letters;
     options.inputs.topics.read_mode = ReadMode::Bounded;
     let columns = is_projected.then(|| stored_columns(spec));
-    let request = ReadRequest { span: Span::default(), columns, threads: run.threads.count };
+    let request = ReadRequest { span: Span::default(), columns, threads: run.pool.threads().count };
     options.inputs.stores = StoreOptions { request, order, unreadable: None };
     Ok(options)
 }

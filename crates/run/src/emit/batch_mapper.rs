@@ -5,8 +5,7 @@ use super::chunk::{Chunk, ChunkMapper, ChunkRows};
 use super::queue::ByteProgress;
 use super::tasks::{Done, MappedTask, TaskPartition, Tasks};
 use crate::run::Run;
-use crate::run::io::Io;
-use crate::thread::Threads;
+use crate::task_pool::TaskPool;
 use evt_core::error::Result;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,9 +16,9 @@ pub(super) struct BatchMapper {
     pub(super) alone: ChunkMapper,
     /// The threads that map records, and what they map; `None` while the thread of the run maps them alone.
     tasks: Option<Tasks>,
-    threads: Threads,
-    /// Whether the run has a thread only, and does the tasks of the others itself (a simulation).
-    is_simulated: bool,
+    pool: Arc<TaskPool>,
+    /// Whether the thread of the run maps all records.
+    is_alone: bool,
     /// The bytes of all chunks so far.
     chunk_bytes: u64,
     /// The partition of the records; `None` before the first record.
@@ -28,13 +27,13 @@ pub(super) struct BatchMapper {
 
 impl BatchMapper {
     pub(super) fn new(alone: ChunkMapper, run: &Run) -> Self {
-        let is_simulated = matches!(run.io, Io::Simulated { .. });
-        Self { alone, tasks: None, threads: run.threads, is_simulated, chunk_bytes: 0, partition: None }
+        let (pool, is_alone) = (run.pool.clone(), run.pool.threads().count == 1);
+        Self { alone, tasks: None, pool, is_alone, chunk_bytes: 0, partition: None }
     }
 
     /// Lets the thread of the run map all records alone.
     pub(super) fn use_one_thread(&mut self) {
-        self.threads = Threads::ONE;
+        self.is_alone = true;
     }
 
     /// Whether the records are of this partition.
@@ -67,26 +66,25 @@ impl BatchMapper {
     /// Whether several threads map the records from here on: `is_free` if nothing but the records so far is against it.
     /// The thread of the run ends the batch that it has begun.
     pub(super) fn shares(&mut self, is_free: bool) -> Result<bool> {
-        if self.tasks.is_some() || self.threads.count == 1 {
+        if self.tasks.is_some() || self.is_alone {
             return Ok(self.tasks.is_some());
         }
-        let is_worth = self.chunk_bytes >= self.threads.from_bytes;
+        let is_worth = self.chunk_bytes >= self.pool.threads().from_bytes;
         if is_free && is_worth && self.alone.is_decided() && self.alone.is_empty() {
-            let others = if self.is_simulated { 0 } else { self.threads.count - 1 };
-            self.tasks = Some(Tasks::start(&self.alone, others)?);
+            self.tasks = Some(Tasks::new(&self.alone, &self.pool)?);
         }
         Ok(self.tasks.is_some())
     }
 
     /// Lets the threads map records of a range of a chunk, up to the end of a batch, and removes them from the range.
     /// Returns whether the batch is complete.
-    pub(super) fn begin(&mut self, chunk: &Arc<Chunk>, range: &mut Range<usize>) -> bool {
-        let (Some(tasks), Some(partition)) = (&mut self.tasks, &self.partition) else { return false };
+    pub(super) fn begin(&mut self, chunk: &Arc<Chunk>, range: &mut Range<usize>) -> Result<bool> {
+        let (Some(tasks), Some(partition)) = (&mut self.tasks, &self.partition) else { return Ok(false) };
         let is_complete = tasks.add(chunk, range, partition);
         if is_complete {
-            tasks.begin();
+            tasks.begin()?;
         }
-        is_complete
+        Ok(is_complete)
     }
 
     /// Whether mapped batches should be taken before others are begun.

@@ -230,7 +230,7 @@ impl RecordEmitter {
     /// Lets the threads map the records of a range of a chunk.
     fn begin_tasks(&mut self, chunk: &Arc<Chunk>, mut range: Range<usize>) -> Result<()> {
         while !range.is_empty() {
-            if self.batch.begin(chunk, &mut range) {
+            if self.batch.begin(chunk, &mut range)? {
                 self.stamp.end_batch();
             }
             while self.batch.is_full() {

@@ -2,16 +2,16 @@
 //! the emitter stamps the mapped batches in the order of the tasks.
 //!
 //! A task holds the bytes of its records, about [`BATCH_BYTES`](evt_core::mapping::BATCH_BYTES), and a read buffer or
-//! two that it shares with its neighbours. The pool limits the number of tasks.
+//! two that it shares with its neighbours.
 
 use super::chunk::{BatchFill, Chunk, ChunkMapper, MappedChunk};
 use super::queue::ByteProgress;
-use crate::ordered_pool::OrderedPool;
+use crate::task_pool::{OrderedResults, TaskPool};
 use evt_core::error::Result;
 use evt_core::mapping::FutureVerdict;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The names of a partition.
 #[derive(Clone)]
@@ -66,7 +66,8 @@ pub(super) enum Done {
 
 /// The tasks of a run.
 pub(super) struct Tasks {
-    pool: OrderedPool<Task, Result<MappedTask>>,
+    mappers: Arc<Mappers>,
+    results: OrderedResults<Result<MappedTask>>,
     /// The records of the incomplete batch.
     open: Task,
     /// Maximum number of records of a batch.
@@ -75,12 +76,15 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Starts threads, `others` of them beside the one of the run, that map as `mapper` does.
-    pub(super) fn start(mapper: &ChunkMapper, others: usize) -> Result<Self> {
-        let work = || mapper.another().map(|mut mapper| move |task: Task| task.map(&mut mapper));
-        let others = (0..others).map(|_| work()).collect::<Result<_>>()?;
-        let (pool, batch_max) = (OrderedPool::start(work()?, others)?, mapper.limits().batch_max);
-        Ok(Self { pool, open: Task::default(), batch_max, order: VecDeque::new() })
+    /// Begins without tasks. They are mapped as `mapper` does it.
+    pub(super) fn new(mapper: &ChunkMapper, pool: &Arc<TaskPool>) -> Result<Self> {
+        Ok(Self {
+            mappers: Arc::new(Mappers { first: Mutex::new(mapper.another()?), spare: Mutex::default() }),
+            results: OrderedResults::new(pool),
+            open: Task::default(),
+            batch_max: mapper.limits().batch_max,
+            order: VecDeque::new(),
+        })
     }
 
     /// Whether no record waits to be mapped or stamped.
@@ -95,7 +99,7 @@ impl Tasks {
 
     /// Whether results should be taken before more records are added.
     pub(super) fn are_full(&self) -> bool {
-        self.pool.is_full()
+        self.results.is_full()
     }
 
     /// Adds records of a range of a chunk, up to the end of a batch, and removes them from the range. Returns whether
@@ -119,14 +123,15 @@ impl Tasks {
     }
 
     /// Begins to map the batch, which is complete.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self) -> Result<()> {
         self.order.push_back(Step::Task);
-        self.pool.begin(std::mem::take(&mut self.open));
+        let (task, mappers) = (std::mem::take(&mut self.open), self.mappers.clone());
+        self.results.begin(move || mappers.map(task))
     }
 
     /// Maps the incomplete batch.
     pub(super) fn map_open(&mut self) -> Result<MappedTask> {
-        self.pool.run(std::mem::take(&mut self.open))
+        self.mappers.map(std::mem::take(&mut self.open))
     }
 
     /// Notes that a progress message may be due behind the records that are begun.
@@ -140,13 +145,33 @@ impl Tasks {
         let done = match self.order.front() {
             None => return Ok(None),
             Some(Step::Progress(bytes)) => Some(Done::Progress(*bytes)),
-            Some(Step::Task) if waits => self.pool.wait()?.transpose()?.map(Done::Batch),
-            Some(Step::Task) => self.pool.take()?.transpose()?.map(Done::Batch),
+            Some(Step::Task) if waits => self.results.wait()?.transpose()?.map(Done::Batch),
+            Some(Step::Task) => self.results.take()?.transpose()?.map(Done::Batch),
         };
         if done.is_some() {
             self.order.pop_front();
         }
         Ok(done)
+    }
+}
+
+/// The mappers of the threads.
+struct Mappers {
+    /// The one of which others are made.
+    first: Mutex<ChunkMapper>,
+    /// Those that no thread uses now.
+    spare: Mutex<Vec<ChunkMapper>>,
+}
+
+impl Mappers {
+    /// Maps a task with a mapper that no other thread uses.
+    fn map(&self, task: Task) -> Result<MappedTask> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let another = || self.first.lock().unwrap_or_else(PoisonError::into_inner).another();
+        let mut mapper = spare.map_or_else(another, Ok)?;
+        let mapped = task.map(&mut mapper)?;
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(mapper);
+        Ok(mapped)
     }
 }
 

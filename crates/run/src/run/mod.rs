@@ -32,8 +32,10 @@ use crate::console::{Colour, Console};
 use crate::metrics::Metrics;
 use crate::service::Service;
 use crate::stop::Stop;
+use crate::task_pool::TaskPool;
 use crate::thread::Threads;
 use evt_core::mapping::BATCH_ROWS;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Approximate bytes of a row's JSON without its longest column.
@@ -66,8 +68,8 @@ pub struct Run {
     pub id: String,
     /// `--max-record`: maximum size of an input record, in bytes.
     pub record_max: usize,
-    /// `--threads`.
-    pub threads: Threads,
+    /// The threads that share the work (`--threads`).
+    pub pool: Arc<TaskPool>,
     /// Maximum number of raw records whose rows are one batch; tests set less.
     pub batch_max: usize,
     /// Settings of librdkafka for every topic (`--kafka-config`).
@@ -115,7 +117,7 @@ impl Run {
             pipeline: "evt".into(),
             id: "unwatched".into(),
             record_max: Self::RECORD_MAX,
-            threads: Threads::ONE,
+            pool: TaskPool::new(Threads::ONE),
             batch_max: BATCH_ROWS,
             kafka: vec![],
             outages: Outages::default(),
@@ -138,7 +140,7 @@ impl Run {
             pipeline: self.pipeline.clone(),
             id: self.id.clone(),
             record_max: self.record_max,
-            threads: self.threads,
+            pool: self.pool.clone(),
             batch_max: self.batch_max,
             kafka: self.kafka.clone(),
             outages: Outages::default(),

@@ -6,6 +6,7 @@ use crate::emit::{Item, RecordEmitter, RecordOptions};
 use crate::input::bytes::{Bytes, ReadOutcome};
 use crate::input::test_data::{Part, Script};
 use crate::run::Run;
+use crate::task_pool::TaskPool;
 use crate::test_cases::cases;
 use crate::thread::Threads;
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -45,7 +46,7 @@ impl Rig {
 
     fn with_threads(script: Script, threads: Threads, batch_max: usize) -> Self {
         let unwatched = Run::unwatched("evt-test", Clock::Fixed(0));
-        let run = Rc::new(Run { record_max: RECORD_MAX, threads, batch_max, ..unwatched });
+        let run = Rc::new(Run { record_max: RECORD_MAX, pool: TaskPool::new(threads), batch_max, ..unwatched });
         let mapping = Options { time: TimeFrom::Arrival, ..Options::default() };
         let mut emitter =
             RecordEmitter::new(run.clone(), RecordOptions { mapping, ..RecordOptions::default() }).unwrap();
