@@ -76,7 +76,14 @@ pub fn metrics(input: &[u8]) {
 fn options(text: &str) -> Options {
     let spec = spec::file(text).expect("it was read before");
     let watermark = watermark::Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
-    Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes, memory: None }
+    Options {
+        leaves: spec.leaves,
+        metrics: spec.metrics,
+        watermark,
+        emit: Emit::Panes,
+        memory: None,
+        parallelism: Default::default(),
+    }
 }
 
 fn fired(window: &mut Window) -> Vec<String> {

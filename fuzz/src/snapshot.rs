@@ -22,7 +22,14 @@ fn metrics() -> String {
 pub fn options() -> Options {
     let spec = spec::file(&metrics()).expect("a spec");
     let watermark = watermark::Options { out_of_orderness: Some(0), explicit: false, new_partitions: true };
-    Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes, memory: None }
+    Options {
+        leaves: spec.leaves,
+        metrics: spec.metrics,
+        watermark,
+        emit: Emit::Panes,
+        memory: None,
+        parallelism: Default::default(),
+    }
 }
 
 /// The span within which the repeats of this target are found.

@@ -113,7 +113,8 @@ impl Destination {
                 let file = Plain::create(path, format, spec.overwrite, &disk, run)?;
                 // A file has no width, and no colours.
                 let property_columns = spec.encode.property_columns;
-                let encode = EncodeOptions { property_columns, ..EncodeOptions::default() };
+                let parallelism = run.pool.parallelism();
+                let encode = EncodeOptions { property_columns, parallelism, ..EncodeOptions::default() };
                 encoded(file, format, &schema, &OutputSpec { encode, ..spec.clone() }, &run.console)
             }
             Destination::Kafka(address, limit) => {
@@ -545,8 +546,17 @@ impl format::Encoder for NarrowEncoder {
 /// Returns the options with which a run opens a store.
 pub fn open_options(run: &Run, up: ServerStatus) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
-    let (run, disk) = (run.id.clone(), run.io.disk());
-    OpenOptions { up, pipeline, run, epochs: false, is_at_once: false, clock: Arc::new(move || clock.now()), disk }
+    let (id, disk) = (run.id.clone(), run.io.disk());
+    OpenOptions {
+        up,
+        pipeline,
+        run: id,
+        epochs: false,
+        is_at_once: false,
+        clock: Arc::new(move || clock.now()),
+        disk,
+        parallelism: run.pool.parallelism(),
+    }
 }
 
 /// Returns the header of a file in a text format; empty if the format has none.

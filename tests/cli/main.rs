@@ -175,6 +175,7 @@ mod starts;
 mod state;
 mod stats;
 mod tasks;
+mod threads;
 mod tidy;
 mod time;
 mod times_rejected;

@@ -97,7 +97,14 @@ impl Version {
         let spec = spec::file(&self.text("metrics.toml")).expect("it was one, and is one for ever");
         let watermark =
             watermark::Options { out_of_orderness: Some(10 * SECOND), explicit: false, new_partitions: false };
-        Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes, memory: None }
+        Options {
+            leaves: spec.leaves,
+            metrics: spec.metrics,
+            watermark,
+            emit: Emit::Panes,
+            memory: None,
+            parallelism: Default::default(),
+        }
     }
 
     fn dedup_options() -> dedup::Options {

@@ -27,6 +27,7 @@ pub mod json;
 pub mod kind;
 pub mod mapping;
 pub mod op;
+pub mod parallel;
 pub mod parse;
 pub mod reconcile;
 pub mod replay;

@@ -12,6 +12,7 @@
 
 use crate::thread::{Threads, spawn};
 use evt_core::error::{Error, Result};
+use evt_core::parallel::{Parallelism, Part, PartRunner};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -67,6 +68,11 @@ impl TaskPool {
         self.threads
     }
 
+    /// Returns how the core does independent parts of a computation.
+    pub fn parallelism(self: &Arc<Self>) -> Parallelism {
+        if self.threads.count > 1 { Parallelism::of(Arc::new(PoolParts(self.clone()))) } else { Parallelism::default() }
+    }
+
     fn begin(&self, task: Task) -> Result<()> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         while started.len() < self.others {
@@ -83,6 +89,18 @@ impl TaskPool {
     fn help(&self) -> bool {
         let task = self.queue.state().tasks.pop_front();
         task.map(run).is_some()
+    }
+}
+
+/// Lets a pool do parts of a computation.
+struct PoolParts(Arc<TaskPool>);
+
+impl PartRunner for PoolParts {
+    fn run(&self, parts: Vec<Part>) -> Result<()> {
+        let mut results = OrderedResults::new(&self.0);
+        parts.into_iter().try_for_each(|part| results.begin(part))?;
+        while results.wait()?.is_some() {}
+        Ok(())
     }
 }
 

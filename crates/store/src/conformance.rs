@@ -78,6 +78,7 @@ impl Bench {
             is_at_once: false,
             clock: Arc::new(|| super::sample::START),
             disk: self.disk.clone(),
+            parallelism: Default::default(),
         }
     }
 
@@ -441,6 +442,7 @@ fn fill_up(path: &str) {
         is_at_once: false,
         clock,
         disk: Disk::default(),
+        parallelism: Default::default(),
     };
     let mut sink = (store.open)(&location, &options).unwrap();
     let events = scattered(30_000, 1);

@@ -6,6 +6,7 @@ use evt_core::error::Result;
 use evt_core::frame::MetricProgress;
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
+use evt_core::parallel::Parallelism;
 use evt_run::checkpoint::epoch::{Epoch, EpochFaults, EpochRows};
 use evt_run::metrics::ServerStatus;
 use evt_run::storage::disk::Disk;
@@ -107,4 +108,6 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The disk of a store that is a directory of files.
     pub disk: Disk,
+    /// How its files are encoded.
+    pub parallelism: Parallelism,
 }

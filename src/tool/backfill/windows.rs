@@ -27,6 +27,7 @@ use evt_core::op::window::metric::{Emit, Metric, Shape};
 use evt_core::op::window::spec::{self, Spec};
 use evt_core::op::window::watermark::{self, OutOfOrderness};
 use evt_core::op::window::{self, Window};
+use evt_core::parallel::Parallelism;
 use evt_core::parse::size::parse_memory;
 use evt_core::time::{LATEST, Zone, format_instant, parse_duration};
 use evt_kafka::address::TopicFormat;
@@ -168,6 +169,8 @@ struct WindowSetup {
     out_of_orderness: Option<i64>,
     /// The bound of their state (`--memory`).
     memory: MemoryBound,
+    /// How rows are added to groups of metrics.
+    parallelism: Parallelism,
 }
 
 impl WindowsArgs {
@@ -223,7 +226,7 @@ impl WindowsArgs {
 
     fn windows(&self, spec: Spec, run: &Run) -> WindowSetup {
         let memory = memory_bound(self.reading.memory.unwrap_or_else(default_memory), run.io.disk());
-        WindowSetup { spec, out_of_orderness: self.bound(), memory }
+        WindowSetup { spec, out_of_orderness: self.bound(), memory, parallelism: run.pool.parallelism() }
     }
 
     /// Returns the scope of the correction: the metrics of `--only`, or all; the range; the bound of `--closed-before`.
@@ -527,7 +530,7 @@ fn start(
     validate: Option<Validate>,
     mut setup: Setup,
 ) -> Result<OperatorSetup> {
-    let WindowSetup { spec, out_of_orderness, memory } = windows;
+    let WindowSetup { spec, out_of_orderness, memory, parallelism } = windows;
     info.expect(Kind::Event, "expected events")?;
     let SourceInfo { source, .. } = info;
     source.set_named(spec.leaves.columns());
@@ -543,6 +546,7 @@ fn start(
         watermark,
         emit: Emit::Final,
         memory: Some(memory),
+        parallelism,
     };
     let is_report = !setup.dry_run;
     let operator = Correct::new(Window::new(options), validate, setup, watermark);

@@ -552,7 +552,9 @@ impl Args {
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
         let progress = StatedProgress::new(&spec.metrics, watermark, self.left_out(source, run)?);
         let memory = Some(memory_bound(self.memory.unwrap_or_else(default_memory), run.io.disk()));
-        let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
+        let parallelism = run.pool.parallelism();
+        let options =
+            window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory, parallelism };
         let mut window = Window::new(options);
         // Who waits for the end of the inputs does not miss what waits for sessions in files.
         if is_finite {

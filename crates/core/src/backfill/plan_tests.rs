@@ -95,7 +95,14 @@ fn run(
 ) -> BTreeMap<CellKey, CellContent> {
     let Spec { leaves, metrics, .. } = spec();
     let watermark = watermark::Options { out_of_orderness, explicit: false, new_partitions: false };
-    let mut window = Window::new(Options { leaves, metrics, watermark, emit: Emit::Final, memory: None });
+    let mut window = Window::new(Options {
+        leaves,
+        metrics,
+        watermark,
+        emit: Emit::Final,
+        memory: None,
+        parallelism: Default::default(),
+    });
     window.hold();
     for part in parts.iter().filter(|part| !part.is_empty()) {
         let batch = batch(part);

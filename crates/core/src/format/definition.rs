@@ -4,6 +4,7 @@ use super::elements::ElementPath;
 use super::record::{Records, Splitter};
 use crate::error::Result;
 use crate::kind::Kind;
+use crate::parallel::Parallelism;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use encoding_rs::Encoding;
@@ -41,6 +42,8 @@ pub struct EncodeOptions {
     pub append: bool,
     /// Whether properties get columns of their own (`?columns=auto` of Parquet).
     pub property_columns: bool,
+    /// How the columns of a file of columns are encoded.
+    pub parallelism: Parallelism,
 }
 
 /// Bounds on the memory of a container.

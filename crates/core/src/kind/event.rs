@@ -3,6 +3,7 @@
 use super::field::{array, dictionary_type, id, instant, json, optional, text};
 use crate::time::is_in_calendar;
 use arrow::array::{Array, AsArray, BinaryViewArray, RecordBatch};
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 /// Columns of an event, in order. A field of a foreign record with one of these names is that column; every other field
@@ -122,6 +123,11 @@ pub fn text_field() -> Field {
 /// Returns the values (µs) of a column of instants of events.
 pub fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
     batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
+}
+
+/// The same, to keep them.
+pub fn instant_buffer(batch: &RecordBatch, column: usize) -> ScalarBuffer<i64> {
+    batch.column(column).as_primitive::<TimestampMicrosecondType>().values().clone()
 }
 
 /// Whether rows of a schema have their raw records.

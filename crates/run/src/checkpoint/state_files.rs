@@ -199,8 +199,14 @@ mod tests {
             spec::file("[[metric]]\nname='n'\nby=['k']\nsize='1m'\n[[metric]]\nname='visit'\nby=['k']\ngap='20s'")?;
         let watermark = watermark::Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
         let memory = storage.map(|storage| MemoryBound { bytes: 2_000, storage });
-        let mut window =
-            Window::new(Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes, memory });
+        let mut window = Window::new(Options {
+            leaves: spec.leaves,
+            metrics: spec.metrics,
+            watermark,
+            emit: Emit::Panes,
+            memory,
+            parallelism: Default::default(),
+        });
         window.on_progress(&evt_core::frame::Progress { complete: true, ..Default::default() })?;
         let mut rows = vec![];
         let mut emit = |row: &evt_core::kind::metric::Row<'_>| {

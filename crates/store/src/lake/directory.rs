@@ -24,6 +24,7 @@ use crate::lake::waiting::{CommittedEpochs, WaitingFile};
 use crate::progress::{KeptProgress, NotedMetrics, after, from_json, to_json};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::frame::MetricProgress;
+use evt_core::parallel::Parallelism;
 use evt_run::checkpoint::epoch::Epoch;
 use evt_run::client::Location;
 use evt_run::storage::access;
@@ -146,6 +147,8 @@ pub struct Lake {
     dirty: BTreeSet<PathBuf>,
     /// The days on which this run has relied ([`Lake::rely_on`]).
     found: BTreeSet<i64>,
+    /// How its files are encoded.
+    pub parallelism: Parallelism,
 }
 
 /// Removes the files that a failed run leaves, which would otherwise fill the disk until the next run.
@@ -190,7 +193,17 @@ impl Lake {
 
     fn of(dir: LakeDir, parts: &'static str, pipeline: String) -> Self {
         let (dirty, found) = (BTreeSet::new(), BTreeSet::new());
-        Self { dir, lock: None, parts, pipeline, next_part: 0, finished: 0, dirty, found }
+        Self {
+            dir,
+            lock: None,
+            parts,
+            pipeline,
+            next_part: 0,
+            finished: 0,
+            dirty,
+            found,
+            parallelism: Parallelism::default(),
+        }
     }
 
     /// Takes the lock and keeps it; completes or removes what a killed run left.

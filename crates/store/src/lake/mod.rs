@@ -179,7 +179,8 @@ impl Parquet {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let LakeOptions { root, roll, property_columns, replace, may_shrink } = LakeOptions::try_new(location)?;
         let open = if options.epochs { Lake::create } else { Lake::open };
-        let lake = open(&root, &options.pipeline, options.disk.clone())?;
+        let mut lake = open(&root, &options.pipeline, options.disk.clone())?;
+        lake.parallelism = options.parallelism.clone();
         let kind = lake_read::kind_of(&root)?;
         let replace = replace.then(|| Replace { may_shrink, run_keys: RunKeys::default(), touched: BTreeSet::new() });
         let mut opened = Self {

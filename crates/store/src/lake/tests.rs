@@ -120,6 +120,7 @@ fn files_rolled_by_age_appear_without_an_end() {
         is_at_once: false,
         clock: Arc::new(move || reading.load(std::sync::atomic::Ordering::Relaxed)),
         disk: evt_run::storage::disk::Disk::default(),
+        parallelism: Default::default(),
     };
     let mut sink = (STORE.open)(&bench.location, &options).unwrap();
     for (now, visible) in [(0, 0), (59, 0), (60, 30), (61, 30), (121, 50)] {

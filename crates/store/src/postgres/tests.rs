@@ -32,6 +32,7 @@ fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
         is_at_once: false,
         clock: Arc::new(|| 0),
         disk: Default::default(),
+        parallelism: Default::default(),
     };
     let mut sink = Box::new(Postgres::open(&bench.location, &options).unwrap());
     sink.write(Kind::Metric, &metrics(&[(3, 0, 5, false), (4, 0, 5, false)])).unwrap();

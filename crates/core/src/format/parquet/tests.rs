@@ -6,10 +6,12 @@ use crate::json::number::Decimal;
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::{members, string_content};
 use crate::kind::event::column;
+use crate::parallel::{Parallelism, Part, PartRunner};
 use arrow::array::{AsArray, StringArray};
 use proptest::prelude::*;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use std::sync::Arc;
 
 /// Files that the library refuses though others read them: each violates the format, and is reported as corrupt.
 const REFUSED: [&str; 3] =
@@ -83,6 +85,39 @@ fn bytes_come_out_with_each_row_group() {
     writer.finish(&mut out).unwrap();
     assert!(before > 100 && out.len() > before);
     assert_eq!(texts(&FORMAT, &out).unwrap().len(), rows);
+}
+
+/// Does the last part first, in a thread.
+struct InThreads;
+
+impl PartRunner for InThreads {
+    fn run(&self, parts: Vec<Part>) -> crate::Result<()> {
+        std::thread::scope(|scope| parts.into_iter().rev().for_each(|part| _ = scope.spawn(part)));
+        Ok(())
+    }
+}
+
+#[test]
+fn columns_that_are_encoded_at_the_same_time_have_the_same_bytes() {
+    let batch = events();
+    let rows = 300usize.div_ceil(batch.num_rows());
+    let many = arrow::compute::concat_batches(&batch.schema(), std::iter::repeat_n(&batch, rows)).unwrap();
+    let bytes = |parallelism: Parallelism, property_columns| {
+        let options = EncodeOptions { parallelism, property_columns, ..EncodeOptions::default() };
+        let mut writer = Writer::try_new(&batch.schema(), &options).unwrap();
+        let mut out = vec![];
+        // More than a row group; one batch is cut by its end.
+        for _ in 0..(ROW_GROUP_ROWS / many.num_rows() + 3) {
+            writer.encode(&many, &mut out).unwrap();
+        }
+        writer.encode(&batch, &mut out).unwrap();
+        writer.finish(&mut out).unwrap();
+        out
+    };
+    for property_columns in [false, true] {
+        let parallel = bytes(Parallelism::of(Arc::new(InThreads)), property_columns);
+        assert!(parallel == bytes(Parallelism::default(), property_columns));
+    }
 }
 
 /// Values of properties: some fit a column, some do not.

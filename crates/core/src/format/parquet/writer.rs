@@ -1,13 +1,14 @@
 //! Writes rows to a Parquet file, with or without columns for properties.
 
 use super::columns::PropertyColumns;
+use super::row_groups::RowGroupWriter;
 use crate::error::{Error, Result};
 use crate::format::first_rows::{FirstRows, SAMPLE_ROWS};
 use crate::format::properties::is_property;
 use crate::kind::Kind;
+use crate::parallel::Parallelism;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::KeyValue;
@@ -19,17 +20,19 @@ use std::io::Write;
 pub const ROW_GROUP_ROWS: usize = SAMPLE_ROWS;
 
 /// The layout of a Parquet file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FileLayout {
     /// Whether properties get columns (`columns=auto`).
     pub property_columns: bool,
     /// Returns the settings of a file with a schema.
     pub properties: fn(&Schema) -> WriterProperties,
+    /// How its columns are encoded.
+    pub parallelism: Parallelism,
 }
 
 impl Default for FileLayout {
     fn default() -> Self {
-        Self { property_columns: false, properties: writer_properties }
+        Self { property_columns: false, properties: writer_properties, parallelism: Parallelism::default() }
     }
 }
 
@@ -69,7 +72,7 @@ enum State<W: Write + Send> {
         sample: FirstRows,
     },
     Writing {
-        writer: Box<ArrowWriter<W>>,
+        writer: Box<RowGroupWriter<W>>,
         columns: Option<PropertyColumns>,
     },
 }
@@ -80,7 +83,8 @@ impl<W: Write + Send> RowWriter<W> {
         let state = match layout.property_columns {
             true => State::Sampling { target: Some(target), sample: FirstRows::default() },
             false => {
-                let writer = ArrowWriter::try_new(target, schema.clone(), Some((layout.properties)(&schema)))?;
+                let properties = (layout.properties)(&schema);
+                let writer = RowGroupWriter::new(target, schema.clone(), properties, layout.parallelism.clone())?;
                 State::Writing { writer: Box::new(writer), columns: None }
             }
         };
@@ -101,14 +105,15 @@ impl<W: Write + Send> RowWriter<W> {
 
     /// Chooses the columns of properties, if that is not done yet, and writes the sampled rows. Returns the writer of
     /// further rows.
-    fn decide(&mut self) -> ParquetResult<&mut ArrowWriter<W>> {
+    fn decide(&mut self) -> ParquetResult<&mut RowGroupWriter<W>> {
         if let State::Sampling { target, sample } = &mut self.state
             && let Some(target) = target.take()
         {
             let sample = std::mem::take(sample);
             let mut columns = PropertyColumns::choose(&self.schema, &sample.deciding());
             let properties = (self.layout.properties)(columns.schema());
-            let mut writer = Box::new(ArrowWriter::try_new(target, columns.schema().clone(), Some(properties))?);
+            let (schema, parallelism) = (columns.schema().clone(), self.layout.parallelism.clone());
+            let mut writer = Box::new(RowGroupWriter::new(target, schema, properties, parallelism)?);
             for batch in sample.into_rows() {
                 writer.write(&columns.split(&batch).map_err(failed)?)?;
             }
@@ -127,20 +132,20 @@ impl<W: Write + Send> RowWriter<W> {
 
     /// Adds an entry to the footer.
     pub fn add_to_footer(&mut self, key: &str, value: String) -> ParquetResult<()> {
-        self.decide()?.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        self.decide()?.add_to_footer(KeyValue::new(key.to_owned(), value));
         Ok(())
     }
 
     /// Writes the end of the file.
     pub fn finish(&mut self) -> ParquetResult<()> {
-        self.decide()?.finish().map(|_| ())
+        self.decide()?.finish()
     }
 
     /// Returns the target, if bytes may have been written to it.
     pub fn target(&mut self) -> Option<&mut W> {
         match &mut self.state {
             State::Sampling { .. } => None,
-            State::Writing { writer, .. } => Some(writer.inner_mut()),
+            State::Writing { writer, .. } => Some(writer.target()),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::expr::{ValueKind, Want};
 use arrow::array::ArrayRef;
 
 /// The states of one metric, indexed by slot.
-pub trait Aggregate {
+pub trait Aggregate: Send {
     /// Ensures that the slots `0..slots` exist; new ones are empty. Never removes one.
     fn ensure(&mut self, slots: usize);
     /// Adds row `rows[i]` of the arguments to `slots[i]`. Both have the same length, and their values are within

@@ -20,7 +20,7 @@ pub(super) struct ResultInputs {
 }
 
 /// The state of one slot.
-pub(super) trait Accumulator: Default + 'static {
+pub(super) trait Accumulator: Send + Default + 'static {
     /// The version of the saved form. Those from 1 on can be loaded.
     const VERSION: u8 = VERSION;
     /// Adds row `rows[i]` of the arguments to `states[slots[i]]`.

@@ -2,7 +2,8 @@
 
 use super::key::Keys;
 use super::metric::{Emit, Metric};
-use super::running::{KeyGroup, MetricWindows, RunningMetric};
+use super::outcome::BatchOutcome;
+use super::running::{Bounds, KeyGroup, MetricView, MetricWindows, RunningMetric};
 use super::shape::closing::Closing;
 use super::shape::ends::{EndRange, WindowKeys};
 use super::shape::part::{Part, SavedPart};
@@ -28,6 +29,19 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// Adds the rows of a batch to the slots of the metrics, each with its columns.
+    pub(crate) fn add<'a>(
+        &mut self,
+        views: impl Iterator<Item = &'a MetricView>,
+        bounds: &Bounds,
+        outcome: &mut BatchOutcome,
+    ) {
+        for (running, view) in self.running.iter_mut().zip(views) {
+            running.add(view, bounds, &mut self.group, outcome);
+        }
+        self.group.keys.sweep();
+    }
+
     /// Makes the state of these metrics, empty.
     pub(crate) fn new<'a>(metrics: impl Iterator<Item = &'a Metric>) -> Self {
         Self { group: KeyGroup::default(), running: metrics.map(RunningMetric::new).collect() }

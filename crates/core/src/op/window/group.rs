@@ -12,7 +12,9 @@ use crate::error::Result;
 use crate::expr::Dimension;
 use crate::op::snapshot::Writer;
 use crate::op::state_storage::StateSize;
+use crate::parallel::Parallelism;
 use arrow::array::BinaryArray;
+use std::sync::Arc;
 
 /// A group with fewer keys and fewer slices stays in memory: its state cannot be split.
 const PARTS_LEAST: usize = if cfg!(test) { 1 } else { 256 };
@@ -25,6 +27,45 @@ pub(crate) struct GroupState {
     spilled: Option<Spilled>,
     /// The keys of the current batch, if the state is in files.
     keys: Option<BinaryArray>,
+}
+
+/// The state of a group in memory, and the indexes of its metrics.
+pub(crate) struct GroupShard<'a> {
+    pub(crate) metrics: &'a [usize],
+    pub(crate) shard: &'a mut Shard,
+}
+
+/// Rows of a batch from which on they are added to several groups at the same time.
+const PARALLEL_ROWS: usize = 256;
+
+/// Adds the rows of a batch to the slots of each group. `views` are those of all metrics.
+pub(crate) fn add(
+    groups: Vec<GroupShard<'_>>,
+    views: &Arc<Vec<MetricView>>,
+    bounds: &Bounds,
+    parallelism: &Parallelism,
+    outcome: &mut BatchOutcome,
+) -> Result<()> {
+    let rows = outcome.is_counted.len();
+    if !parallelism.are_parallel() || groups.len() == 1 || rows < PARALLEL_ROWS {
+        for GroupShard { metrics, shard } in groups {
+            shard.add(metrics.iter().map(|metric| &views[*metric]), bounds, outcome);
+        }
+        return Ok(());
+    }
+    let (parts, places): (Vec<_>, Vec<_>) =
+        groups.into_iter().map(|group| ((std::mem::take(group.shard), group.metrics.to_vec()), group.shard)).unzip();
+    let (views, bounds) = (views.clone(), *bounds);
+    let add = move |(mut shard, metrics): (Shard, Vec<usize>)| {
+        let mut outcome = BatchOutcome::of_rows(rows);
+        shard.add(metrics.iter().map(|metric| &views[*metric]), &bounds, &mut outcome);
+        (shard, outcome)
+    };
+    for (place, (shard, of_group)) in places.into_iter().zip(parallelism.map(parts, add)?) {
+        *place = shard;
+        outcome.merge(of_group);
+    }
+    Ok(())
 }
 
 impl GroupState {
@@ -74,7 +115,7 @@ impl GroupState {
     /// Takes the rows of a batch that were kept for the state in files.
     pub(crate) fn push(
         &mut self,
-        views: Vec<&MetricView<'_>>,
+        views: Vec<&MetricView>,
         bounds: &Bounds,
         context: &mut GroupFiles<'_>,
         outcome: &mut BatchOutcome,

@@ -38,7 +38,7 @@ pub mod watermark;
 
 pub use self::firing::Emitter;
 use self::firing::WatermarkFiring;
-use self::group::GroupState;
+use self::group::{GroupShard, GroupState};
 use self::metric::{Emit, Metric};
 pub use self::outcome::{BatchOutcome, FailedRow, FailedRows, LateRow};
 pub use self::running::MetricCounts;
@@ -53,10 +53,11 @@ use crate::frame::Progress;
 use crate::kind::event::{column, instants};
 #[cfg(test)]
 use crate::kind::metric::Row;
-use crate::kind::values::truth;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state_storage::{MemoryBound, StateSize, StateStorage};
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use crate::parallel::Parallelism;
+use arrow::array::RecordBatch;
+use std::sync::Arc;
 
 /// The options of the operator.
 pub struct Options {
@@ -70,6 +71,8 @@ pub struct Options {
     pub emit: Emit,
     /// How much state is in memory, and where the rest is; `None` if all is in memory.
     pub memory: Option<MemoryBound>,
+    /// How rows are added to the groups of metrics with different dimensions.
+    pub parallelism: Parallelism,
 }
 
 /// The bound of memory is divided into this many shares: one for the rows that wait for a log, one for the shard that
@@ -300,8 +303,10 @@ impl Window {
     /// Adds a batch of events from input number `input`; returns the outcome of each row.
     pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<BatchOutcome> {
         let leaves = LeafBatch::read(&self.options.leaves, batch)?;
-        let mut views = self.views(batch, &leaves)?;
-        let mut outcome = BatchOutcome { is_counted: vec![false; batch.num_rows()], ..BatchOutcome::default() };
+        self.take_keys(&leaves, batch.num_rows())?;
+        self.observed.observe(&leaves);
+        let mut views = MetricView::of_metrics(&self.options.metrics, batch, &leaves)?;
+        let mut outcome = BatchOutcome::of_rows(batch.num_rows());
         outcome.failed = running::failed_rows(&self.options.metrics, &mut views, &leaves);
         let bounds = Bounds {
             out_of_orderness: match self.options.watermark {
@@ -313,15 +318,15 @@ impl Window {
             extent: TimeBounds::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
             ends: EndRange::ALL,
         };
+        let views = Arc::new(views);
+        let groups = self.groups.iter_mut();
+        let shards =
+            groups.map(|group| GroupShard { metrics: &group.metrics, shard: &mut group.state.shard }).collect();
+        group::add(shards, &views, &bounds, &self.options.parallelism, &mut outcome)?;
         for at in 0..self.groups.len() {
-            let Group { metrics, state } = &mut self.groups[at];
-            let views: Vec<&MetricView<'_>> = metrics.iter().map(|metric| &views[*metric]).collect();
-            for (running, view) in state.shard.running.iter_mut().zip(&views) {
-                running.add(view, &bounds, &mut state.shard.group, &mut outcome);
-            }
-            state.shard.group.keys.sweep();
+            let of_group = self.groups[at].metrics.iter().map(|metric| &views[*metric]).collect();
             if let Some(mut bounded) = self.bounded(at) {
-                bounded.state.push(views, &bounds, &mut bounded.files, &mut outcome)?;
+                bounded.state.push(of_group, &bounds, &mut bounded.files, &mut outcome)?;
             }
         }
         outcome.finish();
@@ -329,30 +334,14 @@ impl Window {
         Ok(outcome)
     }
 
-    fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<MetricView<'a>>> {
-        let mut dimensions: Vec<Vec<Dimension>> = vec![];
+    /// Looks up the key of each row for each group.
+    fn take_keys(&mut self, leaves: &LeafBatch, rows: usize) -> Result<()> {
         for Group { metrics, state } in &mut self.groups {
             let by = &self.options.metrics[metrics[0]].by;
             let values: Vec<Dimension> = by.iter().map(|by| by.expr.dimension(leaves)).collect::<Result<_>>()?;
-            state.take_keys(&values, batch.num_rows())?;
-            dimensions.push(values);
+            state.take_keys(&values, rows)?;
         }
-        self.observed.observe(leaves);
-        let mut views = vec![];
-        for (index, metric) in (0..).zip(&self.options.metrics) {
-            let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
-            let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
-            let passed = passed.map(|array| truth(array.as_boolean()));
-            views.push(MetricView {
-                metric: index,
-                event_times: instants(batch, column::EVENT_TIME),
-                stream_times: instants(batch, column::STREAM_TIME),
-                passed,
-                living: None,
-                args,
-            });
-        }
-        Ok(views)
+        Ok(())
     }
 
     /// Fires the due windows in the order of due time, window end, metric and dimensions; then drops state that no

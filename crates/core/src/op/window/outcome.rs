@@ -76,6 +76,17 @@ pub struct BatchOutcome {
 }
 
 impl BatchOutcome {
+    /// Begins with rows that have no outcome.
+    pub(crate) fn of_rows(rows: usize) -> Self {
+        Self { is_counted: vec![false; rows], ..Self::default() }
+    }
+
+    /// Adds the outcomes of the same rows for other metrics.
+    pub(crate) fn merge(&mut self, mut others: Self) {
+        self.late.append(&mut others.late);
+        self.is_counted.iter_mut().zip(others.is_counted).for_each(|(is_counted, other)| *is_counted |= other);
+    }
+
     /// Gives each row one outcome, the first that applies: counted, late, dead, filtered.
     pub(crate) fn finish(&mut self) {
         self.late.sort_unstable_by_key(|late| (late.row, late.metric));

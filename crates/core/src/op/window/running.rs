@@ -9,9 +9,12 @@ use super::shape::slice::{Placement, Slices};
 use super::shape::spilled::SpilledWindows;
 use super::shape::window_spec::WindowSpec;
 use super::slots::Slots;
+use crate::error::Result;
 use crate::expr::{LeafBatch, WrongRows, wrong_of};
-use arrow::array::ArrayRef;
-use arrow::buffer::BooleanBuffer;
+use crate::kind::event::{column, instant_buffer};
+use crate::kind::values::truth;
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 
 /// Counts of the rows of one metric, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -129,11 +132,11 @@ impl RunningMetric {
 }
 
 /// The columns of a batch that one metric reads.
-pub(crate) struct MetricView<'a> {
+pub(crate) struct MetricView {
     /// The metric's index.
     pub(crate) metric: u32,
-    pub(crate) event_times: &'a [i64],
-    pub(crate) stream_times: &'a [i64],
+    pub(crate) event_times: ScalarBuffer<i64>,
+    pub(crate) stream_times: ScalarBuffer<i64>,
     /// The rows that pass its `where`; `None` if there is no `where`.
     pub(crate) passed: Option<BooleanBuffer>,
     /// The rows for which no expression of the metric failed; `None` if none failed for any row.
@@ -142,6 +145,7 @@ pub(crate) struct MetricView<'a> {
 }
 
 /// The bounds that rows are compared with.
+#[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) out_of_orderness: i64,
     /// The watermark up to which state has been dropped. It is greater than a row's own bound only if a partition was
@@ -188,7 +192,24 @@ impl TimeBounds {
     }
 }
 
-impl MetricView<'_> {
+impl MetricView {
+    /// Evaluates the expressions of each metric, but for its dimensions.
+    pub(crate) fn of_metrics(metrics: &[Metric], batch: &RecordBatch, leaves: &LeafBatch) -> Result<Vec<Self>> {
+        let view = |(index, metric): (u32, &Metric)| {
+            let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
+            let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
+            Ok(Self {
+                metric: index,
+                event_times: instant_buffer(batch, column::EVENT_TIME),
+                stream_times: instant_buffer(batch, column::STREAM_TIME),
+                passed: passed.map(|array| truth(array.as_boolean())),
+                living: None,
+                args,
+            })
+        };
+        (0..).zip(metrics).map(view).collect()
+    }
+
     #[inline]
     pub(crate) fn passes(&self, row: usize) -> bool {
         self.passed.as_ref().is_none_or(|passed| passed.value(row))
@@ -240,13 +261,7 @@ enum Assignment {
 
 impl RunningMetric {
     /// Adds the rows of a batch to the slots and records their outcomes.
-    pub(crate) fn add(
-        &mut self,
-        view: &MetricView<'_>,
-        bounds: &Bounds,
-        group: &mut KeyGroup,
-        outcome: &mut BatchOutcome,
-    ) {
+    pub(crate) fn add(&mut self, view: &MetricView, bounds: &Bounds, group: &mut KeyGroup, outcome: &mut BatchOutcome) {
         let rows = group.ids.len();
         match &mut self.windows {
             MetricWindows::Spilled(spilled) => spilled.begin(rows),
@@ -322,7 +337,7 @@ impl RunningMetric {
     fn rows(
         &mut self,
         rows: impl Iterator<Item = usize>,
-        view: &MetricView<'_>,
+        view: &MetricView,
         bounds: &Bounds,
         group: &mut KeyGroup,
         outcome: &mut BatchOutcome,
@@ -377,7 +392,7 @@ impl RunningMetric {
     }
 
     /// Notes that a row is late for all of its windows; the first and the last close at these times.
-    fn reject(&mut self, coming: RowRef, first: i64, last: i64, view: &MetricView<'_>, outcome: &mut BatchOutcome) {
+    fn reject(&mut self, coming: RowRef, first: i64, last: i64, view: &MetricView, outcome: &mut BatchOutcome) {
         self.counts.late += 1;
         self.counts.late_idle += u64::from(coming.own < last);
         let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
@@ -396,7 +411,7 @@ impl RunningMetric {
     /// yet.
     pub(crate) fn decided(
         &mut self,
-        view: &MetricView<'_>,
+        view: &MetricView,
         bounds: &Bounds,
         outcome: &mut BatchOutcome,
         is_late: impl Fn(usize) -> Option<bool>,
@@ -420,7 +435,7 @@ impl RunningMetric {
 
     /// Notes that the first window of a counted row, which closes at `missed`, does not count it.
     #[inline(always)]
-    fn miss(&mut self, coming: RowRef, missed: Option<i64>, view: &MetricView<'_>, outcome: &mut BatchOutcome) {
+    fn miss(&mut self, coming: RowRef, missed: Option<i64>, view: &MetricView, outcome: &mut BatchOutcome) {
         if let Some(first) = missed {
             self.counts.half_late += 1;
             let needed = self.needed(coming, first, view);
@@ -432,7 +447,7 @@ impl RunningMetric {
     fn assign(
         &mut self,
         coming: RowRef,
-        view: &MetricView<'_>,
+        view: &MetricView,
         bounds: &Bounds,
         keys: &mut Keys,
         cached: &mut CachedSlice,
@@ -476,7 +491,7 @@ impl RunningMetric {
     /// Returns the out-of-orderness with which a late row would count for its first window, which closes at `first`;
     /// `None` if the row is late only because a partition was idle or new.
     #[cold]
-    fn needed(&mut self, coming: RowRef, first: i64, view: &MetricView<'_>) -> Option<i64> {
+    fn needed(&mut self, coming: RowRef, first: i64, view: &MetricView) -> Option<i64> {
         if coming.own < first {
             return None;
         }
@@ -517,7 +532,7 @@ fn place(coming: RowRef, spec: WindowSpec, range: EndRange) -> Result<WindowPlac
 /// Returns the rows for which expressions of metrics failed, and removes these from the views of the metrics that have
 /// the expressions. A value of the wrong type fails in a `where` in any row, in another expression only in rows that
 /// pass the `where`.
-pub(crate) fn failed_rows(metrics: &[Metric], views: &mut [MetricView<'_>], leaves: &LeafBatch) -> FailedRows {
+pub(crate) fn failed_rows(metrics: &[Metric], views: &mut [MetricView], leaves: &LeafBatch) -> FailedRows {
     let mut failed = FailedRows::new();
     for (metric, view) in metrics.iter().zip(views) {
         let mut wrong = WrongRows::new();

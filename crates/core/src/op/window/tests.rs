@@ -7,7 +7,9 @@ use super::{spec, watermark};
 use crate::frame::{PartitionState, State};
 use crate::kind::Kind;
 use crate::time::SECOND;
-use arrow::array::{DictionaryArray, FixedSizeBinaryArray, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, DictionaryArray, FixedSizeBinaryArray, Int64Array, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::Int32Type;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -41,7 +43,14 @@ pub(super) fn options(toml: &str, out_of_orderness: i64, emit: Emit) -> Options 
         explicit: false,
         new_partitions: false,
     };
-    Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory: None }
+    Options {
+        leaves: spec.leaves,
+        metrics: spec.metrics,
+        watermark,
+        emit,
+        memory: None,
+        parallelism: Default::default(),
+    }
 }
 
 /// Returns the stream time of each event: the largest time so far in its partition.

@@ -111,7 +111,7 @@ pub(crate) struct Arrivals<'a> {
     /// The key of each row.
     pub(crate) keys: &'a BinaryArray,
     /// The views of the group's metrics.
-    pub(crate) views: Vec<&'a MetricView<'a>>,
+    pub(crate) views: Vec<&'a MetricView>,
     pub(crate) bounds: &'a Bounds,
     pub(crate) outcome: &'a mut BatchOutcome,
 }

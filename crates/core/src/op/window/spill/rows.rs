@@ -124,7 +124,7 @@ impl RowLayout {
         &self,
         keys: &BinaryArray,
         kept: &BooleanBuffer,
-        views: &[&MetricView<'_>],
+        views: &[&MetricView],
         masks: &[BooleanBuffer],
         bounds: &Bounds,
     ) -> Result<RecordBatch> {
@@ -170,7 +170,14 @@ impl RowLayout {
             let Some(MetricColumnIndexes { mask, args }) = &self.metrics[member] else { continue };
             let passed = mask.map(|column| truth(rows.column(column).as_boolean()));
             let args = args.iter().map(|column| rows.column(*column).clone()).collect();
-            let view = MetricView { metric: member as u32, event_times, stream_times, passed, living: None, args };
+            let view = MetricView {
+                metric: member as u32,
+                event_times: event_times.clone(),
+                stream_times: stream_times.clone(),
+                passed,
+                living: None,
+                args,
+            };
             running.add(&view, &bounds, group, &mut outcome);
         }
         group.keys.sweep();

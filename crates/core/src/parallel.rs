@@ -1,0 +1,82 @@
+//! Independent parts of a computation, which the caller may let several threads do. The core starts no threads.
+
+use crate::error::Result;
+use std::fmt::{Debug, Formatter};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+/// A part of a computation.
+pub type Part = Box<dyn FnOnce() + Send>;
+
+/// Does parts of a computation, perhaps at the same time.
+pub trait PartRunner: Send + Sync {
+    /// Does all parts, and returns once they are done. Errors: exit status 70 if one has panicked, 74 if no thread can
+    /// start.
+    fn run(&self, parts: Vec<Part>) -> Result<()>;
+}
+
+/// How the parts of a computation are done: one after another by default.
+#[derive(Clone, Default)]
+pub struct Parallelism(Option<Arc<dyn PartRunner>>);
+
+impl Parallelism {
+    /// Lets `parallel` do the parts.
+    pub fn of(parallel: Arc<dyn PartRunner>) -> Self {
+        Self(Some(parallel))
+    }
+
+    /// Whether parts may be done at the same time.
+    pub fn are_parallel(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Returns the result of `work` for each item, in the order of the items. Work that begins first should be that of
+    /// the largest item. Errors: as [`PartRunner::run`].
+    pub fn map<T: Send + 'static, R: Send + 'static>(
+        &self,
+        items: Vec<T>,
+        work: impl Fn(T) -> R + Clone + Send + 'static,
+    ) -> Result<Vec<R>> {
+        let Some(parallel) = &self.0 else { return Ok(items.into_iter().map(work).collect()) };
+        let (done, results) = channel();
+        let part = |(at, item)| -> Part {
+            let (done, work) = (done.clone(), work.clone());
+            // The results are taken below.
+            Box::new(move || _ = done.send((at, work(item))))
+        };
+        parallel.run(items.into_iter().enumerate().map(part).collect())?;
+        drop(done);
+        let mut results: Vec<(usize, R)> = results.iter().collect();
+        results.sort_unstable_by_key(|(at, _)| *at);
+        Ok(results.into_iter().map(|(_, result)| result).collect())
+    }
+}
+
+impl Debug for Parallelism {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.are_parallel() { "parallel" } else { "one after another" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does the last part first.
+    struct Backwards;
+
+    impl PartRunner for Backwards {
+        fn run(&self, parts: Vec<Part>) -> Result<()> {
+            parts.into_iter().rev().for_each(|part| part());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_results_have_the_order_of_the_items_in_whatever_order_they_are_made() {
+        for parts in [Parallelism::default(), Parallelism::of(Arc::new(Backwards))] {
+            assert_eq!(parts.map((0..9).collect(), |n: u32| n * n).unwrap(), [0, 1, 4, 9, 16, 25, 36, 49, 64]);
+            assert_eq!(parts.map(vec![], |n: u32| n).unwrap(), [0; 0]);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `--threads`: output, letters, counts, messages and exit status are the same for every number of threads.
+
+use crate::edges::parsed;
+use crate::harness::{Dir, Run};
+use serde_json::Value;
+
+const NUMBERS: [&str; 4] = ["1", "2", "3", "8"];
+
+/// What the clock decides in rows and letters.
+const CLOCKED: [&str; 3] = ["ingested_at", "failed_at", "producer_host"];
+
+/// Faulty, late and repeated events of three partitions.
+fn events(dir: &Dir, count: &str) -> Vec<u8> {
+    let faults = ["--late", "0.02", "--duplicates", "0.01", "--malformed", "0.05", "--partitions", "3", "-q"];
+    dir.run("evt-gen", &[&["--events", count, "--seed", "5"], &faults[..]].concat()).succeeds().stdout().to_vec()
+}
+
+/// The rows of JSON lines, without what the clock decides.
+fn rows(bytes: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let row = |line: &str| {
+        let mut row = parsed(line.as_bytes());
+        CLOCKED.iter().for_each(|name| _ = row.as_object_mut().expect("an object").remove(*name));
+        row
+    };
+    text.lines().map(row).collect()
+}
+
+/// The outcome of a run that writes rows to its output, and letters and late rows to files if it has any.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    status: i32,
+    stderr: String,
+    rows: Vec<Value>,
+    files: Vec<Vec<Value>>,
+    counts: Value,
+}
+
+fn outcome(dir: &Dir, line: &str, threads: &str) -> Outcome {
+    for name in ["dead.jsonl", "late.jsonl", "stats.json"] {
+        _ = std::fs::remove_file(dir.path(name));
+    }
+    let run: Run = dir.shell(&format!("EVT_THREADS={threads} {line} --stats stats.json"));
+    let files = ["dead.jsonl", "late.jsonl"].map(|name| {
+        let path = dir.path(name);
+        if path.exists() { rows(&dir.bytes(name)) } else { vec![] }
+    });
+    assert!(dir.path("stats.json").exists(), "{run}");
+    let stats = parsed(&dir.bytes("stats.json"));
+    Outcome {
+        status: run.status(),
+        stderr: run.stderr(),
+        rows: rows(run.stdout()),
+        files: files.into(),
+        counts: serde_json::json!([stats["counts"], stats["dead_by_type"], stats["verdict"], stats["end"]]),
+    }
+}
+
+/// Asserts that a line has one outcome for every number of threads; returns it.
+#[track_caller]
+fn same(dir: &Dir, line: &str) -> Outcome {
+    let expected = outcome(dir, line, NUMBERS[0]);
+    for threads in &NUMBERS[1..] {
+        let found = outcome(dir, line, threads);
+        let first = found.rows.iter().zip(&expected.rows).position(|(found, expected)| found != expected);
+        assert!(first.is_none(), "{line}: {threads} threads: row {first:?} differs");
+        assert!(found.files == expected.files, "{line}: {threads} threads: letters or late rows differ");
+        assert_eq!(
+            (found.status, found.stderr, found.counts),
+            (expected.status, expected.stderr.clone(), expected.counts.clone())
+        );
+        assert!(found.rows.len() == expected.rows.len(), "{line}: {threads} threads: {} rows", found.rows.len());
+    }
+    expected
+}
+
+#[test]
+fn every_tool_gives_the_same_for_every_number_of_threads() {
+    let dir = Dir::live("threads");
+    dir.write("e.jsonl", events(&dir, "9000"));
+    std::fs::create_dir_all(dir.path("schemas/all")).expect("a directory");
+    let schema = r#"{"type":"record","name":"any","fields":[{"name":"page","type":"string"},{"name":"country","type":["null","string"],"default":null}]}"#;
+    dir.write("schemas/all/1.avsc", schema);
+    let both = "--report 3 --dlq dead.jsonl";
+    for line in [
+        format!("evt-ingest e.jsonl --field partition=shard -o jsonl {both}"),
+        format!(
+            "evt-ingest e.jsonl --where \"properties.country = 'DE'\" --let 'n=event_type' --keep-raw -o jsonl {both}"
+        ),
+        format!("evt-ingest e.jsonl --max-record 1KiB --max-future 1h -o jsonl {both}"),
+        format!("evt-validate e.jsonl --schemas schemas --subject =all --dedup 1h -o jsonl {both}"),
+        format!(
+            "evt-window e.jsonl --size 1s --by event_type,country --late late.jsonl --out-of-orderness 1s -o jsonl {both}"
+        ),
+        format!("evt-window - --gap 2s --by user_id -o jsonl --late late.jsonl {both} < e.jsonl"),
+        format!("evt-sink e.jsonl -o jsonl {both}"),
+    ] {
+        let outcome = same(&dir, &line);
+        assert!(outcome.rows.len() > 5 && !outcome.files[0].is_empty(), "{line}: {outcome:?}");
+    }
+}
+
+#[test]
+fn every_format_is_read_the_same_by_every_number_of_threads() {
+    let dir = Dir::live("threads-formats");
+    dir.write("e.jsonl", events(&dir, "7000"));
+    dir.shell(
+        "evt-ingest -q e.jsonl --dlq dead.jsonl --report 0 --to e.frames --to e.csv --to e.tsv --to e.avro --to e.parquet --to e.arrow",
+    )
+    .succeeds();
+    let log = |line: &str| match line.len() % 11 {
+        0 => "not a line of a log".to_owned(),
+        n => format!("10.0.0.{n} - - [02/Jan/2026:10:00:0{} +0000] \"GET /{} HTTP/1.1\" 200 {n}", n % 10, line.len()),
+    };
+    let text = String::from_utf8_lossy(&dir.bytes("e.jsonl")).into_owned();
+    dir.write("access.log", text.lines().map(|line| log(line) + "\n").collect::<String>());
+    let pairs =
+        |(n, line): (usize, &str)| format!("time=2026-01-02T10:00:00Z n={n} text=\"{}\" {}\n", line.len(), n % 7);
+    dir.write("e.logfmt", text.lines().enumerate().map(pairs).collect::<String>());
+    let quoted = |n: usize| {
+        format!("2026-01-02T10:00:00Z,\"line {n}\nof \"\"two\"\"\",{}\n", if n % 13 == 0 { "a,b" } else { "c" })
+    };
+    dir.write("q.csv", format!("time,text,c\n{}", (0..6000).map(quoted).collect::<String>()));
+    let elements = |n: usize| format!("{{\"time\":\"2026-01-02T10:00:00Z\",\"n\":{n}}}");
+    let document = format!("{{\"all\":[{}]}}\n", (0..5000).map(elements).collect::<Vec<_>>().join(","));
+    dir.write("doc.json", document.repeat(2));
+    dir.shell("gzip -k e.jsonl; split -n l/40 -d e.jsonl part-").succeeds();
+    let both = "-o jsonl --report 3 --dlq dead.jsonl";
+    for input in [
+        "e.frames",
+        "e.csv",
+        "e.tsv",
+        "e.avro",
+        "e.parquet",
+        "e.arrow",
+        "e.jsonl.gz",
+        "access.log -f clf",
+        "e.logfmt --time time",
+        "q.csv --time time",
+        "doc.json --explode all --time time",
+        "part-* -f jsonl",
+        "e.jsonl e.csv e.parquet",
+    ] {
+        let outcome = same(&dir, &format!("evt-ingest {input} {both}"));
+        assert!(outcome.rows.len() > 4000, "{input}: {} rows, {}", outcome.rows.len(), outcome.stderr);
+    }
+}
+
+#[test]
+fn a_job_that_is_killed_continues_with_another_number_of_threads() {
+    let dir = Dir::live("threads-kill");
+    dir.write("e.jsonl", events(&dir, "40000"));
+    let flags = "--size 1s --by event_type --out-of-orderness 2m --report 0 -q --dlq null: --late null:";
+    dir.shell(&format!("EVT_THREADS=1 evt-window e.jsonl {flags} -o jsonl --to all.jsonl")).succeeds();
+    let job = |threads: &str| {
+        format!(
+            "EVT_THREADS={threads} exec evt-window e.jsonl {flags} --at-end fire --checkpoint state --checkpoint-every 10ms --to sqlite:m.db"
+        )
+    };
+    let mut kills = 0;
+    for (at, threads) in ["3", "1", "2", "8", "3"].into_iter().enumerate() {
+        let mut command = dir.command("bash", &["-c", &job(threads)]);
+        kills += u32::from(crate::harness::is_killed_within(&mut command, 30 + 40 * at as u64));
+    }
+    dir.shell(&job("3")).succeeds();
+    let expected = rows(&dir.bytes("all.jsonl"));
+    let sum: u64 = expected.iter().map(|row| row["rows"].as_u64().expect("a number")).sum();
+    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    let totals = "SELECT count(*), sum(rows) FROM aggregated_metrics";
+    let found = database.query_row(totals, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("totals");
+    assert_eq!(found, (expected.len() as u64, sum), "after {kills} kills");
+}
+
+#[test]
+fn no_thread_is_no_number_of_threads() {
+    let dir = Dir::new("threads-none");
+    for number in ["0", "-1", "x", "300"] {
+        let run = dir.shell(&format!("evt-ingest e.jsonl --threads={number}")).ends_with(2);
+        assert!(run.stderr().contains("--threads"), "{run}");
+    }
+}
