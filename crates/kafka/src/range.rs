@@ -1,6 +1,7 @@
 //! The offset range of each partition, resolved by the brokers when the run begins or a partition is assigned.
 
 use super::client::Topics;
+use super::group::PlannedReading;
 use super::position::{self, Gap, OffsetSpan, PartitionId, Position};
 use super::source::Cluster;
 use crate::address::{Address, Bound, TopicFormat};
@@ -302,20 +303,51 @@ pub fn all_cursors(cluster: &dyn Cluster, address: &Address) -> Result<Vec<Parti
 
 /// Returns the faults of the topics that an address names, and of its range. Errors: exit status 69 if no broker
 /// responds.
-pub fn faults(cluster: &dyn Cluster, address: &Address) -> Result<Vec<Error>> {
-    let mut faults = vec![];
+pub fn faults(cluster: &dyn Cluster, topics: &Topics, reading: PlannedReading) -> Result<Vec<Error>> {
+    let (address, mut faults, mut all) = (&*topics.address, vec![], vec![]);
     for topic in 0..address.topics.len() {
         match cursors(cluster, address, topic) {
-            Ok(_) => {}
+            Ok(found) => all.extend(found),
             // Unreachable brokers would fail every other topic too.
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             Err(error) => faults.push(error),
         }
     }
     if faults.is_empty() {
-        faults.extend(check_bounds(cluster, address).err());
+        let found = check_bounds(cluster, address);
+        faults.extend(found.and_then(|()| check_start(cluster, topics, reading, &mut all)).err());
     }
     Ok(faults)
+}
+
+/// Checks that partitions without a committed offset can be read from the offsets of `start=`. Errors: exit status 2 if
+/// it has none for one of them, 65 if the partition does not have the offset.
+fn check_start(
+    cluster: &dyn Cluster,
+    topics: &Topics,
+    reading: PlannedReading,
+    cursors: &mut [PartitionCursor],
+) -> Result<()> {
+    let options = &topics.address.options;
+    let Some(start @ Bound::Offsets(_)) = options.start.as_ref().filter(|_| !reading.has_positions) else {
+        return Ok(());
+    };
+    let has_group = options.group.is_some() && reading.read_mode.is_of_stage();
+    let committed = if has_group { cluster.committed(&ids(cursors))? } else { vec![] };
+    for cursor in cursors.iter_mut().filter(|cursor| !committed.iter().any(|position| position.id == cursor.id)) {
+        let at = position::offset_of(start, cursor.id, OffsetSpan::default(), None);
+        cursor.next = at.ok_or_else(|| no_start(topics, cursor.id))?;
+        if !options.skips_gaps {
+            cursor.skip_gap(topics, cluster.extent(cursor.id)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the error of a partition that `start=` does not name. Exit status 2.
+#[cold]
+fn no_start(topics: &Topics, id: PartitionId) -> Error {
+    Error::usage(format!("{}: start= has no offset for partition {}", topics.address, id.number))
 }
 
 fn count(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<i32> {
@@ -384,8 +416,7 @@ pub fn resolve(
     read_mode: ReadMode,
     cursors: &mut [PartitionCursor],
 ) -> Result<Vec<Position>> {
-    let address = &topics.address;
-    let options = &address.options;
+    let options = &topics.address.options;
     let topic_ids = set_extents(cluster, cursors)?;
     let start = options.start.clone().unwrap_or(Bound::Earliest);
     let starts = offsets(cluster, &start, cursors)?;
@@ -416,9 +447,7 @@ pub fn resolve(
         cursor.next = match committed {
             Some(position) => position.offset,
             None if cursor.is_new => cursor.extent.low,
-            None => starts[at].ok_or_else(|| {
-                Error::usage(format!("{address}: start= has no offset for partition {}", cursor.id.number))
-            })?,
+            None => starts[at].ok_or_else(|| no_start(topics, cursor.id))?,
         };
         let topic_id = topic_ids.get(cursor.id.topic).copied().flatten();
         cursor.topic.id = committed.map_or_else(|| kept?.topic_id, |position| position.topic_id);

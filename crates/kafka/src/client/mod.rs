@@ -379,12 +379,15 @@ pub fn setting<'a>(address: &'a Address, run: &'a Run, name: &str) -> Option<&'a
 }
 
 /// Converts an error of librdkafka to an error that ends the run. Topics have been checked before, so one that is
-/// unknown now may exist again for the next run.
+/// unknown now may exist again for the next run. Settings that brokers reject are those of the next run, too.
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
         Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId | Code::IllegalGeneration) => {
             ErrorKind::Fenced
+        }
+        Some(Code::InvalidSessionTimeout | Code::InconsistentGroupProtocol | Code::InvalidTransactionTimeout) => {
+            ErrorKind::Config
         }
         _ => ErrorKind::Unavailable,
     };

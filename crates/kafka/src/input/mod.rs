@@ -11,7 +11,7 @@ mod reading;
 use self::reading::ReadPartitions;
 use crate::address::{Address, TopicFormat};
 use crate::client::{self, Rebalance, Topics};
-use crate::group::{CommitMode, CommitPoint, Joined, Membership, Options, TopicOptions};
+use crate::group::{CommitMode, CommitPoint, Joined, Membership, Options, PlannedReading, TopicOptions};
 use crate::health::{Answers, Health, confirmed};
 use crate::library::{Connections, LibraryCluster};
 use crate::position::{ByPartition, PartitionId, Position};
@@ -53,12 +53,17 @@ pub struct KafkaInput {
 impl KafkaInput {
     /// Checks that the topics can be read and their schemas can be loaded; returns the faults. Joins no group and reads
     /// no records.
-    pub fn check(address: &Address, run: &Rc<Run>) -> Result<Vec<Error>> {
+    pub fn check(address: &Address, reading: PlannedReading, run: &Rc<Run>) -> Result<Vec<Error>> {
         if let Some(schemas) = &address.options.schemas {
             place::check(schemas, &run.caller())?;
             records::wire(address, run)?;
         }
-        range::faults(&LibraryCluster::new(&Topics::new(address, run))?, address)
+        let topics = Topics::new(address, run);
+        let mut faults = range::faults(&LibraryCluster::new(&topics)?, &topics, reading)?;
+        if faults.is_empty() {
+            faults.extend(reading.check_session(&topics).err());
+        }
+        Ok(faults)
     }
 
     /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table.
@@ -84,15 +89,14 @@ impl KafkaInput {
         let Topics { address, run } = topics;
         let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;
+        let is_transactional = matches!(commit_mode, CommitMode::Transactions(_));
+        let is_shared = is_transactional || matches!(commit_mode, CommitMode::Subscribe);
+        let subscribes = PlannedReading { read_mode, is_shared, has_positions: false }.subscribes(set);
         let commits = match read_mode {
             ReadMode::Commit => !matches!(commit_mode, CommitMode::None) && set.group.is_some(),
             ReadMode::Checkpoint => set.group.is_some(),
             ReadMode::Bounded | ReadMode::Tail | ReadMode::Stateful => false,
         };
-        let whole = set.partitions.is_none() && set.end.is_none() && set.form != Some(TopicFormat::Frames);
-        let is_transactional = matches!(commit_mode, CommitMode::Transactions(_));
-        let is_shared = is_transactional || matches!(commit_mode, CommitMode::Subscribe);
-        let subscribes = commits && read_mode == ReadMode::Commit && is_shared && whole;
         let mut cursors = range::all_cursors(&*cluster, address)?;
         let count = |topic| cursors.iter().filter(|cursor| cursor.id.topic == topic).count();
         let counts = (0..address.topics.len()).map(count).collect();
