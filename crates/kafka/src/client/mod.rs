@@ -399,7 +399,8 @@ pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
 #[cold]
 pub fn missing(address: &Address) -> Error {
     let error = Error::unavailable(format!("{address}: reading failed"));
-    error.because("unknown topic or partition")
+    let which = if address.topics.len() > 1 { "one of the topics" } else { "the topic" };
+    error.because(format!("{which} does not exist any more"))
 }
 
 /// Returns the text of an error, without the names of its code that librdkafka and its binding add.

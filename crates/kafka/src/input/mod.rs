@@ -381,6 +381,7 @@ impl KafkaInput {
                 self.reading.note_missing();
                 Ok(())
             }
+            code if client::is_missing(code) => Err(client::missing(&self.reading.topics.address)),
             // This run neither joins the group nor commits.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
@@ -573,7 +574,7 @@ impl Input for KafkaInput {
 impl Drop for KafkaInput {
     fn drop(&mut self) {
         self.reading.cluster.context().notes(|notes| notes.is_closing = true);
-        if !self.health.is_up() || self.group.as_ref().is_some_and(Membership::is_unanswered) {
+        if !self.health.is_up() || self.group.as_mut().is_some_and(Membership::is_unanswered) {
             return self.reading.cluster.abandon();
         }
         let mut revoked: Vec<_> = self.group.as_mut().and_then(Membership::take_revoked).into_iter().collect();
