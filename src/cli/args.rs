@@ -17,7 +17,6 @@ use evt_core::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use evt_core::parse::size;
 use evt_core::time::{Zone, parse_duration, parse_flag_instant};
 use evt_run::checkpoint::header::CheckpointOptions;
-use evt_run::checkpoint::is_in_bucket;
 use evt_run::emit::RecordOptions;
 use evt_run::input::unopened::FileOptions;
 use evt_run::run::{Report, Run};
@@ -378,11 +377,6 @@ impl CheckpointArgs {
         let every = Duration::from_micros(self.checkpoint_every.unsigned_abs());
         let (kept, back, ends) = (self.keep_epochs, self.restore.unwrap_or(0), self.ends);
         self.checkpoint.clone().map(|path| CheckpointOptions { path, every, kept, back, ends })
-    }
-
-    /// Whether no earlier run has made the checkpoint; false if that is not known.
-    pub fn is_new(&self) -> bool {
-        self.checkpoint.as_ref().is_none_or(|path| !is_in_bucket(path) && !path.exists())
     }
 }
 

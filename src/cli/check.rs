@@ -14,8 +14,9 @@ use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::kind::Kind;
 use evt_core::time::rounded;
 use evt_http::server::{self, check_address};
-use evt_kafka::group::{CommitMode, PlannedReading};
+use evt_kafka::group::CommitMode;
 use evt_kafka::input::KafkaInput;
+use evt_kafka::input::check::PlannedReading;
 use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::show::show;
 use evt_run::checkpoint::{Checkpoint, check_name, is_in_bucket};
@@ -235,6 +236,7 @@ impl CheckReport {
         self.faults.0.append(&mut resolved.faults.0);
         let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
         let in_epochs = checkpoint.is_some();
+        let place = checkpoint.as_ref().map(|options| options.path.clone());
         if let Some(options) = options {
             self.take(resolved.check_ends(&options.inputs));
             // Outputs that do not fit the input are not checked further.
@@ -258,7 +260,7 @@ impl CheckReport {
             });
         }
         // A checkpoint, or the state of evt-alert, has positions if an earlier run has made it.
-        let is_new = spec.checkpoint.is_none_or(CheckpointArgs::is_new);
+        let is_new = place.is_none_or(|path| !is_in_bucket(&path) && !path.exists());
         let topics = PlannedReading {
             read_mode: options.map_or(ReadMode::Commit, |options| options.inputs.topics.read_mode),
             is_shared: matches!(resolved.commit_mode(), CommitMode::Subscribe) && !in_epochs,

@@ -11,11 +11,9 @@
 
 use super::client::{self, Topics};
 use super::position::{PartitionId, Position};
-use super::produce::limit;
 use super::produce::shared::{self, SharedProducer};
 use super::range::{self, PartitionCursor, ReadMode};
 use super::source::Cluster;
-use crate::address::{self, TopicFormat};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_run::run::Run;
 use std::rc::Rc;
@@ -27,8 +25,6 @@ use std::time::Duration;
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// How long to wait for the sessions of killed members to expire (45 s by default) before the group counts as in use.
 const SESSIONS_EXPIRED: Duration = Duration::from_secs(60);
-/// The settings of brokers for the least and the greatest session timeout of a member.
-const SESSION_LIMITS: [&str; 2] = ["group.min.session.timeout.ms", "group.max.session.timeout.ms"];
 /// How long the last commit of a run is retried.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The setting of the interval between commits.
@@ -69,33 +65,6 @@ pub struct TopicOptions {
     /// Whether the tool finds partitions without records, so that it needs to know when the broker of each partition
     /// has answered (`--idle-after`).
     pub finds_silence: bool,
-}
-
-/// How a run begins to read topics, as far as it is known before.
-#[derive(Clone, Copy, Debug)]
-pub struct PlannedReading {
-    /// The mode of reading.
-    pub read_mode: ReadMode,
-    /// Whether the members of its group may share the partitions.
-    pub is_shared: bool,
-    /// Whether earlier runs may have kept positions, so that `start=` need not count.
-    pub has_positions: bool,
-}
-
-impl PlannedReading {
-    /// Whether the group assigns the partitions of an address.
-    pub fn subscribes(&self, options: &address::Options) -> bool {
-        let whole = options.partitions.is_none() && options.end.is_none() && options.form != Some(TopicFormat::Frames);
-        self.read_mode == ReadMode::Commit && self.is_shared && options.group.is_some() && whole
-    }
-
-    /// Checks that brokers accept the session of a member, as far as they tell. Errors: exit status 78.
-    pub fn check_session(&self, topics: &Topics) -> Result<()> {
-        match self.subscribes(&topics.address.options) {
-            true => limit::check_limits(topics, "session.timeout.ms", SESSION_LIMITS),
-            false => Ok(()),
-        }
-    }
 }
 
 impl TopicOptions {

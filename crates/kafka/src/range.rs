@@ -1,12 +1,11 @@
 //! The offset range of each partition, resolved by the brokers when the run begins or a partition is assigned.
 
 use super::client::Topics;
-use super::group::PlannedReading;
 use super::position::{self, Gap, OffsetSpan, PartitionId, Position};
 use super::source::Cluster;
 use crate::address::{Address, Bound, TopicFormat};
 use evt_core::counts::counted;
-use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::error::{Error, Result};
 use evt_core::time::parse_flag_instant;
 use evt_run::clock::Clock;
 use evt_run::input::topic_id::TopicId;
@@ -301,52 +300,9 @@ pub fn all_cursors(cluster: &dyn Cluster, address: &Address) -> Result<Vec<Parti
     Ok(all)
 }
 
-/// Returns the faults of the topics that an address names, and of its range. Errors: exit status 69 if no broker
-/// responds.
-pub fn faults(cluster: &dyn Cluster, topics: &Topics, reading: PlannedReading) -> Result<Vec<Error>> {
-    let (address, mut faults, mut all) = (&*topics.address, vec![], vec![]);
-    for topic in 0..address.topics.len() {
-        match cursors(cluster, address, topic) {
-            Ok(found) => all.extend(found),
-            // Unreachable brokers would fail every other topic too.
-            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-            Err(error) => faults.push(error),
-        }
-    }
-    if faults.is_empty() {
-        let found = check_bounds(cluster, address);
-        faults.extend(found.and_then(|()| check_start(cluster, topics, reading, &mut all)).err());
-    }
-    Ok(faults)
-}
-
-/// Checks that partitions without a committed offset can be read from the offsets of `start=`. Errors: exit status 2 if
-/// it has none for one of them, 65 if the partition does not have the offset.
-fn check_start(
-    cluster: &dyn Cluster,
-    topics: &Topics,
-    reading: PlannedReading,
-    cursors: &mut [PartitionCursor],
-) -> Result<()> {
-    let options = &topics.address.options;
-    let Some(start @ Bound::Offsets(_)) = options.start.as_ref().filter(|_| !reading.has_positions) else {
-        return Ok(());
-    };
-    let has_group = options.group.is_some() && reading.read_mode.is_of_stage();
-    let committed = if has_group { cluster.committed(&ids(cursors))? } else { vec![] };
-    for cursor in cursors.iter_mut().filter(|cursor| !committed.iter().any(|position| position.id == cursor.id)) {
-        let at = position::offset_of(start, cursor.id, OffsetSpan::default(), None);
-        cursor.next = at.ok_or_else(|| no_start(topics, cursor.id))?;
-        if !options.skips_gaps {
-            cursor.skip_gap(topics, cluster.extent(cursor.id)?)?;
-        }
-    }
-    Ok(())
-}
-
 /// Makes the error of a partition that `start=` does not name. Exit status 2.
 #[cold]
-fn no_start(topics: &Topics, id: PartitionId) -> Error {
+pub fn no_start(topics: &Topics, id: PartitionId) -> Error {
     Error::usage(format!("{}: start= has no offset for partition {}", topics.address, id.number))
 }
 
@@ -357,7 +313,7 @@ fn count(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<i32> 
 }
 
 /// Checks the partitions that `start=` and `end=` name. Errors: exit status 2 if no topic has one of them.
-fn check_bounds(cluster: &dyn Cluster, address: &Address) -> Result<()> {
+pub fn check_bounds(cluster: &dyn Cluster, address: &Address) -> Result<()> {
     for (name, bound) in [("start", &address.options.start), ("end", &address.options.end)] {
         let Some(Bound::Offsets(offsets)) = bound else { continue };
         let counts: Vec<i32> =

@@ -4,14 +4,17 @@
 //! Other tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it
 //! ends the run, or reports the gap.
 //!
-//! `reading.rs`: the partitions that are read, and what is checked about them while they are.
+//! `check.rs`: the check before a run. `reading.rs`: the partitions that are read, and what is checked about them
+//! while they are.
 
+pub mod check;
 mod reading;
 
+use self::check::PlannedReading;
 use self::reading::ReadPartitions;
 use crate::address::{Address, TopicFormat};
 use crate::client::{self, Rebalance, Topics};
-use crate::group::{CommitMode, CommitPoint, Joined, Membership, Options, PlannedReading, TopicOptions};
+use crate::group::{CommitMode, CommitPoint, Joined, Membership, Options, TopicOptions};
 use crate::health::{Answers, Health, confirmed};
 use crate::library::{Connections, LibraryCluster};
 use crate::position::{ByPartition, PartitionId, Position};
@@ -59,11 +62,7 @@ impl KafkaInput {
             records::wire(address, run)?;
         }
         let topics = Topics::new(address, run);
-        let mut faults = range::faults(&LibraryCluster::new(&topics)?, &topics, reading)?;
-        if faults.is_empty() {
-            faults.extend(reading.check_session(&topics).err());
-        }
-        Ok(faults)
+        check::faults(&LibraryCluster::new(&topics)?, &topics, reading)
     }
 
     /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table.

@@ -359,7 +359,7 @@ impl WireState {
             match stream.wait(stop, left.is_none(), timeout.into_iter().chain(left).min())? {
                 Woken::Stopped => {}
                 Woken::Timeout if is_over => return Ok(Woken::Stopped),
-                // The clock of a simulation stands still meanwhile.
+                // The clock of a simulation does not advance meanwhile.
                 Woken::Timeout if timeout.is_none() && left.is_some() && run.clock.monotonic() > now => {}
                 woken => return Ok(woken),
             }
