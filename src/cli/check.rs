@@ -14,7 +14,10 @@ use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::kind::Kind;
 use evt_core::time::rounded;
 use evt_http::server::{self, check_address};
+use evt_kafka::group::CommitMode;
 use evt_kafka::input::KafkaInput;
+use evt_kafka::input::check::PlannedReading;
+use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::show::show;
 use evt_run::checkpoint::{Checkpoint, check_name, is_in_bucket};
 use evt_run::client::Location;
@@ -66,7 +69,7 @@ pub struct CheckReport {
 }
 
 /// What a tool can do with an input.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct InputNeeds {
     /// Whether it listens for requests.
     has_listener: bool,
@@ -74,6 +77,8 @@ struct InputNeeds {
     events: bool,
     /// Whether it needs no table of a store.
     lists_tables: bool,
+    /// How it reads topics.
+    topics: PlannedReading,
 }
 
 impl InputNeeds {
@@ -159,7 +164,8 @@ impl CheckReport {
             let uri = Uri::of_input(text, false, &self.run.caller())
                 .and_then(|uri| readable::check(&uri, false).map(|()| uri));
             if let Some(uri) = self.take(uri) {
-                self.input(uri, InputNeeds { lists_tables: true, ..InputNeeds::default() });
+                let topics = PlannedReading { read_mode: ReadMode::Bounded, is_shared: false, has_positions: false };
+                self.input(uri, InputNeeds { has_listener: false, events: false, lists_tables: true, topics });
             }
         }
     }
@@ -192,7 +198,7 @@ impl CheckReport {
             Uri::File(_) => self.ready(name),
             Uri::Http(_) if !needs.has_listener => self.add(name, Err(Error::usage("a listener requires evt-ingest"))),
             Uri::Http(address) => self.add(name, check_address(&address).map(|()| None)),
-            Uri::Kafka(address) => self.query(name, move |run| match KafkaInput::check(&address, run)? {
+            Uri::Kafka(address) => self.query(name, move |run| match KafkaInput::check(&address, needs.topics, run)? {
                 faults if faults.is_empty() => Ok(None),
                 faults => Err(Faults(faults)),
             }),
@@ -230,6 +236,7 @@ impl CheckReport {
         self.faults.0.append(&mut resolved.faults.0);
         let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
         let in_epochs = checkpoint.is_some();
+        let place = checkpoint.as_ref().map(|options| options.path.clone());
         if let Some(options) = options {
             self.take(resolved.check_ends(&options.inputs));
             // Outputs that do not fit the input are not checked further.
@@ -252,11 +259,19 @@ impl CheckReport {
                 Ok(None)
             });
         }
+        // A checkpoint, or the state of evt-alert, has positions if an earlier run has made it.
+        let is_new = place.is_none_or(|path| !is_in_bucket(&path) && !path.exists());
+        let topics = PlannedReading {
+            read_mode: options.map_or(ReadMode::Commit, |options| options.inputs.topics.read_mode),
+            is_shared: matches!(resolved.commit_mode(), CommitMode::Subscribe) && !in_epochs,
+            has_positions: !is_new || options.is_none_or(|options| options.inputs.topics.keeps_positions()),
+        };
         let Resolved { inputs, plans, dlq, side, kind, .. } = resolved;
         let needs = InputNeeds {
             has_listener: options.is_none_or(|options| options.inputs.listener.server.is_some()),
             events: spec.needs_events,
             lists_tables: spec.lists_tables && inputs.len() == 1,
+            topics,
         };
         self.take(spec.args.input.kind().ok().flatten().map_or(Ok(()), |kind| needs.check_kind(kind)));
         inputs.into_iter().for_each(|input| self.input(input, needs));

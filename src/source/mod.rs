@@ -22,7 +22,7 @@ use evt_core::kind::shadow::Shadows;
 use evt_core::kind::{DIMENSIONS_KEY, Kind};
 use evt_core::mapping::{self, Rest};
 use evt_core::op::computed::RowRules;
-use evt_core::op::window::watermark::ContinuedInput;
+use evt_core::op::window::watermark::ContinuedTopic;
 use evt_kafka::range::ReadMode;
 use evt_run::emit::{ByteProgress, Item, PendingInputs, QueuedItem, RecordEmitter};
 use evt_run::input::follow::watch::POLL_INTERVAL;
@@ -561,8 +561,8 @@ impl Source {
     }
 
     /// Returns the inputs whose topics this run continues.
-    pub fn continued_inputs(&self) -> &[ContinuedInput] {
-        self.positions.as_ref().map_or(&[], Positions::continued_inputs)
+    pub fn continued_topics(&self) -> &[ContinuedTopic] {
+        self.positions.as_ref().map_or(&[], Positions::continued_topics)
     }
 
     /// Returns the live partitions of which the stage does not have all rows up to now.

@@ -240,7 +240,7 @@ impl Stage {
         let of_stage = |schema| stamped(&schema, rows, &self.run);
         self.outputs.open(of_stage(schema), side.map(of_stage), self.feeds.counts().taken)?;
         if let Some(epochs) = &mut self.epochs {
-            operator = epochs.restore(operator, self.feeds.only().continued_inputs())?;
+            operator = epochs.restore(operator, self.feeds.only().continued_topics())?;
             epochs.recover(operator.as_ref(), &mut self.outputs)?;
         }
         if is_report {

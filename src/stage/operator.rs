@@ -14,7 +14,7 @@ use evt_core::format::Format;
 use evt_core::frame::{Control, End, EndReason};
 use evt_core::kind::dead::{ErrorType, Fault, Rejected};
 use evt_core::op::state_storage::StateStorage;
-use evt_core::op::window::watermark::ContinuedInput;
+use evt_core::op::window::watermark::ContinuedTopic;
 use evt_run::emit::Dead;
 use evt_run::input::UnreadPartition;
 use evt_run::metrics::Metrics;
@@ -94,7 +94,7 @@ pub trait Operator {
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>>;
 
     /// Begins another run after [`Operator::restore`]: its inputs are new, but for those that it continues.
-    fn begin_run(&mut self, _continued: &[ContinuedInput]) {}
+    fn begin_run(&mut self, _continued: &[ContinuedTopic]) {}
 }
 
 /// An operator over several feeds, which stores its state and the positions of its feeds itself (evt-alert).

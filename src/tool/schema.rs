@@ -4,18 +4,21 @@ use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::CheckReport;
 use clap::{Parser, Subcommand};
-use evt_core::error::{Error, Result};
+use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::schema::AVRO;
 use evt_core::schema::language::Schema;
 use evt_core::schema::level::{Conflict, Level, check_level};
 use evt_core::schema::subject::{Lookup, Subject};
+use evt_run::input::bytes;
 use evt_run::metrics;
 use evt_run::registry::directory::read_schema;
 use evt_run::registry::{Registration, Registry, conflicts, place};
-use evt_run::run::io::Io;
+use evt_run::run::io::{ByteStream, Io};
 use evt_run::run::{Run, report_file};
+use evt_run::stop::{Stop, Woken};
 use std::fmt::Write as _;
-use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -125,7 +128,7 @@ impl Tool for Args {
             Action::List { .. } | Action::Show { .. } => vec![],
         };
         for file in files.into_iter().filter(|file| *file != "-") {
-            if findings.take(parse(&run.io, file)).is_some() {
+            if findings.take(parse(run, file)).is_some() {
                 findings.ready(file);
             }
         }
@@ -178,7 +181,7 @@ impl Args {
     }
 
     fn register(&self, run: &Run, new: &str, subject: &str, registry: &mut dyn Registry) -> Result<u8> {
-        let text = read(&run.io, new)?;
+        let text = read(run, new)?;
         match registry.register(subject, &text).map_err(|error| error.at(new))? {
             Registration::Added(number) => run.io.print(&format!("{subject} {number}\n"))?,
             Registration::Existing(number) => {
@@ -200,9 +203,9 @@ impl Args {
 }
 
 fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
-    let text = read(&run.io, new)?;
+    let text = read(run, new)?;
     let schema = parse_at(new, &text)?;
-    let named = |path: &String| Ok((path.clone(), parse(&run.io, path)?));
+    let named = |path: &String| Ok((path.clone(), parse(run, path)?));
     let history = against.iter().map(named).collect::<Result<Vec<_>>>()?;
     let conflicts = check_level(schema.as_ref(), &history, level);
     deny(run, new, &text, &conflicts);
@@ -218,7 +221,7 @@ fn deny(run: &Run, new: &str, text: &str, conflicts: &[Conflict]) {
 
 /// Checks a schema against the registered versions: evt's verdict, and the registry's own if it has one.
 fn check_subject(run: &Run, new: &str, subject: &str, level: Option<Level>, registry: &mut dyn Registry) -> Result<u8> {
-    let text = read(&run.io, new)?;
+    let text = read(run, new)?;
     let schema = parse_at(new, &text)?;
     let found = found(subject, registry)?;
     let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
@@ -268,15 +271,37 @@ fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subjec
     }
 }
 
-fn read(io: &Io, path: &str) -> Result<String> {
-    match path {
-        "-" => read_schema(Ok(io.stdin()?), path),
-        _ => read_schema(File::open(path), path),
+/// A file or a pipe that ends at a signal.
+struct StoppedAtSignal<'a> {
+    stream: Box<dyn ByteStream>,
+    stop: &'a Stop,
+}
+
+impl Read for StoppedAtSignal<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.stream.wait(self.stop, true, None).map_err(std::io::Error::other)? {
+            Woken::Stopped => Ok(0),
+            Woken::Ready | Woken::Timeout => self.stream.read(buffer),
+        }
     }
 }
 
-fn parse(io: &Io, path: &str) -> Result<Arc<dyn Schema>> {
-    let text = read(io, path)?;
+/// Reads a file or standard input. A run that is stopped meanwhile dies of the signal.
+fn read(run: &Run, path: &str) -> Result<String> {
+    let stop = &run.stop;
+    let stream: std::io::Result<Box<dyn ByteStream>> = match path {
+        "-" => Ok(run.io.stdin()?),
+        _ => bytes::open(Path::new(path)).map(|file| Box::new(file) as Box<dyn ByteStream>),
+    };
+    let text = read_schema(stream.map(|stream| StoppedAtSignal { stream, stop }), path)?;
+    match stop.signal() {
+        Some(_) => Err(Error::new(ErrorKind::Verdict, format!("{path}: stopped before its end"))),
+        None => Ok(text),
+    }
+}
+
+fn parse(run: &Run, path: &str) -> Result<Arc<dyn Schema>> {
+    let text = read(run, path)?;
     parse_at(path, &text)
 }
 

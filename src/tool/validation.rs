@@ -15,7 +15,7 @@ use evt_core::kind::event::{DISTINCT, RAW, column, shared_raw_field};
 use evt_core::op::dedup::{self, Dedup};
 use evt_core::op::state_storage::{MemoryBound, StateStorage};
 use evt_core::op::validate::{self, SubjectOf, Validator};
-use evt_core::op::window::watermark::ContinuedInput;
+use evt_core::op::window::watermark::ContinuedTopic;
 use evt_core::time::parse_duration;
 use evt_run::registry::{Registry, place};
 use evt_run::run::Run;
@@ -132,7 +132,7 @@ impl Operator for Validate {
         Ok(Box::new(Self { dedup, ..*self }))
     }
 
-    fn begin_run(&mut self, _continued: &[ContinuedInput]) {
+    fn begin_run(&mut self, _continued: &[ContinuedTopic]) {
         if let Some(dedup) = &mut self.dedup {
             dedup.begin_run();
         }

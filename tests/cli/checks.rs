@@ -2,6 +2,7 @@
 
 use crate::broker::Bench;
 use crate::harness::Dir;
+use crate::kafka::record;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -262,4 +263,71 @@ fn a_check_finds_a_directory_that_cannot_be_the_checkpoint_of_the_run() {
     std::fs::write(dir.path("cp/log/1"), "x").expect("writable");
     assert!(check("cp", "o.jsonl").ends_with(65).stderr().contains("expected an entry in JSON"));
     assert_eq!(log(&dir), before, "the checks began no run");
+}
+
+/// Offsets of `start=` count for partitions of which neither the group nor a checkpoint has a position.
+#[test]
+fn a_start_that_a_run_refuses_is_refused_by_the_check_and_no_other() {
+    let Some(bench) = Bench::new("check_start") else { return };
+    let topic = bench.topic("in", 2, &[]);
+    bench.produce((0..10).map(|_| record(&topic, 0, "{}")));
+    bench.commit(&bench.prefix, &topic, 4, "");
+    let (dir, group) = (&bench.dir, format!("&group={}", bench.prefix));
+    for (start, options, status, cause) in [
+        ("0:10,1:0", "", 0, ""),
+        ("0:11,1:0", "", 65, "/0@11: the partition ends at offset 10, before 11"),
+        ("0:11,1:0", "&on_gap=continue", 0, ""),
+        ("0:0", "", 2, "start= has no offset for partition 1"),
+        ("0:0", "&partitions=0", 0, ""),
+        ("0:0,2:0", "", 2, "has no partition 2"),
+        // The group has an offset of partition 0.
+        ("0:11,1:1", group.as_str(), 65, "/1@1: the partition ends at offset 0, before 1"),
+        ("0:11,1:0", group.as_str(), 0, ""),
+    ] {
+        let uri = bench.uri(&topic, &format!("?start={start}&end=latest{options}"));
+        for flags in [&["--check"][..], &[]] {
+            let args = [&[uri.as_str(), "-q", "--to", "null:"], flags].concat();
+            let run = dir.run("evt-ingest", &args).ends_with(status);
+            assert!(run.stderr().contains(cause), "{uri}: {run}");
+        }
+    }
+    let args = |start: &str| {
+        let uri = bench.uri(&topic, &format!("?end=latest&start={start}"));
+        ["-q".to_owned(), uri, "--checkpoint".to_owned(), "state".to_owned(), "--to".to_owned(), "out.jsonl".to_owned()]
+    };
+    let run = |start: &str, check: &[&str]| {
+        let args = args(start);
+        dir.run("evt-ingest", &[&args.iter().map(String::as_str).collect::<Vec<_>>(), check].concat())
+    };
+    run("0:11,1:0", &["--check"]).ends_with(65);
+    run("0:9,1:0", &[]).succeeds();
+    run("0:11,1:0", &["--check"]).succeeds();
+    run("0:11,1:0", &[]).succeeds();
+}
+
+/// Brokers reject these settings in every run, so a unit need not start again.
+#[test]
+fn settings_that_brokers_reject_are_refused_by_the_check_and_end_a_run_with_the_same_status() {
+    let Some(bench) = Bench::new("check_settings") else { return };
+    let (input, output) = (bench.topic("in", 1, &[]), bench.topic("out", 1, &[]));
+    bench.produce([record(&input, 0, "{\"source\":\"s\",\"event_type\":\"t\"}")]);
+    let uri = |options: &str| bench.uri(&input, &format!("?group={}{options}", bench.prefix));
+    let short = uri("&rdkafka.session.timeout.ms=5");
+    let transactions = bench.uri(&output, "?exactly_once=true&rdkafka.transaction.timeout.ms=2147483647");
+    for (input, output, setting) in [
+        (&short, "out.jsonl", "session.timeout.ms=5: expected at least 6000, group.min.session.timeout.ms"),
+        (&uri(""), &transactions, "transaction.timeout.ms=2147483647: expected at most 900000, transaction.max"),
+    ] {
+        let args = ["-q", input, "--to", output];
+        let check = bench.dir.run("evt-ingest", &[&args[..], &["--check"]].concat()).ends_with(78);
+        assert!(check.stderr().contains(setting), "{check}");
+        bench.dir.run("evt-ingest", &args).ends_with(78);
+    }
+    // A run that reads all partitions itself is no member.
+    let alone = uri("&rdkafka.session.timeout.ms=5&end=latest");
+    for flags in [&["--check"][..], &[]] {
+        bench.dir.run("evt-ingest", &[&["-q", &alone, "--to", "alone.jsonl"], flags].concat()).succeeds();
+    }
+    let timeout = bench.uri(&output, "?rdkafka.delivery.timeout.ms=5");
+    bench.dir.run("evt-ingest", &["-q", &alone, "--to", &timeout, "--check"]).ends_with(2);
 }

@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// The rows of a file by position. If a position occurs twice, both rows are equal but for the time of reading.
 fn by_place(rows: Vec<Value>) -> BTreeMap<(String, i64), Value> {
@@ -339,4 +340,33 @@ fn records_that_wait_for_others_are_left_to_the_run_that_goes_on() {
     bench.dir.run("evt-ingest", &[&[rest.as_str()][..], &outputs].concat()).succeeds();
     assert_eq!(lines(&bench.dir, "out.jsonl"), 50);
     assert_eq!(committed(), Some(51));
+}
+
+/// The group would wait for a member that is gone until its session expires, after 45 seconds.
+#[test]
+fn a_member_whose_topic_is_deleted_before_its_first_commit_says_so_and_leaves_the_group() {
+    let Some(bench) = Bench::new("left") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    bench.produce([record(&topic, 0, &event(1, "s"))]);
+    let from = bench.uri(&topic, &format!("?group={}", bench.prefix));
+    let mut command = bench.dir.command("evt-ingest", &[&from, "--to", "out.jsonl"]);
+    let child = command.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    eventually("the first record is read", || lines(&bench.dir, "out.jsonl") == 1);
+    bench.delete(&topic);
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    let gone = "the topic does not exist any more";
+    assert!(said.contains(&format!("/0 is unavailable: {gone}: retrying for up to 30s\n")), "{said}");
+    assert!(
+        said.contains(&format!("{from_shown}: reading failed: {gone}\n", from_shown = bench.uri(&topic, ""))),
+        "{said}"
+    );
+    bench.topic("t", 1, &[]);
+    bench.produce([record(&topic, 0, &event(2, "s"))]);
+    let start = Instant::now();
+    let second = bench.start("evt-ingest", &[&from, "-q", "--to", "out.jsonl"]);
+    eventually("the next member reads", || lines(&bench.dir, "out.jsonl") == 2);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert_eq!(stopped(second).0, 143);
 }

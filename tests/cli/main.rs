@@ -167,6 +167,7 @@ mod shown_names;
 mod siege;
 mod siege_requests;
 mod signals;
+mod silent_inputs;
 mod sizes;
 mod small_disk;
 mod spool;

@@ -121,10 +121,12 @@ const NAMES: &str =
 
 /// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that
 /// nothing is sent twice.
-const OURS: [&str; 13] = [
+const OURS: [&str; 15] = [
     "acks",
     "auto.offset.reset",
     "bootstrap.servers",
+    // Another name of message.timeout.ms.
+    "delivery.timeout.ms",
     "delivery.report.only.error",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -133,6 +135,8 @@ const OURS: [&str; 13] = [
     "group.id",
     "isolation.level",
     "message.timeout.ms",
+    // Another name of bootstrap.servers.
+    "metadata.broker.list",
     "request.required.acks",
     "transactional.id",
 ];
@@ -428,6 +432,8 @@ mod tests {
             "//b/t?format=xml",
             "//b/t?on_gap=maybe",
             "//b/t?rdkafka.acks=1",
+            "//b/t?rdkafka.delivery.timeout.ms=5",
+            "//b/t?rdkafka.metadata.broker.list=a:1",
             "//b/t?rdkafka.group.id=g",
             "//b/t?wait=5",
             "//b/t?exactly_once=yes",

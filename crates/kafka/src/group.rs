@@ -366,8 +366,14 @@ impl Membership {
         }
     }
 
-    /// Whether the last commit has no answer yet.
-    pub fn is_unanswered(&self) -> bool {
+    /// Waits for the answer to the last commit, as long as one may take: the client cannot leave the group before.
+    /// Returns whether there is none.
+    pub fn is_unanswered(&mut self) -> bool {
+        if let Some(sent) = &self.sent {
+            let left = (sent.at + COMMIT_TIMEOUT).saturating_sub(self.now());
+            // The run ends, whatever the answer is.
+            _ = self.receive_answer(left);
+        }
         self.sent.is_some()
     }
 

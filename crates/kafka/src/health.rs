@@ -1,13 +1,13 @@
 //! Tracks outages of the brokers of one client, partitions whose leaders give no answer, and the times at which the
 //! brokers of partitions have answered.
 
-use super::client::{Context, Topics, describe};
+use super::client::{Context, GONE, Topics, describe};
 use super::position::PartitionId;
 use super::range::PartitionCursor;
 use super::source::{FailingPartition, RecordSource};
 use evt_core::error::{Error, Result};
 use evt_core::kind::PartitionName;
-use evt_core::time::whole_seconds;
+use evt_core::time::{rounded, whole_seconds};
 use evt_run::client::outage::trying_again;
 use evt_run::clock::Clock;
 use evt_run::input::UnreadPartition;
@@ -140,12 +140,16 @@ impl Health {
             return Ok(());
         }
         let name = self.topics.partition_name(id);
+        let (why, how) = match why {
+            Some(why) => (why, trying_again(limit, "wait")),
+            None => ("the topic does not exist any more", format!("retrying for up to {}", rounded(GONE))),
+        };
         if is_over {
             let message = format!("{}: no response for {name} for {}", self.topics.address, whole_seconds(time));
             return Err(Error::unavailable(message).because(why));
         }
         self.failing_since.set(Some(self.now().saturating_sub(time)));
-        self.topics.say(format!("{name} is unavailable: {why}: {}", trying_again(limit, "wait")));
+        self.topics.say(format!("{name} is unavailable: {why}: {how}"));
         Ok(())
     }
 
@@ -306,7 +310,7 @@ mod tests {
         let failing = |seconds| {
             clock.advance(Duration::from_secs(1));
             let time = Duration::from_secs(seconds);
-            health.check_partitions(Some(FailingPartition { id, time, why: "it is away" }))
+            health.check_partitions(Some(FailingPartition { id, time, why: Some("it is away") }))
         };
         let lines = || std::mem::take(&mut *said.lock().unwrap());
         (0..10).for_each(|seconds| failing(seconds).unwrap());

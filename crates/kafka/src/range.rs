@@ -5,7 +5,7 @@ use super::position::{self, Gap, OffsetSpan, PartitionId, Position};
 use super::source::Cluster;
 use crate::address::{Address, Bound, TopicFormat};
 use evt_core::counts::counted;
-use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::error::{Error, Result};
 use evt_core::time::parse_flag_instant;
 use evt_run::clock::Clock;
 use evt_run::input::topic_id::TopicId;
@@ -300,22 +300,10 @@ pub fn all_cursors(cluster: &dyn Cluster, address: &Address) -> Result<Vec<Parti
     Ok(all)
 }
 
-/// Returns the faults of the topics that an address names, and of its range. Errors: exit status 69 if no broker
-/// responds.
-pub fn faults(cluster: &dyn Cluster, address: &Address) -> Result<Vec<Error>> {
-    let mut faults = vec![];
-    for topic in 0..address.topics.len() {
-        match cursors(cluster, address, topic) {
-            Ok(_) => {}
-            // Unreachable brokers would fail every other topic too.
-            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-            Err(error) => faults.push(error),
-        }
-    }
-    if faults.is_empty() {
-        faults.extend(check_bounds(cluster, address).err());
-    }
-    Ok(faults)
+/// Makes the error of a partition that `start=` does not name. Exit status 2.
+#[cold]
+pub fn no_start(topics: &Topics, id: PartitionId) -> Error {
+    Error::usage(format!("{}: start= has no offset for partition {}", topics.address, id.number))
 }
 
 fn count(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<i32> {
@@ -325,7 +313,7 @@ fn count(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<i32> 
 }
 
 /// Checks the partitions that `start=` and `end=` name. Errors: exit status 2 if no topic has one of them.
-fn check_bounds(cluster: &dyn Cluster, address: &Address) -> Result<()> {
+pub fn check_bounds(cluster: &dyn Cluster, address: &Address) -> Result<()> {
     for (name, bound) in [("start", &address.options.start), ("end", &address.options.end)] {
         let Some(Bound::Offsets(offsets)) = bound else { continue };
         let counts: Vec<i32> =
@@ -384,8 +372,7 @@ pub fn resolve(
     read_mode: ReadMode,
     cursors: &mut [PartitionCursor],
 ) -> Result<Vec<Position>> {
-    let address = &topics.address;
-    let options = &address.options;
+    let options = &topics.address.options;
     let topic_ids = set_extents(cluster, cursors)?;
     let start = options.start.clone().unwrap_or(Bound::Earliest);
     let starts = offsets(cluster, &start, cursors)?;
@@ -416,9 +403,7 @@ pub fn resolve(
         cursor.next = match committed {
             Some(position) => position.offset,
             None if cursor.is_new => cursor.extent.low,
-            None => starts[at].ok_or_else(|| {
-                Error::usage(format!("{address}: start= has no offset for partition {}", cursor.id.number))
-            })?,
+            None => starts[at].ok_or_else(|| no_start(topics, cursor.id))?,
         };
         let topic_id = topic_ids.get(cursor.id.topic).copied().flatten();
         cursor.topic.id = committed.map_or_else(|| kept?.topic_id, |position| position.topic_id);

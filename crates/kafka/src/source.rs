@@ -82,8 +82,8 @@ pub struct FailingPartition<'a> {
     pub id: PartitionId,
     /// The time for which the leader has given errors and no answer.
     pub time: Duration,
-    /// The last error.
-    pub why: &'a str,
+    /// The last error; `None` if brokers do not know its topic any more.
+    pub why: Option<&'a str>,
 }
 
 /// Reads the records of assigned partitions.

@@ -19,7 +19,7 @@ use arrow::datatypes::Schema;
 use evt_core::error::{Error, Result};
 use evt_core::kind::Kind;
 use evt_core::kind::event::has_raw;
-use evt_core::op::window::watermark::ContinuedInput;
+use evt_core::op::window::watermark::ContinuedTopic;
 use evt_kafka::address::Bound;
 use evt_run::checkpoint::begun::BegunInputs;
 use evt_run::checkpoint::epoch::PartitionPosition;
@@ -190,7 +190,8 @@ impl Positions {
     /// Sets up `emitter` for events, if topics or followed names continue: they may have no record for a long time.
     /// Returns whether the schema of the rows is known by that.
     pub fn begin_run(&self, emitter: &mut RecordEmitter) -> bool {
-        let is_quiet = !self.topics.continued_inputs().is_empty() || self.follows && !self.followed.is_empty();
+        let is_quiet = self.topics.continued_topics().iter().any(|topic| topic.now.is_some())
+            || self.follows && !self.followed.is_empty();
         if !is_quiet || !emitter.becomes(Kind::Event) {
             return false;
         }
@@ -208,8 +209,8 @@ impl Positions {
     }
 
     /// Returns the topics that this run continues.
-    pub fn continued_inputs(&self) -> &[ContinuedInput] {
-        self.topics.continued_inputs()
+    pub fn continued_topics(&self) -> &[ContinuedTopic] {
+        self.topics.continued_topics()
     }
 
     /// Opens a file and compares it with those that were read; sets up `emitter` to continue behind its position.

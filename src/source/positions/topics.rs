@@ -2,7 +2,7 @@
 
 use crate::uri::Uri;
 use evt_core::error::{Error, Result};
-use evt_core::op::window::watermark::ContinuedInput;
+use evt_core::op::window::watermark::ContinuedTopic;
 use evt_kafka::address::{Bound, KeptPosition, KeptPositions};
 use evt_run::checkpoint::epoch::PartitionPosition;
 use evt_run::input::ReadPosition;
@@ -10,7 +10,8 @@ use evt_run::input::topic_id::TopicId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The number of the input of a partition of which no run has stored how far it was read.
+/// The number of the input of a partition that is not one of the state: no run has stored how far it was read, or the
+/// last one has not read it.
 const UNREAD: u32 = u32::MAX;
 
 /// How far a partition of a topic is read.
@@ -44,7 +45,7 @@ impl TopicPosition {
 #[derive(Default)]
 pub struct TopicPositions {
     positions: Vec<TopicPosition>,
-    continued: Vec<ContinuedInput>,
+    continued: Vec<ContinuedTopic>,
     /// The groups of the inputs, by number.
     groups: BTreeMap<u32, String>,
 }
@@ -72,12 +73,8 @@ impl TopicPositions {
             let mut kept = vec![];
             for (index, topic) in address.topics.iter().enumerate() {
                 for position in self.positions.iter().filter(|position| position.topic == *topic) {
-                    let TopicPosition { partition, next, stream_time, input: former, topic_id, .. } = *position;
+                    let TopicPosition { partition, next, stream_time, topic_id, .. } = *position;
                     kept.push(KeptPosition { topic: index, partition, next, stream_time, topic_id });
-                    let continued = ContinuedInput { former, now: number };
-                    if former != UNREAD && !self.continued.contains(&continued) {
-                        self.continued.push(continued);
-                    }
                 }
             }
             if !kept.is_empty() {
@@ -86,11 +83,26 @@ impl TopicPositions {
                     Some(Bound::Kept(KeptPositions { positions: kept, others: Some(Box::new(others)) }));
             }
         }
+        let now = |topic: &String| {
+            let has = |input: &Uri| matches!(input, Uri::Kafka(address) if address.topics.contains(topic));
+            (0..).zip(inputs).find(|(_, input)| has(input)).map(|(number, _)| number)
+        };
+        for position in self.positions.iter_mut().filter(|position| position.input != UNREAD) {
+            let (topic, former, now) = (position.topic.clone(), position.input, now(&position.topic));
+            let continued = ContinuedTopic { topic, former, now };
+            if !self.continued.contains(&continued) {
+                self.continued.push(continued);
+            }
+            if now.is_none() {
+                // The state of this run has no partitions of the topic; its number may be that of another input.
+                position.input = UNREAD;
+            }
+        }
         Ok(continued)
     }
 
-    /// Returns the inputs that this run continues.
-    pub fn continued_inputs(&self) -> &[ContinuedInput] {
+    /// Returns the topics that the run before this one has read.
+    pub fn continued_topics(&self) -> &[ContinuedTopic] {
         &self.continued
     }
 
@@ -173,7 +185,10 @@ mod tests {
         let others = Some(Box::new(Bound::Latest));
         assert_eq!(kept(&continued[1]), Some(KeptPositions { positions: vec![at(0, 0, 3), at(1, 1, 7)], others }));
         assert_eq!(kept(&continued[2]), None, "a new topic starts where its options say");
-        assert_eq!(positions.continued_inputs(), [ContinuedInput { former: 0, now: 1 }]);
+        let continued = |topic: &str, former, now| ContinuedTopic { topic: topic.to_owned(), former, now };
+        let all = [continued("b", 0, Some(1)), continued("a", 0, Some(1)), continued("c", 1, None)];
+        assert_eq!(positions.continued_topics(), all);
+        assert_eq!(positions.save()[2].input, UNREAD, "the next run may have another input of this number");
     }
 
     #[test]
@@ -214,7 +229,7 @@ mod tests {
         next.add_begun(first[0].clone());
         let continued = next.continued(&inputs(&["kafka://h:1/b?start=latest"])).unwrap();
         assert_eq!(kept(&continued[0]).unwrap().positions[0].next, 5);
-        assert_eq!(next.continued_inputs(), []);
+        assert_eq!(next.continued_topics().iter().filter(|topic| topic.now.is_some()).count(), 0);
         next.note(0, &[reached(8)]);
         next.add_begun(first[0].clone());
         assert_eq!(next.save()[1].next, 8, "an epoch has it");

@@ -21,7 +21,7 @@ use crate::output::epochs::{CompleteEpoch, RejectedLetters};
 use crate::source::positions::partition_positions;
 use evt_core::error::{Error, Result};
 use evt_core::frame::Barrier;
-use evt_core::op::window::watermark::ContinuedInput;
+use evt_core::op::window::watermark::ContinuedTopic;
 use evt_run::checkpoint::Checkpoint;
 use evt_run::checkpoint::epoch::Epoch;
 use evt_run::checkpoint::log::EpochPart;
@@ -155,7 +155,7 @@ impl Epochs {
 
     /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other
     /// options.
-    pub fn restore(&self, mut operator: Box<dyn Operator>, continued: &[ContinuedInput]) -> Result<Box<dyn Operator>> {
+    pub fn restore(&self, mut operator: Box<dyn Operator>, continued: &[ContinuedTopic]) -> Result<Box<dyn Operator>> {
         operator.set_storage(Box::new(self.checkpoint.state_files()));
         let Some(restored) = self.checkpoint.restored.as_ref() else { return Ok(operator) };
         let restored = operator.restore(&restored.state);

@@ -3,7 +3,7 @@
 use super::known::files::{FileLetters, FileMark};
 use super::known::stored::time_columns;
 use super::known::{KnownRows, LeftOut, SelectedRows, UnmarkedRows, UnstampedRows, check_final};
-use super::positions::{FramePartition, FramePartitions, RowPosition, TopicNames, WHOLE};
+use super::positions::{FramePartition, FramePartitions, PartitionTimes, RowPosition, TopicNames, WHOLE};
 use super::topic::{HELD_MAX, NotedEnds, TopicEnds};
 use crate::source;
 use arrow::array::{AsArray, RecordBatch, TimestampMicrosecondArray};
@@ -92,10 +92,7 @@ pub struct Feed {
     form: FeedForm,
     /// The kind of its rows, as far as the source knows it.
     kind: Kind,
-    /// Rows by outcome that are not in the counts of the stage yet.
-    pub counts: Counts,
-    /// The number of all rows so far.
-    taken: u64,
+    rows: FeedRows,
     /// The dead letters of a file.
     pub letters: FileLetters,
     ends: TopicEnds,
@@ -106,6 +103,25 @@ pub struct Feed {
     /// Whether the source has named the partitions.
     has_partitions: bool,
     whole: WholeInput,
+}
+
+/// The rows of a feed so far.
+struct FeedRows {
+    /// Rows by outcome that are not in the counts of the stage yet.
+    counts: Counts,
+    /// The number of all rows.
+    taken: u64,
+    /// Those that were left out, because an earlier run may have read them.
+    repeats: RepeatedRows,
+}
+
+/// Rows of an input that some rule would have counted and that an earlier run may have read.
+#[derive(Clone, Copy, Debug)]
+pub struct RepeatedRows {
+    /// Their number.
+    pub count: u64,
+    /// The greatest stream time (µs) up to which that run has read their partitions.
+    pub up_to: i64,
 }
 
 impl Feed {
@@ -120,8 +136,7 @@ impl Feed {
             known: KnownRows::Unmarked(UnmarkedRows::default()),
             form,
             kind: Kind::Event,
-            counts: Counts::default(),
-            taken: 0,
+            rows: FeedRows { counts: Counts::default(), taken: 0, repeats: RepeatedRows { count: 0, up_to: i64::MIN } },
             letters: FileLetters::default(),
             storing: None,
             has_partitions: false,
@@ -170,9 +185,14 @@ impl Feed {
         matches!(&self.known, KnownRows::Store(stored) if stored.has_begun())
     }
 
+    /// Returns the rows that were left out, because an earlier run may have read them; `None` if there are none.
+    pub fn repeats(&self) -> Option<RepeatedRows> {
+        Some(self.rows.repeats).filter(|repeats| repeats.count > 0)
+    }
+
     /// Notes that the state has the effect of all rows that were taken.
     pub fn set_stored(&mut self) {
-        self.known.set_stored(self.taken);
+        self.known.set_stored(self.rows.taken);
     }
 
     /// Does what is due before the source is polled.
@@ -372,8 +392,8 @@ impl Feed {
             Kind::Event => self.events(batch, to, context.range)?,
             _ => self.others(batch, to, context)?,
         };
-        let counts = std::mem::take(&mut self.counts);
-        self.taken += counts.taken;
+        let counts = std::mem::take(&mut self.rows.counts);
+        self.rows.taken += counts.taken;
         Ok((counts, faulty))
     }
 
@@ -391,6 +411,7 @@ impl Feed {
         let mut stream_times = instants(&batch, column::STREAM_TIME).to_vec();
         let names = PartitionColumns::new(&batch);
         let codes: Vec<_> = names.codes().collect();
+        let mut repeats = vec![];
         let mut partitions: BTreeMap<(usize, usize), (usize, usize)> = BTreeMap::new();
         for (row, code) in codes.iter().enumerate() {
             partitions.entry(*code).and_modify(|(_, last)| *last = row).or_insert((row, row));
@@ -408,7 +429,13 @@ impl Feed {
                 }
             }
             let is_cut = self.is_topic() && offsets[first] > 0;
-            let least = self.known.first_counted(Kind::Event, least);
+            let after = self.known.after(Kind::Event, Some(&key));
+            if let Some(after) = after.filter(|after| least <= *after) {
+                repeats.resize(codes.len(), false);
+                let rows = (first..=last).filter(|row| codes[*row] == code);
+                rows.for_each(|row| repeats[row] = stream_times[row] <= after);
+            }
+            let least = self.first_counted(least, after);
             let stream_time = to.clock.rows(key.clone(), least, greatest, is_cut);
             if self.form == FeedForm::Records {
                 let (next, known) = (offsets[last] + 1, to.positions.get(&key));
@@ -416,14 +443,36 @@ impl Feed {
                 to.positions.insert(key, RowPosition { next, stream_time: Some(stream_time), topic_id });
             }
         }
-        self.add(&batch, [instants(&batch, column::EVENT_TIME), &stream_times], &mut to.engine, range)
+        let event_times = instants(&batch, column::EVENT_TIME);
+        let (kind, stream_times) = (Kind::Event, &stream_times);
+        let rows = TimedRows { kind, batch: &batch, event_times, stream_times, repeats: &repeats };
+        self.add(&rows, &mut to.engine, range)
+    }
+
+    /// Returns the first instant (µs) of rows that count, of rows that begin at `first`; an earlier run may have read
+    /// those up to `after`.
+    fn first_counted(&mut self, first: i64, after: Option<i64>) -> i64 {
+        let Some(after) = after.filter(|after| first <= *after) else { return first };
+        self.rows.repeats.up_to = self.rows.repeats.up_to.max(after);
+        after.saturating_add(1)
+    }
+
+    /// Returns how far partitions were read, by their keys in the state.
+    pub fn partitions(&self, clock: &AlertClock) -> PartitionTimes {
+        let mut read = PartitionTimes::new();
+        for key in clock.of_input(self.number()) {
+            let Some(stream_time) = clock.stream_time(&key) else { continue };
+            let partition = self.known.partition(Some(&key).filter(|key| **key != self.whole.key));
+            read.entry(partition).and_modify(|known| *known = stream_time.max(*known)).or_insert(stream_time);
+        }
+        read
     }
 
     /// Returns the rows of a batch that are new; the others are repeats.
     fn keep(&mut self, batch: RecordBatch, is_new: Option<Vec<bool>>) -> Result<RecordBatch> {
         let Some(is_new) = is_new else { return Ok(batch) };
         let known = is_new.iter().filter(|is_new| !**is_new).count() as u64;
-        self.counts.add(&Counts { taken: known, duplicate: known, ..Counts::default() });
+        self.rows.counts.add(&Counts { taken: known, duplicate: known, ..Counts::default() });
         Ok(if known == 0 { batch } else { filter_record_batch(&batch, &is_new.into())? })
     }
 
@@ -447,7 +496,7 @@ impl Feed {
         let rows = UnstampedRows { name: &name, kind, is_stored, batch: &batch, column: time, times: &times(&batch)? };
         let left_out = self.whole.left_out.rows(&rows, context.latest, &context.run.console)?;
         let count = left_out.iter().filter(|is_left_out| **is_left_out).count() as u64;
-        self.counts.add(&Counts { taken: count, filtered: count, ..Counts::default() });
+        self.rows.counts.add(&Counts { taken: count, filtered: count, ..Counts::default() });
         let batch = &match count {
             0 => batch,
             _ => filter_record_batch(&batch, &arrow::compute::not(&left_out.into())?)?,
@@ -467,46 +516,37 @@ impl Feed {
             latest = latest.max(*time);
             stream_times.push(latest);
         }
+        let after = self.known.after(kind, None);
         if let (Some(first), Some(last)) = (stream_times.first(), stream_times.last()) {
-            to.clock.rows(self.whole.key.clone(), self.known.first_counted(kind, *first), *last, false);
+            let first = self.first_counted(*first, after);
+            to.clock.rows(self.whole.key.clone(), first, *last, false);
         }
-        self.add(batch, [&times, &stream_times], &mut to.engine, context.range)
+        let repeats = after.map(|after| stream_times.iter().map(|time| *time <= after).collect::<Vec<_>>());
+        let (event_times, stream_times, repeats) = (&times, &stream_times, &repeats.unwrap_or_default());
+        let rows = TimedRows { kind, batch, event_times, stream_times, repeats };
+        self.add(&rows, &mut to.engine, context.range)
     }
 
     /// Adds the rows of the range to the engine, and those before it that make groups known.
-    fn add(
-        &mut self,
-        batch: &RecordBatch,
-        times: [&[i64]; 2],
-        engine: &mut AlertEngine,
-        range: Span,
-    ) -> Result<Vec<FaultyRow>> {
-        let (kind, [event_times, _]) = (self.kind, times);
+    fn add(&mut self, rows: &TimedRows<'_>, engine: &mut AlertEngine, range: Span) -> Result<Vec<FaultyRow>> {
+        let (kind, event_times) = (rows.kind, rows.event_times);
         let keep: Vec<bool> = event_times.iter().map(|time| range.contains(*time)).collect();
         if !keep.contains(&false) {
-            return self.evaluate(batch, times, engine);
+            return self.evaluate(rows, engine);
         }
         let before = Span { since: engine.known_from(kind), until: range.since };
         if before.since.is_some() {
             let is_before = event_times.iter().map(|time| before.contains(*time));
-            let rows = SelectedRows::new(batch, times, is_before.collect())?;
-            engine.add_before(&rows.timed(kind, self.known.after(kind)))?;
+            engine.add_before(&SelectedRows::new(rows, is_before.collect())?.timed(kind))?;
         }
         let filtered = keep.iter().filter(|keep| !**keep).count() as u64;
-        self.counts.add(&Counts { taken: filtered, filtered, ..Counts::default() });
-        let SelectedRows { batch, event_times, stream_times } = SelectedRows::new(batch, times, keep)?;
-        self.evaluate(&batch, [&event_times, &stream_times], engine)
+        self.rows.counts.add(&Counts { taken: filtered, filtered, ..Counts::default() });
+        self.evaluate(&SelectedRows::new(rows, keep)?.timed(kind), engine)
     }
 
-    fn evaluate(
-        &mut self,
-        batch: &RecordBatch,
-        times: [&[i64]; 2],
-        engine: &mut AlertEngine,
-    ) -> Result<Vec<FaultyRow>> {
-        let ([event_times, stream_times], kind) = (times, self.kind);
-        let taken = engine.add(&TimedRows { kind, batch, event_times, stream_times, after: self.known.after(kind) })?;
-        self.known.left_out(taken.repeated);
+    fn evaluate(&mut self, rows: &TimedRows<'_>, engine: &mut AlertEngine) -> Result<Vec<FaultyRow>> {
+        let (taken, batch) = (engine.add(rows)?, rows.batch);
+        self.rows.repeats.count += taken.repeated;
         let faulty = taken.wrong.iter().map(|(row, message)| FaultyRow {
             batch: batch.clone(),
             row: *row,
@@ -514,7 +554,14 @@ impl Feed {
         });
         let faulty = faulty.collect();
         let (out, late, filtered, dead) = (taken.counted, taken.late, taken.filtered, taken.wrong.len() as u64);
-        self.counts.add(&Counts { taken: batch.num_rows() as u64, out, late, filtered, dead, ..Counts::default() });
+        self.rows.counts.add(&Counts {
+            taken: batch.num_rows() as u64,
+            out,
+            late,
+            filtered,
+            dead,
+            ..Counts::default()
+        });
         Ok(faulty)
     }
 }

@@ -1,6 +1,6 @@
 //! The messages of a run about its rules, each one once until it changes, and about rows that it leaves out.
 
-use super::feed::Feed;
+use super::feed::{Feed, RepeatedRows};
 use super::load::ReplacedRule;
 use crate::source;
 use evt_core::alert::engine::AlertEngine;
@@ -199,20 +199,29 @@ pub fn late_rows(late: u64) -> String {
     format!("{} not evaluated", counted(late, rows))
 }
 
-/// Returns the lines about late rows at the end of a run. `unnamed` are the rows of each process substitution that an
-/// earlier run may have read, with the instant (µs) up to which it has read any of them.
-pub fn late_lines(late: u64, unnamed: impl Iterator<Item = (u64, i64)>) -> Vec<String> {
-    let (rows, to) = unnamed.fold((0, i64::MIN), |(rows, to), (more, up_to)| (rows + more, to.max(up_to)));
-    let repeated = (rows > 0).then(|| {
-        let (verbs, to) =
-            (["row of a process substitution was", "rows of process substitutions were"], format_instant(to));
-        let rows = counted(rows, verbs);
-        format!(
+/// Returns the lines about late rows at the end of a run: those behind the alert clock, and those of each input that an
+/// earlier run may have read. All process substitutions are one input.
+pub fn late_lines(late: u64, feeds: &[Feed]) -> Vec<String> {
+    let (mut behind, mut lines, mut unnamed) = (late, vec![], RepeatedRows { count: 0, up_to: i64::MIN });
+    for (feed, RepeatedRows { count, up_to }) in feeds.iter().filter_map(|feed| Some((feed, feed.repeats()?))) {
+        behind -= count;
+        if feed.known.is_substitution() {
+            unnamed = RepeatedRows { count: unnamed.count + count, up_to: unnamed.up_to.max(up_to) };
+            continue;
+        }
+        let (rows, to) = (counted(count, ["row was", "rows were"]), format_instant(up_to));
+        let name = &feed.name;
+        lines.push(format!("{name}: {rows} not evaluated: earlier runs have read rows up to {to}, maybe also these"));
+    }
+    if unnamed.count > 0 {
+        let verbs = ["row of a process substitution was", "rows of process substitutions were"];
+        let (rows, to) = (counted(unnamed.count, verbs), format_instant(unnamed.up_to));
+        lines.push(format!(
             "{rows} not evaluated: earlier runs have read rows of process substitutions up to {to}, and their numbers \
              (/dev/fd/63) do not say which; give evt-alert files or FIFOs, which have names"
-        )
-    });
-    (late > rows).then(|| late_rows(late - rows)).into_iter().chain(repeated).collect()
+        ));
+    }
+    (behind > 0).then(|| late_rows(behind)).into_iter().chain(lines).collect()
 }
 
 /// Returns the line about notifications of a channel that no receiver got.

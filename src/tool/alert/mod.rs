@@ -38,7 +38,7 @@ use self::known::stored::{ReadStore, time_columns};
 use self::known::{FileRows, KnownRows, UnmarkedRows};
 use self::load::{RuleLoader, RuleRefresh};
 use self::operator::AlertOperator;
-use self::positions::{KeptTopics, TopicNames, UnmarkedInput, is_substitution};
+use self::positions::{KeptTopics, PartitionTimes, TopicNames, is_substitution};
 use self::setup::{AlertSetup, RunOptions, Services};
 use self::state::StateFile;
 use self::writer::WriterPlan;
@@ -473,27 +473,30 @@ impl Args {
         let name = uri.to_string();
         let (is_stored, is_topic) = (matches!(uri, Uri::Store(..)), matches!(uri, Uri::Kafka(_)));
         let is_bytes = !is_stored && !is_topic;
-        // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
-        let is_unknown = self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten);
-        let form = UnmarkedInput::of(file.is_some(), is_stored);
-        let after = if is_unknown { alerts.known_to(&name, form) } else { None };
+        // Rows of a file that was written anew may be those of an earlier run, and so may rows of a pipe.
+        let is_rewritten = self.once && file.as_ref().is_some_and(|file| file.is_rewritten);
+        let known_to = alerts.known_to(&name, is_stored);
         let state = alerts.services.state.as_ref().filter(|_| is_stored);
         let earlier = state.map(StateFile::positions).transpose()?;
         Ok(match (file, earlier) {
-            (Some(KnownFile { mark, .. }), _) => KnownRows::File(FileRows::new(mark, after)),
+            (Some(KnownFile { mark, .. }), _) => {
+                KnownRows::File(FileRows::new(mark, known_to.filter(|_| is_rewritten)))
+            }
             (None, Some(earlier)) => {
                 // The tables of two schemas have positions of their own.
                 let schema = match uri {
                     Uri::Store(_, location) => location.options.get("schema"),
                     _ => None,
                 };
-                let known_to = alerts.known_to(&name, form);
                 let name = schema.map_or(name.clone(), |schema| format!("{name}?schema={schema}"));
                 KnownRows::Store(ReadStore::new(name, earlier, known_to))
             }
             (None, None) => {
                 let (is_substitution, is_pipe) = (is_substitution(&name), is_bytes && self.state.is_some());
-                KnownRows::Unmarked(UnmarkedRows { after, is_substitution, is_pipe, ..UnmarkedRows::default() })
+                let read =
+                    if self.once && is_bytes { alerts.beginning.partitions(&name) } else { PartitionTimes::new() };
+                let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
+                KnownRows::Unmarked(UnmarkedRows { read, origin, is_substitution, is_pipe, stored: 0 })
             }
         })
     }

@@ -291,8 +291,7 @@ impl AlertOperator {
             out.warn(interrupted(&rule.rule.name, rule.policy.hold, found));
         }
         if counts.late > 0 && !self.progress.losses.has_told(counts.late) {
-            let unnamed = feeds.iter().filter_map(|feed| feed.known.unnamed());
-            late_lines(counts.late, unnamed).into_iter().for_each(|line| out.warn(line));
+            late_lines(counts.late, feeds).into_iter().for_each(|line| out.warn(line));
         }
         // With a state the next run continues.
         if services.is_once && services.state.is_none() {
@@ -450,7 +449,7 @@ impl FeedOperator for AlertOperator {
         let effective_from = if edits.is_empty() { progress.first } else { first };
         let mut marks: Vec<_> = of_run.iter().filter_map(|feed| feed.read_mark()).cloned().collect();
         let frames: Vec<FramePartitions> = of_run.iter().filter_map(|feed| feed.frames(&to.clock)).collect();
-        of_run.iter().for_each(|feed| beginning.add(feed.number(), &feed.name, &to.clock));
+        of_run.iter().for_each(|feed| beginning.add_input(&feed.name, feed.partitions(&to.clock)));
         beginning.first_rows = to.clock.first_rows();
         if let Some(state) = &mut services.state {
             state.commit(Commit {

@@ -1,6 +1,6 @@
 //! How far the inputs were read: what the state file says of them beside the files ([`super::known`]).
 
-use evt_core::alert::clock::{AlertClock, BegunPartition, BegunPartitions, PartitionKey};
+use evt_core::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
 use evt_core::alert::engine::AlertEngine;
 use evt_core::kind::PartitionName;
 use evt_core::time::SECOND;
@@ -141,26 +141,23 @@ impl TopicNames {
     }
 }
 
-/// An input without a position of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnmarkedInput {
-    /// Standard input, or a FIFO with a name.
-    Pipe,
-    /// A table or a lake.
-    Store,
-    /// Anything else, such as a file with new content.
-    Other,
-}
+/// The partitions of an input, by origin and name, each with the greatest stream time (µs) of its rows. Those of
+/// [`ANY`] may be of any partition.
+pub type PartitionTimes = BTreeMap<(String, String), i64>;
 
-impl UnmarkedInput {
-    /// Returns what an input is: a store, a file or, if it is neither, a pipe.
-    pub fn of(is_file: bool, is_stored: bool) -> Self {
-        match (is_file, is_stored) {
-            (_, true) => Self::Store,
-            (true, false) => Self::Other,
-            (false, false) => Self::Pipe,
-        }
-    }
+/// The partition of rows without stamps, of the rows of an input that is no pipe, and of those in a state of an earlier
+/// version, which does not say of which partition they are.
+pub const ANY: (String, String) = (String::new(), String::new());
+
+/// Returns the key of a partition of a pipe. `own` is the origin that the pipe gives to rows without stamps: it is no
+/// part of the key, because it is one of the names of a FIFO or the number of a process substitution.
+pub fn partition_of_pipe(own: &str, origin: &str, partition: &str) -> (String, String) {
+    let origin = match origin.strip_prefix(SUBSTITUTIONS) {
+        _ if origin == own => "",
+        Some(_) => SUBSTITUTIONS,
+        None => origin,
+    };
+    (origin.to_owned(), partition.to_owned())
 }
 
 /// The name of all process substitutions together.
@@ -191,28 +188,28 @@ pub fn is_substitution(name: &str) -> bool {
 /// evaluated yet: a run may be stopped before every input has begun.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
-    /// The inputs of all runs by their names ([`known_name`]), each with the greatest stream time (µs) of its rows.
-    pub inputs: BTreeMap<String, Option<i64>>,
+    /// The partitions of the inputs of all runs by the names of these ([`known_name`]).
+    pub inputs: BTreeMap<String, PartitionTimes>,
     /// The first rows of all runs; needed only before the first instant.
     pub first_rows: BegunPartitions,
 }
 
 impl Beginning {
-    /// Adds what a run has read of an input.
-    pub fn add(&mut self, number: u32, name: &str, clock: &AlertClock) {
-        self.add_input(name, clock.of_input(number).iter().filter_map(|key| clock.stream_time(key)).max());
-    }
-
-    /// Adds an input, whose rows were read up to this stream time (µs).
-    pub fn add_input(&mut self, name: &str, read_to: Option<i64>) {
+    /// Adds an input, whose partitions were read up to these stream times (µs).
+    pub fn add_input(&mut self, name: &str, read: impl IntoIterator<Item = ((String, String), i64)>) {
         let known = self.inputs.entry(known_name(name).into_owned()).or_default();
-        *known = read_to.max(*known);
+        for (partition, read_to) in read {
+            known.entry(partition).and_modify(|known| *known = read_to.max(*known)).or_insert(read_to);
+        }
     }
 
-    /// Returns the greatest stream time (µs) of the rows that were read of an input; `None` if there are none. Rows of
-    /// a state of an earlier version may be of any input.
-    pub fn read_to(&self, name: &str) -> Option<i64> {
-        [&*known_name(name), UNNAMED].iter().filter_map(|name| *self.inputs.get(*name)?).max()
+    /// Returns how far the partitions of an input were read. Rows of a state of an earlier version may be of any input.
+    pub fn partitions(&self, name: &str) -> PartitionTimes {
+        let mut found = self.inputs.get(&*known_name(name)).cloned().unwrap_or_default();
+        if let Some(read_to) = self.inputs.get(UNNAMED).and_then(|unnamed| unnamed.get(&ANY)) {
+            found.entry(ANY).and_modify(|known| *known = *read_to.max(known)).or_insert(*read_to);
+        }
+        found
     }
 
     /// Completes what a state of an earlier version has, which lacks it: it does not say which inputs its rows are of.
@@ -223,7 +220,7 @@ impl Beginning {
             return;
         }
         if let Some(read_to) = engine.known_to() {
-            self.add_input(UNNAMED, Some(read_to));
+            self.add_input(UNNAMED, [(ANY, read_to)]);
         }
         let Some(first) = engine.first_waiting() else { return };
         let read = positions.into_iter().filter(|(_, position)| position.stream_time.is_some()).map(|(key, _)| key);
@@ -236,27 +233,42 @@ impl Beginning {
 mod tests {
     use super::*;
 
+    /// Adds rows without stamps up to this stream time.
+    fn add(beginning: &mut Beginning, name: &str, read_to: Option<i64>) {
+        beginning.add_input(name, read_to.map(|read_to| (ANY, read_to)));
+    }
+
+    fn read_to(beginning: &Beginning, name: &str) -> Option<i64> {
+        beginning.partitions(name).into_values().max()
+    }
+
     #[test]
     fn process_substitutions_are_one_input_and_standard_input_is_another() {
         let mut beginning = Beginning::default();
-        assert_eq!(beginning.read_to("-"), None);
+        assert_eq!(read_to(&beginning, "-"), None);
         for (name, read_to) in
             [("/dev/fd/63", Some(7)), ("/dev/fd/62", Some(9)), ("/dev/fd/61", None), ("fifo", Some(3))]
         {
-            beginning.add_input(name, read_to);
+            add(&mut beginning, name, read_to);
         }
         for name in ["/dev/fd/63", "/dev/fd/5", "/proc/self/fd/11"] {
-            assert_eq!((beginning.read_to(name), is_substitution(name)), (Some(9), true), "{name}");
+            assert_eq!((read_to(&beginning, name), is_substitution(name)), (Some(9), true), "{name}");
         }
-        for (name, read_to) in [("fifo", Some(3)), ("other", None), ("-", None)] {
-            assert_eq!((beginning.read_to(name), is_substitution(name)), (read_to, false), "{name}");
+        for (name, wanted) in [("fifo", Some(3)), ("other", None), ("-", None)] {
+            assert_eq!((read_to(&beginning, name), is_substitution(name)), (wanted, false), "{name}");
         }
-        beginning.add_input("/dev/stdin", Some(5));
+        add(&mut beginning, "/dev/stdin", Some(5));
         for name in ["-", "/dev/fd/0", "/proc/self/fd/0"] {
-            assert_eq!((beginning.read_to(name), is_substitution(name)), (Some(5), false), "{name}");
+            assert_eq!((read_to(&beginning, name), is_substitution(name)), (Some(5), false), "{name}");
         }
         // What earlier versions have read may be of any input.
-        beginning.add_input(UNNAMED, Some(8));
-        assert_eq!(["fifo", "other"].map(|name| beginning.read_to(name)), [Some(8), Some(8)]);
+        add(&mut beginning, UNNAMED, Some(8));
+        assert_eq!(["fifo", "other"].map(|name| read_to(&beginning, name)), [Some(8), Some(8)]);
+    }
+
+    #[test]
+    fn the_name_of_a_pipe_is_no_part_of_the_key_of_its_own_rows() {
+        let of = |origin| partition_of_pipe("/dev/fd/62", origin, "0").0;
+        assert_eq!(["/dev/fd/62", "/dev/fd/63", "a.jsonl"].map(of), ["", SUBSTITUTIONS, "a.jsonl"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::feed::{Evaluation, Feed};
 use super::load::RuleRefresh;
-use super::positions::{Beginning, UnmarkedInput};
+use super::positions::Beginning;
 use super::state::StateFile;
 use evt_core::alert::clock::{AlertClock, EarlierClock};
 use evt_core::alert::engine::AlertEngine;
@@ -75,14 +75,14 @@ impl AlertSetup {
         Ok(Self { run: run.clone(), options, to, feeds: vec![], beginning, services })
     }
 
-    /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. The
-    /// state knows how far each pipe was read and, while no instant has been evaluated, every input: one that it does
-    /// not know was never read. The rows of a store are known only together with their positions.
-    pub fn known_to(&self, name: &str, form: UnmarkedInput) -> Option<i64> {
-        match (form, self.to.engine.evaluated()) {
-            (UnmarkedInput::Pipe, _) | (UnmarkedInput::Other, None) => self.beginning.read_to(name),
-            (UnmarkedInput::Store, None) => None,
-            _ => self.to.engine.known_to(),
+    /// Returns the last instant (µs) of which an earlier run may have read rows of a store, or of a file with new
+    /// content. While no instant has been evaluated, the state knows how far every file was read, and one that it does
+    /// not know was never read; the rows of a store are known only together with their positions.
+    pub fn known_to(&self, name: &str, is_stored: bool) -> Option<i64> {
+        match self.to.engine.evaluated() {
+            Some(_) => self.to.engine.known_to(),
+            None if is_stored => None,
+            None => self.beginning.partitions(name).into_values().max(),
         }
     }
 }

@@ -4,8 +4,8 @@
 use super::known::files::FileMark;
 use super::known::older::OlderMark;
 use super::positions::{
-    Beginning, FramePartition, FramePartitions, KeptTopics, Positions, RowPosition, WHOLE, add_position,
-    parse_partition,
+    Beginning, FramePartition, FramePartitions, KeptTopics, PartitionTimes, Positions, RowPosition, WHOLE,
+    add_position, parse_partition,
 };
 use arrow::array::RecordBatch;
 use evt_core::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
@@ -56,6 +56,10 @@ CREATE TABLE IF NOT EXISTS frame_partitions (
 CREATE TABLE IF NOT EXISTS inputs (
     name TEXT PRIMARY KEY,
     read_to INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS input_partitions (
+    name TEXT NOT NULL, origin TEXT NOT NULL, \"partition\" TEXT NOT NULL, read_to INTEGER NOT NULL,
+    PRIMARY KEY (name, origin, \"partition\")
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS first_rows (
     origin TEXT NOT NULL,
@@ -124,8 +128,8 @@ pub struct Commit<'a> {
     pub now: i64,
     /// Positions of topics.
     pub positions: &'a BTreeMap<PartitionKey, RowPosition>,
-    /// The inputs of all runs by their names, each with the greatest stream time (µs) of its rows.
-    pub inputs: &'a BTreeMap<String, Option<i64>>,
+    /// The partitions of the inputs of all runs, by the names of these.
+    pub inputs: &'a BTreeMap<String, PartitionTimes>,
     /// The first rows, until the first instant has been evaluated.
     pub first_rows: Option<&'a BegunPartitions>,
     /// The partitions in topics of frames.
@@ -321,10 +325,15 @@ impl StateFile {
     /// Returns how far the inputs were read, and what decides the first instant while none has been evaluated.
     pub fn beginning(&self) -> Result<Beginning> {
         let what = "cannot read the first rows";
-        let inputs =
-            self.rows("SELECT name, read_to FROM inputs", [], what, |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+        // A state of an earlier version does not say of which partitions the rows of an input are.
+        let sql = "SELECT name, coalesce(origin, ''), coalesce(\"partition\", ''), coalesce(one.read_to, i.read_to)
+                   FROM inputs i LEFT JOIN input_partitions one USING (name)";
+        let inputs = self.rows(sql, [], what, |row| {
+            let (key, read_to) = ((row.get(1)?, row.get(2)?), row.get::<_, Option<i64>>(3)?);
+            Ok((row.get::<_, String>(0)?, read_to.map(|read_to| (key, read_to))))
+        })?;
         let mut beginning = Beginning::default();
-        inputs.iter().for_each(|(name, read_to)| beginning.add_input(name, *read_to));
+        inputs.into_iter().for_each(|(name, read)| beginning.add_input(&name, read));
         let first = self.rows("SELECT origin, \"partition\", least, cut FROM first_rows", [], what, |row| {
             Ok(((row.get(0)?, row.get(1)?), BegunPartition { least: row.get(2)?, cut: row.get(3)? }))
         })?;
@@ -479,11 +488,10 @@ fn hold(lock: &File, path: &Path) -> Result<()> {
 
 /// Executes the statements of a commit.
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
-    let Commit { snapshot, clock, now, positions, frames, files, transitions, edits, effective_from, .. } = commit;
+    let stored = store_frames(tx, commit.frames).and_then(|()| store_beginning(tx, &commit));
+    stored.map_err(|error| failed(&error))?;
+    let Commit { snapshot, clock, now, positions, files, transitions, edits, effective_from, .. } = commit;
     let known = commit.channels;
-    store_frames(tx, frames)
-        .and_then(|()| store_beginning(tx, commit.inputs, commit.first_rows))
-        .map_err(|error| failed(&error))?;
     let (clock, effective_from) = (clock.map(format_instant), effective_from.map(format_instant));
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(|error| failed(&error))
@@ -558,17 +566,17 @@ fn store_frames(tx: &Transaction<'_>, frames: &[FramePartitions]) -> rusqlite::R
 }
 
 /// Replaces how far the inputs were read, and what decides the first instant.
-fn store_beginning(
-    tx: &Transaction<'_>,
-    inputs: &BTreeMap<String, Option<i64>>,
-    first_rows: Option<&BegunPartitions>,
-) -> rusqlite::Result<()> {
-    tx.prepare_cached("DELETE FROM inputs")?.execute([])?;
-    tx.prepare_cached("DELETE FROM first_rows")?.execute([])?;
-    for (name, read_to) in inputs {
+fn store_beginning(tx: &Transaction<'_>, commit: &Commit<'_>) -> rusqlite::Result<()> {
+    tx.execute_batch("DELETE FROM inputs; DELETE FROM input_partitions; DELETE FROM first_rows")?;
+    for (name, partitions) in commit.inputs {
+        let read_to = partitions.values().max();
         tx.prepare_cached("INSERT INTO inputs VALUES (?1, ?2)")?.execute(params![name, read_to])?;
+        let mut insert = tx.prepare_cached("INSERT INTO input_partitions VALUES (?1, ?2, ?3, ?4)")?;
+        for ((origin, partition), read_to) in partitions {
+            insert.execute(params![name, origin, partition, read_to])?;
+        }
     }
-    for ((origin, partition), BegunPartition { least, cut }) in first_rows.into_iter().flatten() {
+    for ((origin, partition), BegunPartition { least, cut }) in commit.first_rows.into_iter().flatten() {
         let mut insert = tx.prepare_cached("INSERT INTO first_rows VALUES (?1, ?2, ?3, ?4)")?;
         insert.execute(params![origin, partition, least, cut])?;
     }

@@ -307,7 +307,7 @@ fn add(engine: &mut AlertEngine, rows: &[TestRow]) -> Result<()> {
         }
         if !times.is_empty() {
             let batch = builder.finish()?;
-            let rows = TimedRows { kind, batch: &batch, event_times: &times, stream_times: &times, after: None };
+            let rows = TimedRows { kind, batch: &batch, event_times: &times, stream_times: &times, repeats: &[] };
             if let Some((_, message)) = engine.add(&rows)?.wrong.pop_first() {
                 return Err(Error::config(message));
             }

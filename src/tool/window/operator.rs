@@ -14,7 +14,7 @@ use evt_core::expr::rounded_integers;
 use evt_core::frame::{self, Control, EndReason, Progress};
 use evt_core::kind::metric;
 use evt_core::op::state_storage::StateStorage;
-use evt_core::op::window::watermark::{ContinuedInput, LastPartition, OutOfOrderness};
+use evt_core::op::window::watermark::{ContinuedTopic, LastPartition, OutOfOrderness};
 use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
 use evt_core::time::{SECOND, format_instant};
 use evt_run::input::UnreadPartition;
@@ -175,7 +175,7 @@ impl Operator for Windows {
         Ok(Box::new(restored))
     }
 
-    fn begin_run(&mut self, continued: &[ContinuedInput]) {
+    fn begin_run(&mut self, continued: &[ContinuedTopic]) {
         self.window.begin_run(continued);
     }
 }

@@ -36,8 +36,8 @@ pub struct TimedRows<'a> {
     pub event_times: &'a [i64],
     /// The stream time of each row: the greatest event time of its partition so far.
     pub stream_times: &'a [i64],
-    /// Rows whose stream time is not after this instant (µs) are left out as late: an earlier run may have read them.
-    pub after: Option<i64>,
+    /// Whether each row is left out as late, because an earlier run may have read it; empty if none is.
+    pub repeats: &'a [bool],
 }
 
 /// The rows of a batch by outcome.
@@ -273,16 +273,16 @@ impl AlertEngine {
     }
 
     fn times(&self, rows: &TimedRows<'_>) -> RowTimes {
-        let from = |micros: &i64| {
+        let from = |(row, micros): (usize, &i64)| {
             let own = grid_end(*micros);
             match self.evaluated {
-                _ if rows.after.is_some_and(|after| *micros <= after) => i64::MAX,
+                _ if rows.repeats.get(row) == Some(&true) => i64::MAX,
                 Some(g) => own.max(g + 1),
                 None => own,
             }
         };
         let slices = rows.event_times.iter().map(|micros| grid_end(*micros)).collect();
-        RowTimes { slices, counts_from: rows.stream_times.iter().map(from).collect() }
+        RowTimes { slices, counts_from: rows.stream_times.iter().enumerate().map(from).collect() }
     }
 
     /// Begins to evaluate: rows before `start` (µs) may be unknown. Does nothing if it has begun.

@@ -141,7 +141,7 @@ fn add(engine: &mut AlertEngine, events: &[Event]) {
         batch: &batch,
         event_times: &event_times,
         stream_times: &stream_times,
-        after: None,
+        repeats: &[],
     };
     let taken = engine.add(&rows).unwrap();
     assert_eq!(taken.counted + taken.late + taken.filtered, events.len() as u64);

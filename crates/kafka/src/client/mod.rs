@@ -379,12 +379,15 @@ pub fn setting<'a>(address: &'a Address, run: &'a Run, name: &str) -> Option<&'a
 }
 
 /// Converts an error of librdkafka to an error that ends the run. Topics have been checked before, so one that is
-/// unknown now may exist again for the next run.
+/// unknown now may exist again for the next run. Settings that brokers reject are those of the next run, too.
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
         Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId | Code::IllegalGeneration) => {
             ErrorKind::Fenced
+        }
+        Some(Code::InvalidSessionTimeout | Code::InconsistentGroupProtocol | Code::InvalidTransactionTimeout) => {
+            ErrorKind::Config
         }
         _ => ErrorKind::Unavailable,
     };
@@ -396,7 +399,8 @@ pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
 #[cold]
 pub fn missing(address: &Address) -> Error {
     let error = Error::unavailable(format!("{address}: reading failed"));
-    error.because("unknown topic or partition")
+    let which = if address.topics.len() > 1 { "one of the topics" } else { "the topic" };
+    error.because(format!("{which} does not exist any more"))
 }
 
 /// Returns the text of an error, without the names of its code that librdkafka and its binding add.

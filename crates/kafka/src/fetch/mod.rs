@@ -249,7 +249,8 @@ impl Fetcher {
     pub fn failing(&self) -> Option<FailingPartition<'_>> {
         let failing = self.partitions.iter().filter_map(|one| Some((one.id, one.failure.as_ref()?)));
         let (id, FetchFailure { since, message }) = failing.min_by_key(|(_, failure)| failure.since)?;
-        Some(FailingPartition { id, time: self.served_at.saturating_duration_since(*since), why: message })
+        let why = Some(message.as_str()).filter(|_| !self.lookups.unknown.contains_key(&id.topic));
+        Some(FailingPartition { id, time: self.served_at.saturating_duration_since(*since), why })
     }
 
     /// Notes that the connections are served now. Of the time since the last call at most [`UNSERVED`] counts as time

@@ -4,10 +4,13 @@
 //! Other tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it
 //! ends the run, or reports the gap.
 //!
-//! `reading.rs`: the partitions that are read, and what is checked about them while they are.
+//! `check.rs`: the check before a run. `reading.rs`: the partitions that are read, and what is checked about them
+//! while they are.
 
+pub mod check;
 mod reading;
 
+use self::check::PlannedReading;
 use self::reading::ReadPartitions;
 use crate::address::{Address, TopicFormat};
 use crate::client::{self, Rebalance, Topics};
@@ -53,12 +56,13 @@ pub struct KafkaInput {
 impl KafkaInput {
     /// Checks that the topics can be read and their schemas can be loaded; returns the faults. Joins no group and reads
     /// no records.
-    pub fn check(address: &Address, run: &Rc<Run>) -> Result<Vec<Error>> {
+    pub fn check(address: &Address, reading: PlannedReading, run: &Rc<Run>) -> Result<Vec<Error>> {
         if let Some(schemas) = &address.options.schemas {
             place::check(schemas, &run.caller())?;
             records::wire(address, run)?;
         }
-        range::faults(&LibraryCluster::new(&Topics::new(address, run))?, address)
+        let topics = Topics::new(address, run);
+        check::faults(&LibraryCluster::new(&topics)?, &topics, reading)
     }
 
     /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table.
@@ -84,15 +88,14 @@ impl KafkaInput {
         let Topics { address, run } = topics;
         let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;
+        let is_transactional = matches!(commit_mode, CommitMode::Transactions(_));
+        let is_shared = is_transactional || matches!(commit_mode, CommitMode::Subscribe);
+        let subscribes = PlannedReading { read_mode, is_shared, has_positions: false }.subscribes(set);
         let commits = match read_mode {
             ReadMode::Commit => !matches!(commit_mode, CommitMode::None) && set.group.is_some(),
             ReadMode::Checkpoint => set.group.is_some(),
             ReadMode::Bounded | ReadMode::Tail | ReadMode::Stateful => false,
         };
-        let whole = set.partitions.is_none() && set.end.is_none() && set.form != Some(TopicFormat::Frames);
-        let is_transactional = matches!(commit_mode, CommitMode::Transactions(_));
-        let is_shared = is_transactional || matches!(commit_mode, CommitMode::Subscribe);
-        let subscribes = commits && read_mode == ReadMode::Commit && is_shared && whole;
         let mut cursors = range::all_cursors(&*cluster, address)?;
         let count = |topic| cursors.iter().filter(|cursor| cursor.id.topic == topic).count();
         let counts = (0..address.topics.len()).map(count).collect();
@@ -377,6 +380,7 @@ impl KafkaInput {
                 self.reading.note_missing();
                 Ok(())
             }
+            code if client::is_missing(code) => Err(client::missing(&self.reading.topics.address)),
             // This run neither joins the group nor commits.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
@@ -569,7 +573,7 @@ impl Input for KafkaInput {
 impl Drop for KafkaInput {
     fn drop(&mut self) {
         self.reading.cluster.context().notes(|notes| notes.is_closing = true);
-        if !self.health.is_up() || self.group.as_ref().is_some_and(Membership::is_unanswered) {
+        if !self.health.is_up() || self.group.as_mut().is_some_and(Membership::is_unanswered) {
             return self.reading.cluster.abandon();
         }
         let mut revoked: Vec<_> = self.group.as_mut().and_then(Membership::take_revoked).into_iter().collect();

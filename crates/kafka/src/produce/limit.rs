@@ -207,10 +207,42 @@ pub fn invalid(record: &ProducerRecord<'_>) -> Fault {
 
 /// Queries brokers for settings of a topic, in the order of `names`; `None` if they do not answer or deny the query.
 pub fn topic_settings<const N: usize>(topics: &Topics, topic: usize, names: [&str; N]) -> Result<[Option<String>; N]> {
-    let run = &topics.run;
+    settings_of(topics, &topics.create(&[])?, ResourceSpecifier::Topic(topics.name(topic)), names)
+}
+
+/// Checks that brokers accept a setting of librdkafka (ms), as far as they tell: `limits` are the names of the brokers'
+/// own settings with the least and the greatest value. Errors: exit status 78.
+pub fn check_limits(topics: &Topics, setting: &str, limits: [&str; 2]) -> Result<()> {
+    let Topics { address, run } = topics;
+    let Some(value) = client::setting(address, run, setting).and_then(|value| value.parse::<i64>().ok()) else {
+        return Ok(());
+    };
     let admin: AdminClient<Context> = topics.create(&[])?;
+    let Ok(metadata) = admin.inner().fetch_metadata(Some(topics.name(0)), REQUEST_TIMEOUT) else { return Ok(()) };
+    let Some(broker) = metadata.brokers().first() else { return Ok(()) };
+    let known = settings_of(topics, &admin, ResourceSpecifier::Broker(broker.id()), limits)?;
+    let [least, most] = known.map(|limit| limit?.parse::<i64>().ok());
+    let wrong = |what: &str, name: &str, limit: i64| {
+        Err(Error::config(format!("{address}: {setting}={value}: expected at {what} {limit}, {name} of the brokers")))
+    };
+    match (least, most) {
+        (Some(least), _) if value < least => wrong("least", limits[0], least),
+        (_, Some(most)) if value > most => wrong("most", limits[1], most),
+        _ => Ok(()),
+    }
+}
+
+/// Queries brokers for settings of a topic or a broker, in the order of `names`; `None` if they do not answer or deny
+/// the query.
+fn settings_of<const N: usize>(
+    topics: &Topics,
+    admin: &AdminClient<Context>,
+    resource: ResourceSpecifier<'_>,
+    names: [&str; N],
+) -> Result<[Option<String>; N]> {
+    let run = &topics.run;
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-    let resources = [ResourceSpecifier::Topic(topics.name(topic))];
+    let resources = [resource];
     let mut answer = pin!(admin.describe_configs(&resources, &options));
     let end = run.clock.monotonic() + REQUEST_TIMEOUT;
     while run.clock.monotonic() < end && run.stop.signal().is_none() {

@@ -115,6 +115,10 @@ impl KafkaOutput {
         }
         let producer = TopicProducer::new(&topics, ServerStatus::default())?;
         producer.partition_count(address.options.wait.limit(false))?;
+        if address.exactly_once {
+            // Brokers have no least value.
+            limit::check_limits(&topics, "transaction.timeout.ms", ["", "transaction.max.timeout.ms"])?;
+        }
         limit::check_policy(&topics, is_dead)
     }
 

@@ -52,6 +52,9 @@ pub struct Bytes {
 const DECODED: usize = 64 << 10;
 /// Number of decompressed bytes that determine a format.
 const HEAD: usize = 8;
+/// How long after a signal the stage before a pipe may take to begin its stream. Such a stage stops, too, and may have
+/// rows that it has not sent; a longer wait would be for a writer that gets no signal.
+const BEGINNING: Duration = Duration::from_secs(2);
 
 /// The bytes before decompression. Reading from anything but a regular file first waits until bytes arrive.
 #[derive(Clone)]
@@ -169,7 +172,7 @@ impl Bytes {
         let state = self.wire.0.borrow();
         match state.regular {
             true => Ok(()),
-            false => state.stream.wait(&state.run.stop, state.stops_at_signals, Some(timeout)).map(|_| ()),
+            false => state.wait(Some(timeout)).map(|_| ()),
         }
     }
 
@@ -340,6 +343,30 @@ impl Bytes {
     }
 }
 
+impl WireState {
+    /// Waits until bytes can be read, a signal stops the reading, or `timeout` has passed. A signal also stops the
+    /// reading of a pipe that has not begun [`BEGINNING`] after it.
+    fn wait(&self, timeout: Option<Duration>) -> Result<Woken> {
+        let Self { stream, run, stops_at_signals, progress, .. } = self;
+        let stop = &run.stop;
+        if *stops_at_signals || progress.done >= HEAD as u64 {
+            return stream.wait(stop, *stops_at_signals, timeout);
+        }
+        loop {
+            let now = run.clock.monotonic();
+            let left = stop.since().map(|since| (since + BEGINNING).saturating_sub(now));
+            let is_over = left.is_some_and(|left| left.is_zero());
+            match stream.wait(stop, left.is_none(), timeout.into_iter().chain(left).min())? {
+                Woken::Stopped => {}
+                Woken::Timeout if is_over => return Ok(Woken::Stopped),
+                // The clock of a simulation does not advance meanwhile.
+                Woken::Timeout if timeout.is_none() && left.is_some() && run.clock.monotonic() > now => {}
+                woken => return Ok(woken),
+            }
+        }
+    }
+}
+
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut state = self.0.borrow_mut();
@@ -347,10 +374,7 @@ impl Read for Wire {
         let woken = match (state.regular, state.stops_at_signals && state.run.stop.signal().is_some()) {
             (_, true) => Woken::Stopped,
             (true, false) => Woken::Ready,
-            (false, false) => state
-                .stream
-                .wait(&state.run.stop, state.stops_at_signals, state.timeout)
-                .map_err(std::io::Error::other)?,
+            (false, false) => state.wait(state.timeout).map_err(std::io::Error::other)?,
         };
         state.woken.set(woken);
         match woken {

@@ -2,13 +2,16 @@
 
 use super::bytes::{Bytes, ReadOutcome};
 use super::test_data::{Part, Script};
-use crate::clock::Clock;
+use crate::clock::{Clock, SimulatedClock};
 use crate::run::Run;
+use crate::run::io::Pipe;
 use crate::test_cases::cases;
 use crate::test_gzip::gzip;
 use evt_core::error::{ErrorKind, Result};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use signal_hook::consts::SIGTERM;
+use std::io::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -158,4 +161,31 @@ fn a_pipe_is_copied_to_a_whole_file_with_the_bytes_that_were_looked_at() {
     let mut copy = vec![];
     std::io::Read::read_to_end(&mut bytes.whole_file().unwrap(), &mut copy).unwrap();
     assert!(copy == content, "{} bytes, expected {}", copy.len(), content.len());
+}
+
+/// A stage stops at the signal, too, and sends the rest of its stream; another writer may never send anything.
+#[test]
+fn a_signal_ends_the_reading_of_a_pipe_that_does_not_begin_in_time() {
+    for (sent, after, wanted) in [
+        (&b""[..], 1_999, ReadOutcome::Idle),
+        (b"", 2_000, ReadOutcome::Stopped),
+        (b"{}\n", 2_000, ReadOutcome::Stopped),
+        (b"\xff\xff\xff\xff....", 60_000, ReadOutcome::Idle),
+    ] {
+        let (clock, mut pipe) = (SimulatedClock::default(), Pipe::default());
+        let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
+        let mut bytes = Bytes::of("-".to_owned(), Box::new(pipe.clone()), run.clone(), false).unwrap();
+        pipe.write_all(sent).unwrap();
+        assert_eq!(read_now(&mut bytes), sent);
+        run.stop.raise(SIGTERM);
+        let mut read = || bytes.read(&mut [0; 9], Some(Duration::ZERO)).unwrap();
+        assert_eq!(read(), ReadOutcome::Idle);
+        clock.advance(Duration::from_millis(after));
+        assert_eq!(read(), wanted, "{sent:?} {after}");
+        if wanted == ReadOutcome::Idle {
+            pipe.write_all(b"12345678").unwrap();
+            clock.advance(Duration::from_millis(1));
+            assert!(matches!(read(), ReadOutcome::Bytes(_)));
+        }
+    }
 }

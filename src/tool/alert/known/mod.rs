@@ -15,9 +15,11 @@ pub mod stored;
 
 use self::files::FileMark;
 use self::stored::ReadStore;
+use super::positions::{ANY, PartitionTimes, partition_of_pipe};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, Schema};
+use evt_core::alert::clock::PartitionKey;
 use evt_core::alert::engine::TimedRows;
 use evt_core::error::{Error, Result};
 use evt_core::kind::event::column;
@@ -40,12 +42,12 @@ pub enum KnownRows {
 /// Rows of an input that tells nothing of them.
 #[derive(Debug, Default)]
 pub struct UnmarkedRows {
-    /// Rows up to this instant (µs) may be those of an earlier run.
-    pub after: Option<i64>,
+    /// Rows of these partitions up to these instants (µs) may be those of an earlier run.
+    pub read: PartitionTimes,
+    /// The origin that the input gives to rows without stamps.
+    pub origin: String,
     /// Whether the input is a process substitution.
     pub is_substitution: bool,
-    /// The number of such rows that some rule would have counted.
-    pub left_out: u64,
     /// Whether the input is a pipe, which has its rows no longer once they are read.
     pub is_pipe: bool,
     /// The number of its rows whose effect the state has.
@@ -96,33 +98,31 @@ impl KnownRows {
         }
     }
 
-    /// Returns the last instant (µs) of which an earlier run may have evaluated some rows; which ones is unknown.
-    pub fn after(&self, kind: Kind) -> Option<i64> {
+    /// Returns the last instant (µs) of which an earlier run may have evaluated some rows of a partition; which ones is
+    /// unknown. Rows without stamps have no partition.
+    pub fn after(&self, kind: Kind, partition: Option<&PartitionKey>) -> Option<i64> {
         match self {
-            Self::Unmarked(rows) => rows.after,
+            Self::Unmarked(rows) if rows.read.is_empty() => None,
+            Self::Unmarked(rows) => {
+                [rows.partition(partition), ANY].iter().filter_map(|key| rows.read.get(key)).max().copied()
+            }
             Self::File(file) => file.after,
             Self::Store(stored) => stored.after(kind),
         }
     }
 
-    /// Returns the first instant (µs) of rows that count, of rows that begin at `first`.
-    pub fn first_counted(&self, kind: Kind, first: i64) -> i64 {
-        self.after(kind).map_or(first, |after| first.max(after.saturating_add(1)))
-    }
-
-    /// Notes rows up to the instant of [`Self::after`] that some rule would have counted.
-    pub fn left_out(&mut self, rows: u64) {
-        if let Self::Unmarked(unmarked) = self {
-            unmarked.left_out += rows;
-        }
-    }
-
-    /// Returns the number of such rows of a process substitution, and the instant (µs).
-    pub fn unnamed(&self) -> Option<(u64, i64)> {
+    /// Returns the partition whose rows the next run finds in a pipe; those of another input have a position, or none
+    /// that depends on their partition.
+    pub fn partition(&self, key: Option<&PartitionKey>) -> (String, String) {
         match self {
-            Self::Unmarked(UnmarkedRows { after, is_substitution: true, left_out, .. }) => Some((*left_out, (*after)?)),
-            _ => None,
+            Self::Unmarked(rows) => rows.partition(key),
+            Self::File(_) | Self::Store(_) => ANY,
         }
+    }
+
+    /// Whether the input is a process substitution.
+    pub fn is_substitution(&self) -> bool {
+        matches!(self, Self::Unmarked(UnmarkedRows { is_substitution: true, .. }))
     }
 
     /// Returns the number of rows that were counted as duplicates and that are late, as the end of a store has shown.
@@ -173,6 +173,14 @@ impl KnownRows {
             Self::File(file) => Some(&mut file.mark),
             _ => None,
         }
+    }
+}
+
+impl UnmarkedRows {
+    /// Returns the key of a partition in the state.
+    fn partition(&self, key: Option<&PartitionKey>) -> (String, String) {
+        let key = key.filter(|_| self.is_pipe);
+        key.map_or(ANY, |key| partition_of_pipe(&self.origin, &key.origin, &key.partition))
     }
 }
 
@@ -256,17 +264,17 @@ pub struct SelectedRows {
 }
 
 impl SelectedRows {
-    /// Selects rows of a batch; `times` are the event times and the stream times of its rows.
-    pub fn new(batch: &RecordBatch, times: [&[i64]; 2], keep: Vec<bool>) -> Result<Self> {
-        let [event_times, stream_times] = times
+    /// Selects rows of a batch.
+    pub fn new(rows: &TimedRows<'_>, keep: Vec<bool>) -> Result<Self> {
+        let [event_times, stream_times] = [rows.event_times, rows.stream_times]
             .map(|times| times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(time, _)| *time).collect::<Vec<_>>());
-        Ok(Self { batch: filter_record_batch(batch, &keep.into())?, event_times, stream_times })
+        Ok(Self { batch: filter_record_batch(rows.batch, &keep.into())?, event_times, stream_times })
     }
 
-    /// Returns them for the engine; `after` is that of [`TimedRows`].
-    pub fn timed(&self, kind: Kind, after: Option<i64>) -> TimedRows<'_> {
+    /// Returns them for the engine: none of them was read by an earlier run, because with a range there is none.
+    pub fn timed(&self, kind: Kind) -> TimedRows<'_> {
         let Self { batch, event_times, stream_times } = self;
-        TimedRows { kind, batch, event_times, stream_times, after }
+        TimedRows { kind, batch, event_times, stream_times, repeats: &[] }
     }
 }
 

@@ -46,7 +46,7 @@ use self::running::{Bounds, MetricView, MetricWindows, RunningMetric, TimeBounds
 use self::shape::ends::EndRange;
 use self::shape::part::{Part, SavedPart};
 use self::spill::{GroupFiles, Members, RowSorter, SavedLayouts};
-use self::watermark::{ContinuedInput, Watermark};
+use self::watermark::{ContinuedTopic, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves};
 use crate::frame::Progress;
@@ -270,7 +270,7 @@ impl Window {
 
     /// Begins another run over a restored state: keeps the partitions of continued inputs and forgets the others. The
     /// watermark stays.
-    pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
+    pub fn begin_run(&mut self, continued: &[ContinuedTopic]) {
         self.watermark.begin_run(continued);
     }
 

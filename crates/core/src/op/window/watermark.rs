@@ -51,13 +51,24 @@ pub struct Options {
     pub new_partitions: bool,
 }
 
-/// An input that continues where an earlier run has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContinuedInput {
-    /// Its number in the run that saved the state.
+/// A topic that the run which saved the state has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContinuedTopic {
+    /// The topic.
+    pub topic: String,
+    /// The number of its input in that run.
     pub former: u32,
-    /// Its number in this run.
-    pub now: u32,
+    /// The number of its input in this run; `None` if no input has the topic.
+    pub now: Option<u32>,
+}
+
+/// Returns the input of a partition of an earlier run in this run: that of its topic or, if its origin is no topic, as
+/// in frames and with `--origin`, that of all topics which its input had.
+fn present_input(partition: &Partition, continued: &[ContinuedTopic]) -> Option<u32> {
+    let of_input: Vec<_> = continued.iter().filter(|topic| topic.former == partition.input).collect();
+    let own = of_input.iter().find(|topic| topic.topic == partition.origin);
+    let now = own.or(of_input.first())?.now;
+    now.filter(|_| own.is_some() || of_input.iter().all(|topic| topic.now == now))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,20 +147,20 @@ impl Watermark {
         self.options.out_of_orderness.is_none()
     }
 
-    /// Begins another run over a restored state. The partitions of `continued` inputs are kept. All others are
+    /// Begins another run over a restored state. The partitions of `continued` topics are kept. All others are
     /// forgotten, such as those of files; only their greatest stream time is kept. W stays, and rows of new partitions
     /// are late for windows that are closed.
-    pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
+    pub fn begin_run(&mut self, continued: &[ContinuedTopic]) {
         self.index.clear();
         let partitions = std::mem::take(&mut self.state.partitions);
         for partition in partitions {
-            let Some(input) = continued.iter().find(|input| input.former == partition.input) else {
+            let Some(input) = present_input(&partition, continued) else {
                 self.state.forgotten = self.state.forgotten.max(partition.stream_time);
                 continue;
             };
-            let key = PartitionKey { input: input.now, origin: partition.origin.clone(), name: partition.name.clone() };
+            let key = PartitionKey { input, origin: partition.origin.clone(), name: partition.name.clone() };
             self.index.insert(key, self.state.partitions.len());
-            self.state.partitions.push(Partition { input: input.now, ..partition });
+            self.state.partitions.push(Partition { input, ..partition });
         }
         self.state.complete = false;
         self.is_continued = true;
