@@ -58,19 +58,21 @@ impl Debug for Parallelism {
     }
 }
 
+/// Does the last part first, for tests.
+#[cfg(test)]
+pub(crate) struct Backwards;
+
+#[cfg(test)]
+impl PartRunner for Backwards {
+    fn run(&self, parts: Vec<Part>) -> Result<()> {
+        parts.into_iter().rev().for_each(|part| part());
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Does the last part first.
-    struct Backwards;
-
-    impl PartRunner for Backwards {
-        fn run(&self, parts: Vec<Part>) -> Result<()> {
-            parts.into_iter().rev().for_each(|part| part());
-            Ok(())
-        }
-    }
 
     #[test]
     fn the_results_have_the_order_of_the_items_in_whatever_order_they_are_made() {
