@@ -6,6 +6,7 @@ use super::*;
 use super::{spec, watermark};
 use crate::frame::{PartitionState, State};
 use crate::kind::Kind;
+use crate::parallel::{Backwards, Parallelism};
 use crate::time::SECOND;
 use arrow::array::{
     ArrayRef, DictionaryArray, FixedSizeBinaryArray, Int64Array, StringArray, TimestampMicrosecondArray,
@@ -49,7 +50,7 @@ pub(super) fn options(toml: &str, out_of_orderness: i64, emit: Emit) -> Options 
         watermark,
         emit,
         memory: None,
-        parallelism: Default::default(),
+        parallelism: Parallelism::of(Arc::new(Backwards)),
     }
 }
 
