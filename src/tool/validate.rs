@@ -114,6 +114,7 @@ impl Args {
         let schemas = self.validation.schema.open(run)?;
         let flags = self.validation.clone();
         let memory = memory_bound(self.memory.unwrap_or(dedup::MEMORY), run.io.disk());
+        let parallelism = run.pool.parallelism();
         let start = move |info: SourceInfo<'_>| {
             info.expect(Kind::Event, "expected events")?;
             let schema = info.source.schema();
@@ -121,7 +122,7 @@ impl Args {
             let shared = if writes_raw_alone { None } else { shared_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != shared).collect();
             let schema = Arc::new(schema.project(&names)?);
-            let mut operator = Validate::new(flags, schemas, memory);
+            let mut operator = Validate::new(flags, schemas, memory, parallelism);
             operator.writes_raw_alone = writes_raw_alone;
             Ok(OperatorSetup { side: Some(Kind::Event.schema()), ..OperatorSetup::new(operator, schema) })
         };

@@ -16,6 +16,7 @@ use evt_core::op::dedup::{self, Dedup};
 use evt_core::op::state_storage::{MemoryBound, StateStorage};
 use evt_core::op::validate::{self, SubjectOf, Validator};
 use evt_core::op::window::watermark::ContinuedTopic;
+use evt_core::parallel::Parallelism;
 use evt_core::time::parse_duration;
 use evt_run::registry::{Registry, place};
 use evt_run::run::Run;
@@ -142,8 +143,13 @@ impl Operator for Validate {
 impl Validate {
     /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of
     /// `--dedup`.
-    pub fn new(args: ValidationArgs, schemas: Option<Box<dyn Registry>>, memory: MemoryBound) -> Self {
-        let validator = Validator::new(args.schema.options());
+    pub fn new(
+        args: ValidationArgs,
+        schemas: Option<Box<dyn Registry>>,
+        memory: MemoryBound,
+        parallelism: Parallelism,
+    ) -> Self {
+        let validator = Validator::new(args.schema.options()).by(parallelism);
         let dedup = args.dedup.map(|span| Dedup::new(dedup::Options { span, memory }));
         Self { validator, schemas, dedup, unknown: 0, has_known: false, writes_raw_alone: false }
     }

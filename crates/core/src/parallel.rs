@@ -13,6 +13,9 @@ pub trait PartRunner: Send + Sync {
     /// Does all parts, and returns once they are done. Errors: exit status 70 if one has panicked, 74 if no thread can
     /// start.
     fn run(&self, parts: Vec<Part>) -> Result<()>;
+
+    /// Returns how many parts it does at the same time.
+    fn count(&self) -> usize;
 }
 
 /// How the parts of a computation are done: one after another by default.
@@ -25,9 +28,14 @@ impl Parallelism {
         Self(Some(parallel))
     }
 
-    /// Whether parts may be done at the same time.
-    pub fn are_parallel(&self) -> bool {
-        self.0.is_some()
+    /// Returns how many parts are done at the same time.
+    pub fn count(&self) -> usize {
+        self.0.as_ref().map_or(1, |parallel| parallel.count())
+    }
+
+    /// Whether several parts are.
+    pub fn is_any(&self) -> bool {
+        self.count() > 1
     }
 
     /// Returns the result of `work` for each item, in the order of the items. Work that begins first should be that of
@@ -54,7 +62,7 @@ impl Parallelism {
 
 impl Debug for Parallelism {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.are_parallel() { "parallel" } else { "one after another" })
+        f.write_str(if self.is_any() { "parallel" } else { "one after another" })
     }
 }
 
@@ -67,6 +75,10 @@ impl PartRunner for Backwards {
     fn run(&self, parts: Vec<Part>) -> Result<()> {
         parts.into_iter().rev().for_each(|part| part());
         Ok(())
+    }
+
+    fn count(&self) -> usize {
+        3
     }
 }
 

@@ -102,6 +102,10 @@ impl PartRunner for PoolParts {
         while results.wait()?.is_some() {}
         Ok(())
     }
+
+    fn count(&self) -> usize {
+        self.0.threads.count
+    }
 }
 
 /// Does a task. If it panics, its result does not come, and whoever takes it has the error.

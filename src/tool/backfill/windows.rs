@@ -482,7 +482,7 @@ fn validate(flow: &FlowArgs, run: &Run) -> Result<Option<Validate>> {
     let schemas = flow.validation.schema.open(run)?;
     let validates = schemas.is_some() || flow.validation.dedup.is_some();
     let ids = memory_bound(dedup::MEMORY, run.io.disk());
-    Ok(validates.then(|| Validate::new(flow.validation.clone(), schemas, ids)))
+    Ok(validates.then(|| Validate::new(flow.validation.clone(), schemas, ids, run.pool.parallelism())))
 }
 
 /// Returns the options of the source, which reads rows of any time.

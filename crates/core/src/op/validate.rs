@@ -14,6 +14,9 @@
 //!
 //! Before a row is rejected, its subject is looked up again, once per batch, so that a version registered while the
 //! stream runs applies without a restart.
+//!
+//! Several threads may validate ranges of the rows of a batch. They find the rows that a known version accepts; the
+//! others are judged in order.
 
 use crate::error::{Error, Result};
 use crate::json::text::{excerpt, unescape};
@@ -21,11 +24,13 @@ use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event;
 use crate::kind::rows::{Cell, RowColumns};
+use crate::parallel::Parallelism;
 use crate::schema::language::{EventCheck, EventRow};
 use crate::schema::subject::{Lookup, Schemas, Subject, Version};
 use arrow::array::{Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Maximum number of compiled subjects; beyond it all are dropped and compiled again on use.
@@ -74,10 +79,16 @@ pub struct Verdicts {
     pub faults: Vec<Rejected>,
 }
 
+/// Rows of a batch from which on ranges of them are validated at the same time.
+const PARALLEL_ROWS: usize = if cfg!(test) { 2 } else { 256 };
+
 /// Validates batches of events.
 pub struct Validator {
     options: Options,
     known: KnownSubjects,
+    parallelism: Parallelism,
+    /// The known subjects of each range of rows that is validated at the same time as others.
+    of_ranges: Vec<KnownSubjects>,
 }
 
 /// The subjects seen so far.
@@ -93,6 +104,8 @@ struct KnownSubjects {
     asked: HashMap<String, Option<String>, ahash::RandomState>,
     /// The number of the current batch.
     batch: u64,
+    /// How often a subject was added or removed.
+    changes: u64,
     closed: bool,
 }
 
@@ -113,19 +126,30 @@ impl Validator {
     /// Creates a validator without subjects.
     pub fn new(options: Options) -> Self {
         let known = KnownSubjects { closed: options.closed, ..KnownSubjects::default() };
-        Self { options, known }
+        Self { options, known, parallelism: Parallelism::default(), of_ranges: vec![] }
+    }
+
+    /// Validates ranges of the rows of a batch by `parallelism`.
+    pub fn by(mut self, parallelism: Parallelism) -> Self {
+        self.parallelism = parallelism;
+        self
     }
 
     /// Judges every row of `batch`; `properties` must be valid JSON objects. Fails only if a schema is unavailable or
     /// is not a record, or the batch does not hold events.
     pub fn check(&mut self, batch: &RecordBatch, schemas: &mut dyn Schemas) -> Result<Verdicts> {
-        let Self { options, known } = self;
+        let accepted = self.accepted(batch)?;
+        let Self { options, known, .. } = self;
         let rows = RowColumns::new(batch)?;
         let mut schema_ids = Int64Builder::with_capacity(batch.num_rows());
         let mut faults = vec![];
         let source = SubjectSource::new(&options.subject);
         known.begin();
         for row in 0..batch.num_rows() {
+            if let Some(id) = accepted.get(row).copied().flatten() {
+                schema_ids.append_value(id);
+                continue;
+            }
             let code = source.code(&rows, row);
             let event = EventRow { columns: &rows, row };
             if let Some(id) = code.and_then(|code| known.id_by_code(code, event)) {
@@ -146,6 +170,30 @@ impl Validator {
         }
         Ok(Verdicts { schema_ids: schema_ids.finish(), faults })
     }
+
+    /// Returns for each row the id of a known version that accepts it; nothing if the rows are not divided.
+    fn accepted(&mut self, batch: &RecordBatch) -> Result<Vec<Option<i64>>> {
+        let (rows, count) = (batch.num_rows(), self.parallelism.count());
+        if count == 1 || rows < PARALLEL_ROWS {
+            return Ok(vec![]);
+        }
+        let mut of_ranges = std::mem::take(&mut self.of_ranges);
+        of_ranges.resize_with(count, KnownSubjects::default);
+        of_ranges.iter_mut().try_for_each(|known| known.learn(&self.known))?;
+        let ends = (1..=count).map(|part| rows * part / count);
+        let ranges = ends.scan(0, |start, end| Some(std::mem::replace(start, end)..end));
+        let (batch, subject) = (batch.clone(), self.options.subject.clone());
+        let validate = move |(mut known, range): (KnownSubjects, Range<usize>)| {
+            let ids = known.accepted(&batch, &subject, range);
+            (known, ids)
+        };
+        let mut accepted = vec![];
+        for (known, ids) in self.parallelism.map(of_ranges.into_iter().zip(ranges).collect(), validate)? {
+            accepted.extend(ids?);
+            self.of_ranges.push(known);
+        }
+        Ok(accepted)
+    }
 }
 
 impl KnownSubjects {
@@ -156,6 +204,57 @@ impl KnownSubjects {
         self.batch += 1;
     }
 
+    /// Takes over the subjects that `other` knows.
+    fn learn(&mut self, other: &Self) -> Result<()> {
+        if self.changes == other.changes {
+            return Ok(());
+        }
+        let same = |name: &str, of: &Self| of.index.get(name).map(|at| of.compiled[*at].subject.clone());
+        let mut learned = Self { closed: other.closed, changes: other.changes, batch: self.batch, ..Self::default() };
+        for name in other.index.keys() {
+            let Some(subject) = same(name, other) else { continue };
+            let compiled = match self.index.get(name) {
+                Some(at) if Arc::ptr_eq(&self.compiled[*at].subject, &subject) => {
+                    std::mem::replace(&mut self.compiled[*at].checks, vec![])
+                }
+                _ => checks(&subject, other.closed)?,
+            };
+            learned.index.insert(name.clone(), learned.compiled.len());
+            learned.compiled.push(Compiled { subject, checks: compiled });
+        }
+        *self = learned;
+        Ok(())
+    }
+
+    /// Returns for each row of a range the id of a known version that accepts it.
+    fn accepted(&mut self, batch: &RecordBatch, subject: &SubjectOf, range: Range<usize>) -> Result<Vec<Option<i64>>> {
+        let rows = RowColumns::new(batch)?;
+        let source = SubjectSource::new(subject);
+        self.begin();
+        let accepted = range.map(|row| {
+            let (code, event) = (source.code(&rows, row), EventRow { columns: &rows, row });
+            if let Some(id) = code.and_then(|code| self.id_by_code(code, event)) {
+                return Some(id);
+            }
+            let name = source.subject(&rows, row)?;
+            let id = self.id_of(&name, event);
+            self.note_code(code, &name);
+            id
+        });
+        Ok(accepted.collect())
+    }
+
+    /// Records the subject's index under the code of its name.
+    #[inline]
+    fn note_code(&mut self, code: Option<usize>, name: &str) {
+        if let Some(code) = code
+            && let Some(at) = self.index.get(name)
+        {
+            self.by_code.resize(self.by_code.len().max(code + 1), None);
+            self.by_code[code] = Some(*at);
+        }
+    }
+
     /// Returns the id of the version that accepts the row, if the subject name with this code was looked up in this
     /// batch.
     #[inline]
@@ -164,8 +263,7 @@ impl KnownSubjects {
         self.compiled[at].id_of(row, self.batch)
     }
 
-    /// Returns the id of the version that accepts the row, or the row's fault. Records the subject's index under the
-    /// name's code.
+    /// Returns the id of the version that accepts the row, or the row's fault.
     #[inline]
     fn judge(
         &mut self,
@@ -175,12 +273,7 @@ impl KnownSubjects {
         schemas: &mut dyn Schemas,
     ) -> Result<Result<i64, Fault>> {
         let verdict = self.judge_by_name(name, row, schemas)?;
-        if let Some(code) = code
-            && let Some(at) = self.index.get(name)
-        {
-            self.by_code.resize(self.by_code.len().max(code + 1), None);
-            self.by_code[code] = Some(*at);
-        }
+        self.note_code(code, name);
         Ok(verdict)
     }
 
@@ -253,13 +346,9 @@ impl KnownSubjects {
         if known.is_some_and(|compiled| Arc::ptr_eq(&compiled.subject, &subject)) {
             return Ok(false);
         }
-        let compile = |version: &Version| {
-            let bad = |why| Error::config(format!("subject '{}' version {}: {why}", subject.name, version.number));
-            let check = version.schema.event_check(self.closed).map_err(bad)?;
-            Ok(VersionCheck { id: version.id, check, batch: 0 })
-        };
-        let checks = subject.versions.iter().rev().map(compile).collect::<Result<_>>()?;
+        let checks = checks(&subject, self.closed)?;
         self.forget(name);
+        self.changes += 1;
         if self.compiled.len() >= SUBJECTS_MAX {
             self.compiled.clear();
             self.index.clear();
@@ -272,8 +361,19 @@ impl KnownSubjects {
     /// Removes a subject, and all indexes by code; returns whether it was known.
     fn forget(&mut self, name: &str) -> bool {
         self.by_code.clear();
+        self.changes += 1;
         self.index.remove(name).is_some()
     }
+}
+
+/// Returns the checks of the versions of a subject, the latest one first.
+fn checks(subject: &Subject, closed: bool) -> Result<Vec<VersionCheck>> {
+    let compile = |version: &Version| {
+        let bad = |why| Error::config(format!("subject '{}' version {}: {why}", subject.name, version.number));
+        let check = version.schema.event_check(closed).map_err(bad)?;
+        Ok(VersionCheck { id: version.id, check, batch: 0 })
+    };
+    subject.versions.iter().rev().map(compile).collect()
 }
 
 /// Returns the fault of a row that no known version accepts while others cannot be looked up or used, so that no

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kind::Kind;
+use crate::parallel::Backwards;
 use crate::schema::AVRO;
 use crate::schema::subject::schema_id;
 use arrow::array::{
@@ -327,4 +328,35 @@ fn columns_that_are_not_those_of_events_are_refused() {
     let metrics = RecordBatch::new_empty(Kind::Metric.schema());
     let error = Validator::new(Options::default()).check(&metrics, &mut memory).unwrap_err();
     assert_eq!(error.to_string(), "expected events with a text column 'properties'");
+}
+
+#[test]
+fn rows_that_are_validated_at_the_same_time_have_the_verdicts_of_one_after_another() {
+    let validators = [Parallelism::default(), Parallelism::of(Arc::new(Backwards))];
+    let verdicts = validators.map(|parallelism| {
+        let mut memory = Memory::of(&[("t", &[V1]), ("u", &[V2, V1])]);
+        let mut validator = Validator::new(Options::default()).by(parallelism);
+        let mut found = vec![];
+        for round in 0..40usize {
+            let row = |at: usize| -> Given<'_> {
+                let kind = ["t", "u", "v", "t"][(at + round) % 4];
+                (kind, None, [r#"{"a":1}"#, r#"{"b":1}"#, "{}", r#"{"a":2}"#, r#"{"a":"x"}"#][at * (round + 1) % 5])
+            };
+            let rows: Vec<Given<'_>> = (0..=round * 3 % 50).map(row).collect();
+            let Verdicts { schema_ids, faults } = validator.check(&events(&rows), &mut memory).unwrap();
+            let faults = faults.into_iter().map(|Rejected { row, fault }| (row, fault.message));
+            found.push((schema_ids, faults.collect::<Vec<_>>()));
+            match round {
+                10 => memory.set("v", &[V1]),
+                20 => memory.set("t", &[V1, V2]),
+                30 => _ = memory.subjects.remove("u"),
+                _ => {}
+            }
+        }
+        found
+    });
+    assert!(verdicts[0] == verdicts[1]);
+    let faults = verdicts[0].iter().map(|(_, faults)| faults.len()).sum::<usize>();
+    let accepted = verdicts[0].iter().map(|(ids, _)| ids.len() - ids.null_count()).sum::<usize>();
+    assert!(faults > 100 && accepted > 100, "{faults} {accepted}");
 }

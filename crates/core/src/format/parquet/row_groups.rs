@@ -66,7 +66,7 @@ impl<W: Write + Send> RowGroupWriter<W> {
         for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
             leaves.extend(compute_leaves(field, column)?);
         }
-        if !self.parallelism.are_parallel() || batch.num_rows() < PARALLEL_ROWS {
+        if !self.parallelism.is_any() || batch.num_rows() < PARALLEL_ROWS {
             return self.columns.iter_mut().zip(&leaves).try_for_each(|(column, leaf)| column.write(leaf));
         }
         let encode = |(mut column, leaf): (ArrowColumnWriter, ArrowLeafColumn)| column.write(&leaf).map(|()| column);

@@ -95,6 +95,10 @@ impl PartRunner for InThreads {
         std::thread::scope(|scope| parts.into_iter().rev().for_each(|part| _ = scope.spawn(part)));
         Ok(())
     }
+
+    fn count(&self) -> usize {
+        4
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(crate) fn add(
     outcome: &mut BatchOutcome,
 ) -> Result<()> {
     let rows = outcome.is_counted.len();
-    if !parallelism.are_parallel() || groups.len() == 1 || rows < PARALLEL_ROWS {
+    if !parallelism.is_any() || groups.len() == 1 || rows < PARALLEL_ROWS {
         for GroupShard { metrics, shard } in groups {
             shard.add(metrics.iter().map(|metric| &views[*metric]), bounds, outcome);
         }
