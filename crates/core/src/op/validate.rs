@@ -140,13 +140,15 @@ impl Validator {
     pub fn check(&mut self, batch: &RecordBatch, schemas: &mut dyn Schemas) -> Result<Verdicts> {
         let accepted = self.accepted(batch)?;
         let Self { options, known, .. } = self;
+        // Once a look-up in this batch has found another version, the rows behind are judged by it.
+        let changes = known.changes;
         let rows = RowColumns::new(batch)?;
         let mut schema_ids = Int64Builder::with_capacity(batch.num_rows());
         let mut faults = vec![];
         let source = SubjectSource::new(&options.subject);
         known.begin();
         for row in 0..batch.num_rows() {
-            if let Some(id) = accepted.get(row).copied().flatten() {
+            if let Some(id) = accepted.get(row).copied().flatten().filter(|_| known.changes == changes) {
                 schema_ids.append_value(id);
                 continue;
             }
