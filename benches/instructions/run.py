@@ -67,6 +67,8 @@ def run(command, out):
     """Runs a command in bash. Events that are late or faulty make its exit status 1."""
     out.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVT_")}
+    # With several threads it depends on the load of the machine which one copies what.
+    environment["EVT_THREADS"] = "1"
     done = subprocess.run(["bash", "-c", command], env=environment, stderr=subprocess.PIPE, text=True)
     if done.returncode not in (0, 1):
         sys.exit(f"{command}: exit {done.returncode}: {done.stderr[-1000:]}")

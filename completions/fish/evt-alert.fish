@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_alert_global_optspecs
-    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= min-time= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite append dlq= strict report= max-record= max-decompression-ratio= kafka-config= q/quiet stats= now= pipeline= check config= prometheus= log-format= color= since= h/help V/version
+    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= min-time= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite append dlq= strict report= max-record= max-decompression-ratio= threads= kafka-config= q/quiet stats= now= pipeline= check config= prometheus= log-format= color= since= h/help V/version
 end
 
 function __fish_evt_alert_needs_command
@@ -56,6 +56,7 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l dlq -d 'Write dead 
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l now -d 'Use INSTANT as the current time, for repeatable output' -r

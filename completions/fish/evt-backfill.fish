@@ -4,7 +4,6 @@ complete -c evt-backfill -l since -d 'Correct windows that start at INSTANT or l
 complete -c evt-backfill -l until -d 'Correct windows that end at INSTANT or earlier' -r
 complete -c evt-backfill -l last -d 'Correct windows that start in the last DURATION, like --since now-DURATION' -r
 complete -c evt-backfill -l before -d 'Read events from this long before --since, in which sessions may begin, and around late events' -r
-complete -c evt-backfill -l jobs -d 'Read N days of a lake or table at the same time, each on a thread' -r
 complete -c evt-backfill -l memory -d 'Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: 1GiB, at most half of the limit of the control group]' -r
 complete -c evt-backfill -l closed-before -d 'Correct only windows that are closed at INSTANT' -r
 complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: as the store keeps it, else that of the metrics file, else 30s, and then no stored row is lowered or retracted for late events]' -r
@@ -38,6 +37,7 @@ complete -c evt-backfill -l dlq -d 'Write dead letters to URI; without it they a
 complete -c evt-backfill -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-backfill -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt-backfill -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-backfill -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt-backfill -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-backfill -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-backfill -l now -d 'Use INSTANT as the current time, for repeatable output' -r

@@ -27,6 +27,7 @@ complete -c evt-sink -l dlq -d 'Write dead letters to URI; without it they are r
 complete -c evt-sink -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt-sink -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt-sink -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-sink -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt-sink -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-sink -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-sink -l now -d 'Use INSTANT as the current time, for repeatable output' -r

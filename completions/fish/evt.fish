@@ -88,6 +88,7 @@ complete -c evt -n "__fish_evt_using_subcommand ingest" -l dlq -d 'Write dead le
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand ingest" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -149,6 +150,7 @@ complete -c evt -n "__fish_evt_using_subcommand validate" -l dlq -d 'Write dead 
 complete -c evt -n "__fish_evt_using_subcommand validate" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand validate" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand validate" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -227,6 +229,7 @@ complete -c evt -n "__fish_evt_using_subcommand window" -l dlq -d 'Write dead le
 complete -c evt -n "__fish_evt_using_subcommand window" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand window" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand window" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -282,6 +285,7 @@ complete -c evt -n "__fish_evt_using_subcommand sink" -l dlq -d 'Write dead lett
 complete -c evt -n "__fish_evt_using_subcommand sink" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand sink" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand sink" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -338,6 +342,7 @@ complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subco
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand alert; and not __fish_seen_subcommand_from test help" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -383,7 +388,6 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l since -d 'Correct w
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l until -d 'Correct windows that end at INSTANT or earlier' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l last -d 'Correct windows that start in the last DURATION, like --since now-DURATION' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l before -d 'Read events from this long before --since, in which sessions may begin, and around late events' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l jobs -d 'Read N days of a lake or table at the same time, each on a thread' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l memory -d 'Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: 1GiB, at most half of the limit of the control group]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l closed-before -d 'Correct only windows that are closed at INSTANT' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1)) [default: as the store keeps it, else that of the metrics file, else 30s, and then no stored row is lowered or retracted for late events]' -r
@@ -417,6 +421,7 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l dlq -d 'Write dead 
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -476,6 +481,7 @@ complete -c evt -n "__fish_evt_using_subcommand replay" -l dlq -d 'Write dead le
 complete -c evt -n "__fish_evt_using_subcommand replay" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand replay" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -534,6 +540,7 @@ complete -c evt -n "__fish_evt_using_subcommand view" -l dlq -d 'Write dead lett
 complete -c evt -n "__fish_evt_using_subcommand view" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand view" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -690,6 +697,7 @@ complete -c evt -n "__fish_evt_using_subcommand reconcile" -l partitions -d 'Lis
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand reconcile" -l threads -d 'Use N threads for the records of inputs [default: the cores, at most 16; one for less than 4 MiB]' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand reconcile" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
