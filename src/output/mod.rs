@@ -30,9 +30,9 @@ mod spec;
 mod stamp;
 
 pub use open::{Output, given_up};
-pub use plan::{NO_TRANSACTIONS, OutputPlan, open_options};
+pub use plan::{NO_TRANSACTIONS, OutputPlan};
 pub use report::OutputReport;
-pub use spec::OutputSpec;
+pub use spec::{OutputSpec, open_options};
 pub use stamp::{StageRows, stamped};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
 use super::file::{Overwrite, Plain, check_empty, is_appended};
 use super::identity::{self, Identity};
 use super::open::{OpenTarget, Output};
-use super::spec::{OutputSpec, standard_format, written};
+use super::spec::{OutputSpec, open_options, standard_format, written};
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -34,7 +34,6 @@ use evt_store::{CheckScope, Medium, OpenOptions, RowsToWrite, Store};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Why `exactly_once=true` is rejected in a tool that cannot commit its rows and the offsets of its input in one
 /// transaction.
@@ -540,22 +539,6 @@ impl format::Encoder for NarrowEncoder {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.encoder.finish(out)
-    }
-}
-
-/// Returns the options with which a run opens a store.
-pub fn open_options(run: &Run, up: ServerStatus) -> OpenOptions {
-    let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
-    let (id, disk) = (run.id.clone(), run.io.disk());
-    OpenOptions {
-        up,
-        pipeline,
-        run: id,
-        epochs: false,
-        is_at_once: false,
-        clock: Arc::new(move || clock.now()),
-        disk,
-        parallelism: run.pool.parallelism(),
     }
 }
 

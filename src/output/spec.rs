@@ -1,4 +1,4 @@
-//! The flags of outputs, and the format that each output gets.
+//! The flags of outputs, the format that each output gets, and the options of stores.
 //!
 //! `-o` decides first, then the file's extension, then the default of the tool for a terminal or for pipes and files.
 
@@ -6,8 +6,11 @@ use crate::output::file::Overwrite;
 use evt_core::error::{Error, Result};
 use evt_core::format::{self, EncodeOptions, Format};
 use evt_run::console::Console;
+use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
+use evt_store::OpenOptions;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The flags that apply to every output of a tool.
 #[derive(Clone)]
@@ -109,6 +112,22 @@ fn redirected_format(
         console.say(format!("stdout is the file {name}, which gets frames; -o csv writes text"));
     }
     Ok(None)
+}
+
+/// Returns the options with which a run opens a store.
+pub fn open_options(run: &Run, up: ServerStatus) -> OpenOptions {
+    let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
+    let (id, disk) = (run.id.clone(), run.io.disk());
+    OpenOptions {
+        up,
+        pipeline,
+        run: id,
+        epochs: false,
+        is_at_once: false,
+        clock: Arc::new(move || clock.now()),
+        disk,
+        parallelism: run.pool.parallelism(),
+    }
 }
 
 #[cfg(test)]

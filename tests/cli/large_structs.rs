@@ -26,7 +26,7 @@ pub const LARGE_STRUCTS: [LargeStruct; 18] = [
     large("crates/run/src/run/mod.rs", "Run", 17, "what all parts of a run share"),
     large("src/cli/args.rs", "MapArgs", 13, "a flag is a field"),
     large("src/cli/resolve.rs", "StageSpec", 13, "a property of a tool is a field"),
-    large("src/source/mod.rs", "Source", 17, "inputs that wait, that run and that have ended, with what holds for all"),
+    large("src/source/mod.rs", "Source", 16, "inputs that wait, that run and that have ended, with what holds for all"),
     large("src/stage/outputs.rs", "Outputs", 19, "all outputs with their counts and the state of their end"),
     large("crates/store/src/definition.rs", "Store", 17, "a property of a row of the table is a field"),
     large("crates/store/src/lake/mod.rs", "Parquet", 15, "the state of one writer, of which a mode uses a part"),

@@ -6,7 +6,7 @@
 //!
 //! Imports point down: [`backfill`] → [`alert`], [`chart`], [`expr`], [`format`](mod@format), [`frame`],
 //! [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`], [`view`] → [`avro`] → [`counts`],
-//! [`error`], [`json`], [`kind`], [`parse`], [`decompression`], [`time`].
+//! [`error`], [`json`], [`kind`], [`parse`], [`decompression`], [`time`], [`parallel`].
 #![deny(missing_docs)]
 
 pub mod alert;

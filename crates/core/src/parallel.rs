@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 /// A part of a computation.
-pub type Part = Box<dyn FnOnce() + Send>;
+pub type Work = Box<dyn FnOnce() + Send>;
 
 /// Does parts of a computation, perhaps at the same time.
-pub trait PartRunner: Send + Sync {
+pub trait WorkRunner: Send + Sync {
     /// Does all parts, and returns once they are done. Errors: exit status 70 if one has panicked, 74 if no thread can
     /// start.
-    fn run(&self, parts: Vec<Part>) -> Result<()>;
+    fn run(&self, parts: Vec<Work>) -> Result<()>;
 
     /// Returns how many parts it does at the same time.
     fn count(&self) -> usize;
@@ -20,11 +20,11 @@ pub trait PartRunner: Send + Sync {
 
 /// How the parts of a computation are done: one after another by default.
 #[derive(Clone, Default)]
-pub struct Parallelism(Option<Arc<dyn PartRunner>>);
+pub struct Parallelism(Option<Arc<dyn WorkRunner>>);
 
 impl Parallelism {
     /// Lets `parallel` do the parts.
-    pub fn of(parallel: Arc<dyn PartRunner>) -> Self {
+    pub fn of(parallel: Arc<dyn WorkRunner>) -> Self {
         Self(Some(parallel))
     }
 
@@ -39,7 +39,7 @@ impl Parallelism {
     }
 
     /// Returns the result of `work` for each item, in the order of the items. Work that begins first should be that of
-    /// the largest item. Errors: as [`PartRunner::run`].
+    /// the largest item. Errors: as [`WorkRunner::run`].
     pub fn map<T: Send + 'static, R: Send + 'static>(
         &self,
         items: Vec<T>,
@@ -47,7 +47,7 @@ impl Parallelism {
     ) -> Result<Vec<R>> {
         let Some(parallel) = &self.0 else { return Ok(items.into_iter().map(work).collect()) };
         let (done, results) = channel();
-        let part = |(at, item)| -> Part {
+        let part = |(at, item)| -> Work {
             let (done, work) = (done.clone(), work.clone());
             // The results are taken below.
             Box::new(move || _ = done.send((at, work(item))))
@@ -71,8 +71,8 @@ impl Debug for Parallelism {
 pub(crate) struct Backwards;
 
 #[cfg(test)]
-impl PartRunner for Backwards {
-    fn run(&self, parts: Vec<Part>) -> Result<()> {
+impl WorkRunner for Backwards {
+    fn run(&self, parts: Vec<Work>) -> Result<()> {
         parts.into_iter().rev().for_each(|part| part());
         Ok(())
     }

@@ -2,7 +2,8 @@
 //! checkpoint; and the inputs that need no server, with the emitter into which all inputs put their records.
 //!
 //! Imports point down: [`input`] → [`emit`], [`spool`] → [`checkpoint`] → [`run`] → [`client`], [`clock`],
-//! [`console`], [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`], [`task_pool`], [`thread`].
+//! [`console`], [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`],
+//! [`task_pool`], [`thread`].
 #![deny(missing_docs)]
 
 pub mod checkpoint;

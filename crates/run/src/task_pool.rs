@@ -6,13 +6,13 @@
 //!                                 └─► caller ─┘
 //! ```
 //!
-//! The thread of the caller is one of them: it does tasks while it waits for a result. So a pool of one
-//! thread starts none, nor does a simulation. A task does not wait for another one. Memory is bounded if the caller begins
-//! no task while [`OrderedResults::is_full`].
+//! The thread of the caller is one of them: it does tasks while it waits for a result. So a pool of one thread starts
+//! none, nor does a simulation. A task does not wait for another one. Memory is bounded if the caller begins no task
+//! while [`OrderedResults::is_full`].
 
 use crate::thread::{Threads, spawn};
 use evt_core::error::{Error, Result};
-use evt_core::parallel::{Parallelism, Part, PartRunner};
+use evt_core::parallel::{Parallelism, Work, WorkRunner};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -70,7 +70,7 @@ impl TaskPool {
 
     /// Returns how the core does independent parts of a computation.
     pub fn parallelism(self: &Arc<Self>) -> Parallelism {
-        if self.threads.count > 1 { Parallelism::of(Arc::new(PoolParts(self.clone()))) } else { Parallelism::default() }
+        if self.threads.count > 1 { Parallelism::of(Arc::new(PoolWork(self.clone()))) } else { Parallelism::default() }
     }
 
     fn begin(&self, task: Task) -> Result<()> {
@@ -93,10 +93,10 @@ impl TaskPool {
 }
 
 /// Lets a pool do parts of a computation.
-struct PoolParts(Arc<TaskPool>);
+struct PoolWork(Arc<TaskPool>);
 
-impl PartRunner for PoolParts {
-    fn run(&self, parts: Vec<Part>) -> Result<()> {
+impl WorkRunner for PoolWork {
+    fn run(&self, parts: Vec<Work>) -> Result<()> {
         let mut results = OrderedResults::new(&self.0);
         parts.into_iter().try_for_each(|part| results.begin(part))?;
         while results.wait()?.is_some() {}

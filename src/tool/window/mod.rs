@@ -537,7 +537,7 @@ impl Args {
             false if is_checkpointed => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
-        let is_live = self.watermark.idle_after.is_some() || new_partitions.is_some();
+        let is_live = idle_after.is_some() || new_partitions.is_some();
         let can_wait = !is_checkpointed && !is_live && self.endless_topic(run)?.is_none();
         let wide = self.rows.side_by_side(&spec)?;
         let emit = self.emit_to(outputs)?;
@@ -552,10 +552,8 @@ impl Args {
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
         let progress = StatedProgress::new(&spec.metrics, watermark, self.left_out(source, run)?);
         let memory = Some(memory_bound(self.memory.unwrap_or_else(default_memory), run.io.disk()));
-        let parallelism = run.pool.parallelism();
-        let options =
-            window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory, parallelism };
-        let mut window = Window::new(options);
+        let (Spec { leaves, metrics, .. }, parallelism) = (spec, run.pool.parallelism());
+        let mut window = Window::new(window::Options { leaves, metrics, watermark, emit, memory, parallelism });
         // Who waits for the end of the inputs does not miss what waits for sessions in files.
         if is_finite {
             window.keep_order();

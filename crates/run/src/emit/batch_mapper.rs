@@ -92,8 +92,8 @@ impl BatchMapper {
         self.tasks.as_ref().is_some_and(Tasks::are_full)
     }
 
-    /// Returns what the threads have done next, in the order of the records; `waits` for it if it is not done. `None` if
-    /// nothing is left.
+    /// Returns what the threads have done next, in the order of the records; `waits` for it if it is not done. `None`
+    /// if nothing is left.
     pub(super) fn next(&mut self, waits: bool) -> Result<Option<Done>> {
         Ok(match self.tasks.as_mut().map_or(Ok(None), |tasks| tasks.next(waits))? {
             Some(Done::Batch(mapped)) => Some(Done::Batch(self.adopt(mapped)?)),

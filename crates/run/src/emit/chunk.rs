@@ -4,8 +4,8 @@
 //!
 //! A mapper knows no clock, no partition but that of the chunk, and no position. What the first records of a run decide
 //! for all (the kind of the rows, whether records have times) it has seen before it maps whole chunks, and a second
-//! mapper has it of the first one ([`ChunkMapper::another`]). It stops where the records before a record decide about it
-//! ([`Pause`]).
+//! mapper has it of the first one ([`ChunkMapper::another`]). It stops where the records before a record decide about
+//! it ([`Pause`]).
 //!
 //! A batch ends behind the same record whoever maps it and whatever becomes of its records, because the records are
 //! counted as they are cut ([`BatchFill`]).

@@ -17,8 +17,8 @@
 //! - `stamp.rs`: what is done in the order of the records, after they are mapped; `queue.rs`: the items that the source
 //!   gives to the stage; `ruled.rs`: `--let` and `--where`; `read_positions.rs`: how far each input is read, for a
 //!   run that continues.
-//! - `learn.rs`: the kind and the columns of the rows, which the first record decides; `usual_time.rs`: its time;
-//!   `flags/`: flags that are missing, or have no effect.
+//! - `learn.rs`: the kind and the columns of the rows, which the first record decides; `flags/`: its time, and flags
+//!   that are missing, or have no effect.
 //! - `batches.rs`: rows with stamps; `control_line.rs`: control messages in text.
 
 mod batch_mapper;
@@ -33,7 +33,6 @@ mod read_positions;
 mod ruled;
 mod stamp;
 mod tasks;
-mod usual_time;
 
 use crate::run::Run;
 use arrow::array::RecordBatch;
@@ -291,7 +290,7 @@ impl RecordEmitter {
         if found.is_some() && self.decides(text, meta)? {
             return Ok(());
         }
-        usual_time::choose(text, &mut self.batch.alone, &mut self.stamp.flags, &self.run.console);
+        flags::usual_time::choose(text, &mut self.batch.alone, &mut self.stamp.flags, &self.run.console);
         self.batch.alone.take_fault();
         let filtered = self.counts().filtered;
         self.map(chunk, &mut one)?;

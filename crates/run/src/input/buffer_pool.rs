@@ -11,8 +11,8 @@
 use arrow::buffer::Buffer;
 use std::collections::VecDeque;
 
-/// Maximum number of shared buffers that are kept for reuse: as many as two batches of rows hold, and as the records that
-/// several threads map. A new one costs its memory to be cleared.
+/// Maximum number of shared buffers that are kept for reuse: as many as two batches of rows hold, and as the records
+/// that several threads map. A new one costs its memory to be cleared.
 const KEPT: usize = 64;
 
 /// The current read buffer, and those that rows hold.

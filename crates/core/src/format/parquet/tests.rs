@@ -6,7 +6,7 @@ use crate::json::number::Decimal;
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::{members, string_content};
 use crate::kind::event::column;
-use crate::parallel::{Parallelism, Part, PartRunner};
+use crate::parallel::{Parallelism, Work, WorkRunner};
 use arrow::array::{AsArray, StringArray};
 use proptest::prelude::*;
 use proptest::strategy::{Strategy, ValueTree};
@@ -90,8 +90,8 @@ fn bytes_come_out_with_each_row_group() {
 /// Does the last part first, in a thread.
 struct InThreads;
 
-impl PartRunner for InThreads {
-    fn run(&self, parts: Vec<Part>) -> crate::Result<()> {
+impl WorkRunner for InThreads {
+    fn run(&self, parts: Vec<Work>) -> crate::Result<()> {
         std::thread::scope(|scope| parts.into_iter().rev().for_each(|part| _ = scope.spawn(part)));
         Ok(())
     }

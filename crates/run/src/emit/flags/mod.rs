@@ -1,8 +1,9 @@
 //! Checks the mapping flags against the records: `first_times.rs` finds that a flag is missing, `unused.rs` that a flag
-//! has no effect, because rows have stamps.
+//! has no effect, because rows have stamps. `usual_time.rs` finds the time of files whose field no flag names.
 
 mod first_times;
 mod unused;
+pub(super) mod usual_time;
 
 use evt_core::mapping;
 use first_times::FirstTimes;

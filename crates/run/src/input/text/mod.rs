@@ -17,11 +17,10 @@ use crate::input::{EndProof, Input, InputEnd, Step};
 use arrow::buffer::Buffer;
 use evt_core::counts::counted;
 use evt_core::error::{Error, Result};
-use evt_core::format::{BOM, Body, Record, Records, Skipped, Splitter, jsonl};
+use evt_core::format::{self, BOM, Body, Records, Skipped, Splitter, jsonl};
 use evt_core::frame::EndReason;
 use evt_core::json::scan::is_json;
 use evt_core::mapping::Reach;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Size of the read buffer in bytes: it fits into the CPU's cache.
@@ -30,7 +29,6 @@ const READ_BYTES: usize = 256 << 10;
 /// A text input being read.
 pub struct TextInput {
     bytes: Bytes,
-    name: Arc<str>,
     splitter: Box<dyn Splitter>,
     records: Records,
     buffers: BufferPool,
@@ -119,7 +117,6 @@ impl TextInput {
     /// Makes an input that reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition `partition`.
     pub fn new(bytes: Bytes, splitter: Box<dyn Splitter>, json: bool, partition: u32) -> Self {
         Self {
-            name: bytes.name().into(),
             bytes,
             splitter,
             rules: TextRules { json, rejects_array: false, open_record: OpenRecord::Read },
@@ -320,7 +317,7 @@ impl TextInput {
                 self.records.rows.iter_mut().for_each(|record| record.line += before);
             }
             let bytes = chunk.slice_with_length(self.start, done);
-            let records = Chunk::new(std::mem::take(&mut self.records), self.name.clone(), self.partition);
+            let records = Chunk::new(std::mem::take(&mut self.records), self.bytes.name().into(), self.partition);
             self.records = emitter.records(records.of(bytes, is_shared))?;
             self.lines.last = last_line.unwrap_or(self.lines.last);
             self.start += done;
@@ -360,9 +357,9 @@ impl TextInput {
         }
         let fault = too_large(&length.to_string(), length, emitter.run().record_max);
         let raw = 0..oversized.payload.len();
-        let record = Record { raw, line: self.lines().cast_unsigned(), body: Body::Fault(fault) };
+        let record = format::Record { raw, line: self.lines().cast_unsigned(), body: Body::Fault(fault) };
         let records =
-            Chunk::new(Records { rows: vec![record], text: String::new() }, self.name.clone(), self.partition);
+            Chunk::new(Records { rows: vec![record], text: String::new() }, self.bytes.name().into(), self.partition);
         emitter.records(records.of(Buffer::from_vec(oversized.payload), false))?;
         Ok(true)
     }

@@ -1,13 +1,13 @@
 //! The event time of files whose field no flag names: the first record shows it, and all records of the run are read
 //! so.
 
-use super::chunk::ChunkMapper;
-use super::flags::FlagChecks;
+use super::FlagChecks;
 use crate::console::Console;
+use crate::emit::chunk::ChunkMapper;
 use evt_core::mapping;
 
 /// Takes the event time from a field with a usual name, if it is sought and the first record has one.
-pub(super) fn choose(text: Option<&str>, mapper: &mut ChunkMapper, flags: &mut FlagChecks, console: &Console) {
+pub(in crate::emit) fn choose(text: Option<&str>, mapper: &mut ChunkMapper, flags: &mut FlagChecks, console: &Console) {
     if !std::mem::take(&mut flags.seeks_time) || mapper.builds_others() {
         return;
     }
