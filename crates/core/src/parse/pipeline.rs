@@ -43,7 +43,7 @@ impl TextPlace {
 
 /// What a text is read with.
 #[derive(Clone, Copy)]
-pub struct Reading<'a> {
+pub struct PipelineReading<'a> {
     /// Returns the value of a variable.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// The kind of a fault of the text.
@@ -52,9 +52,9 @@ pub struct Reading<'a> {
 
 /// Reads the stages of a pipeline, at least one. Errors: the kind of `reading` with the place of a character that is
 /// refused, exit status 78 for a variable that is not set.
-pub fn parse(text: &str, reading: Reading<'_>) -> Result<Vec<StageText>> {
+pub fn parse(text: &str, reading: PipelineReading<'_>) -> Result<Vec<StageText>> {
     let place = TextPlace { line: 1, column: 1 };
-    Parser { rest: text.chars().peekable(), place, reading, words: vec![], word: None, stages: vec![] }.stages()
+    PipelineParser { rest: text.chars().peekable(), place, reading, words: vec![], word: None, stages: vec![] }.stages()
 }
 
 /// Returns what a shell would do with a character outside of quotes; `None` if it stands for itself.
@@ -72,11 +72,11 @@ fn meaning(c: char) -> Option<&'static str> {
     })
 }
 
-struct Parser<'a> {
+struct PipelineParser<'a> {
     rest: Peekable<Chars<'a>>,
     /// The place of the next character.
     place: TextPlace,
-    reading: Reading<'a>,
+    reading: PipelineReading<'a>,
     stages: Vec<StageText>,
     /// The words of the stage in progress, with their places.
     words: Vec<(OsString, TextPlace)>,
@@ -84,12 +84,12 @@ struct Parser<'a> {
     word: Option<(OsString, TextPlace)>,
 }
 
-impl Parser<'_> {
+impl PipelineParser<'_> {
     fn stages(mut self) -> Result<Vec<StageText>> {
-        // The place of a newline that has ended the pipeline, unless only comments follow.
+        // Whether a newline has ended the pipeline; only comments may follow.
         let mut is_complete = false;
-        loop {
-            let (place, Some(c)) = (self.place, self.rest.peek().copied()) else { break };
+        while let Some(c) = self.rest.peek().copied() {
+            let place = self.place;
             let starts_word = self.word.is_none();
             match c {
                 ' ' | '\t' => self.end_word(),
@@ -104,7 +104,7 @@ impl Parser<'_> {
                     continue;
                 }
                 _ if is_complete => {
-                    let hint = "expected one pipeline, found another line; a line that goes on ends with | or \\";
+                    let hint = "expected one pipeline, found another line; a line that continues ends with | or \\";
                     return Err(place.refused(self.reading.fault, hint));
                 }
                 '|' => self.end_stage(place)?,

@@ -10,7 +10,7 @@ const VARIABLES: [(&str, &str); 3] = [("A", "a-1"), ("B", " b *  c"), ("EMPTY", 
 
 fn read(text: &str) -> Result<Vec<Vec<String>>> {
     let value = |name: &str| VARIABLES.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
-    let stages = parse(text, Reading { variable: &value, fault: ErrorKind::Usage })?;
+    let stages = parse(text, PipelineReading { variable: &value, fault: ErrorKind::Usage })?;
     let words = |stage: StageText| stage.words.into_iter().map(|word| word.into_string().unwrap()).collect();
     Ok(stages.into_iter().map(words).collect())
 }
