@@ -84,6 +84,19 @@ fn a_pipeline_has_the_results_of_the_shell() {
     }
 }
 
+/// The stage before writes frames without their bytes, and this one reads bytes.
+#[test]
+fn a_stage_that_reads_frames_as_text_gets_their_bytes() {
+    // So few rows that the load of the machine does not decide how many batches have them.
+    let event = r#"{"source":"s","event_type":"t","server_timestamp":"2024-01-15T10:00:00Z"}"#;
+    let fill = |dir: &Dir| dir.write("in.jsonl", format!("{event}\n").repeat(3));
+    let text = "-f 'regex:(?<kind>evt\\.[a-z]+)' --encoding latin1";
+    let line = format!("evt-ingest -q in.jsonl | evt-view -q {text} --dlq letters.jsonl -o csv");
+    let [(shell, _), (pipe, run)] = compared("as-text", &line, &fill);
+    assert!(run.text().contains("evt.stages") && run.text().contains("evt.end"), "{run}");
+    assert!(pipe.bytes("letters.jsonl") == shell.bytes("letters.jsonl"));
+}
+
 #[test]
 fn real_data_has_the_results_of_the_shell() {
     let Some(path) = data("events/wikiticker-2015-09-12-sampled.json.gz") else { return };

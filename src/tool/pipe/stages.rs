@@ -1,7 +1,7 @@
 //! The stages of a pipeline: what a text names, and their threads.
 //!
-//! Each stage is a run of its own, with its own console, stop signal and secrets, as in a process. A pipe of the system
-//! is between two of them, so a reader that leaves and a writer that fails are noticed as in a shell.
+//! Each stage is a run of its own, with its own console, stop signal and secrets, as in a process. A link is between
+//! two of them: a pipe of the system, by which a reader that leaves and a writer that fails are noticed as in a shell.
 
 use crate::cli::{Executable, Invocation, NumberedStage, PREFIX, ToolEnd, ToolPlace, ToolRow};
 use evt_core::error::{Error, ErrorKind, Result};
@@ -9,10 +9,10 @@ use evt_core::parse::nearest::hint;
 use evt_core::parse::pipeline::StageText;
 use evt_run::clock::Clock;
 use evt_run::run::io::Io;
-use evt_run::run::standard::StageEnds;
+use evt_run::run::link::{LinkReader, LinkWriter, StageEnds, link};
 use evt_run::stop::Stop;
 use std::ffi::OsString;
-use std::io::{PipeReader, Read, pipe};
+use std::io::Read;
 use std::thread::{Builder, JoinHandle};
 
 /// The stack of a stage, as large as that of a process usually is.
@@ -72,42 +72,51 @@ impl Pipeline {
 
     /// Runs all stages; returns how each has ended. Errors: exit status 74 if the system has no pipe or thread left.
     pub fn run(&self, clock: &Clock) -> Result<Vec<ToolEnd>> {
+        let mut threads = vec![];
+        let started = self.start_all(clock, &mut threads);
+        // If one could not be started, those before it find that it has gone.
+        let ends = threads.into_iter().map(ended).collect();
+        started.map(|()| ends)
+    }
+
+    /// Starts all stages.
+    fn start_all(&self, clock: &Clock, threads: &mut Vec<JoinHandle<ToolEnd>>) -> Result<()> {
         // No stage misses a signal that arrives while others are started.
         let stops = self.stages.iter().map(|_| Stop::on_signals(clock)).collect::<Result<Vec<_>>>()?;
-        let (mut threads, mut stdin) = (vec![], None);
-        for (at, (stage, stop)) in self.stages.iter().zip(stops).enumerate() {
-            let (next, stdout) = match at + 1 < self.stages.len() {
-                true => pipe().map(|(reader, writer)| (Some(reader), Some(writer))).map_err(failed)?,
-                false => (None, None),
-            };
+        let mut stdin = None;
+        for (at, stop) in stops.into_iter().enumerate() {
+            let (next, stdout) = self.link_after(at)?;
             let ends = StageEnds { stdin: std::mem::replace(&mut stdin, next), stdout };
-            threads.push(self.start(stage, ends, NumberedStage { number: at + 1, stop })?);
+            threads.push(self.start(at, ends, stop)?);
         }
-        Ok(threads.into_iter().map(ended).collect())
+        Ok(())
     }
 
     /// Checks one stage after another, and writes what each has found; returns how each has ended.
     pub fn check(&self, clock: &Clock) -> Result<Vec<ToolEnd>> {
         let mut ends = vec![];
-        for (at, stage) in self.stages.iter().enumerate() {
+        for at in 0..self.stages.len() {
             // What a stage could read or write decides about its formats; a check reads nothing.
-            let stdin = (at > 0).then(pipe).transpose().map_err(failed)?.map(|(reader, _)| reader);
-            let (found, stdout) = match at + 1 < self.stages.len() {
-                true => pipe().map(|(reader, writer)| (Some(reader), Some(writer))).map_err(failed)?,
-                false => (None, None),
-            };
-            let stop = Stop::on_signals(clock)?;
-            let thread = self.start(stage, StageEnds { stdin, stdout }, NumberedStage { number: at + 1, stop })?;
-            found.map_or(Ok(()), print)?;
+            let stdin = if at > 0 { Some(link()?.0) } else { None };
+            let (found, stdout) = self.link_after(at)?;
+            let thread = self.start(at, StageEnds { stdin, stdout }, Stop::on_signals(clock)?)?;
+            found.map_or(Ok(()), |found| print(&found))?;
             ends.push(ended(thread));
         }
         Ok(ends)
     }
 
+    /// Makes the link between a stage and the next one, if there is one.
+    fn link_after(&self, at: usize) -> Result<(Option<LinkReader>, Option<LinkWriter>)> {
+        let link = if at + 1 < self.stages.len() { Some(link()?) } else { None };
+        Ok(link.unzip())
+    }
+
     /// Starts a stage.
-    fn start(&self, stage: &PipelineStage, ends: StageEnds, numbered: NumberedStage) -> Result<JoinHandle<ToolEnd>> {
+    fn start(&self, at: usize, ends: StageEnds, stop: Stop) -> Result<JoinHandle<ToolEnd>> {
+        let stage = &self.stages[at];
         let (main, args, executable) = (stage.tool.main, stage.args.clone(), self.executable);
-        let place = ToolPlace { io: Io::Stage(ends), stage: Some(numbered) };
+        let place = ToolPlace { io: Io::Stage(ends), stage: Some(NumberedStage { number: at + 1, stop }) };
         let run = move || main(Invocation { args, executable, place });
         Builder::new().name(stage.tool.name.to_owned()).stack_size(STACK).spawn(run).map_err(failed)
     }
@@ -147,9 +156,9 @@ fn ended(thread: JoinHandle<ToolEnd>) -> ToolEnd {
 }
 
 /// Writes what a check has found.
-fn print(mut found: PipeReader) -> Result<()> {
+fn print(found: &LinkReader) -> Result<()> {
     let mut text = String::new();
-    found.read_to_string(&mut text).map_err(failed)?;
+    found.open()?.read_to_string(&mut text).map_err(failed)?;
     Io::Process.print(&text)
 }
 

@@ -1,10 +1,13 @@
 //! Standard input, standard output and the disk of a run: those of the process, pipes between stages of one process, or
 //! simulated ones.
 
+use super::byte_stream::ByteStream;
+use super::link::{PassingOutput, StageEnds};
 use super::pipe_output::PipeOutput;
-use super::standard::{self, StageEnds};
+use super::standard;
 use crate::stop::{Stop, Woken};
 use crate::storage::disk::Disk;
+use arrow::datatypes::SchemaRef;
 use evt_core::error::{Error, Result};
 use rustix::termios::{isatty, tcgetwinsize};
 use std::collections::VecDeque;
@@ -14,26 +17,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// A stream of bytes that can be waited for.
-pub trait ByteStream: Read {
-    /// Waits until bytes can be read or the end has come, a signal arrives (if `stops_at_signals`), or `timeout` has
-    /// passed.
-    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken>;
-
-    /// Returns the file of the stream, if it is a file.
-    fn file(&self) -> Option<&File>;
-}
-
-impl ByteStream for File {
-    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken> {
-        stop.wait(self, stops_at_signals, timeout)
-    }
-
-    fn file(&self) -> Option<&File> {
-        Some(self)
-    }
-}
 
 /// Standard input and output.
 #[derive(Default)]
@@ -75,7 +58,17 @@ impl Io {
     pub fn stdin(&self) -> Result<Box<dyn ByteStream>> {
         match self {
             Io::Simulated { stdin, .. } => Ok(Box::new(stdin.clone())),
+            Io::Stage(StageEnds { stdin: Some(link), .. }) => Ok(Box::new(link.open()?)),
             Io::Process | Io::Stage(_) => Ok(Box::new(standard::input(self.input())?)),
+        }
+    }
+
+    /// Opens standard output for frames of `schema` that the next stage gets without their bytes; `None` if standard
+    /// output goes to another process.
+    pub fn passing(&self, schema: &SchemaRef, stop: &Stop) -> Result<Option<PassingOutput>> {
+        match self {
+            Io::Stage(StageEnds { stdout: Some(link), .. }) => link.pass(schema, stop),
+            _ => Ok(None),
         }
     }
 

@@ -6,33 +6,11 @@ use evt_core::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl};
 use std::fs::{File, Metadata};
-use std::io::{PipeReader, PipeWriter};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// Size that a pipe is enlarged to, if permitted: triples the throughput.
 const PIPE_BYTES: usize = 1 << 20;
-
-/// The standard streams of a stage in a process with several; `None` is that of the process.
-#[derive(Debug, Default)]
-pub struct StageEnds {
-    /// The pipe from the stage before.
-    pub stdin: Option<PipeReader>,
-    /// The pipe to the next stage.
-    pub stdout: Option<PipeWriter>,
-}
-
-impl StageEnds {
-    /// Returns the descriptor of standard input.
-    pub fn input(&self) -> BorrowedFd<'_> {
-        self.stdin.as_ref().map_or(rustix::stdio::stdin(), PipeReader::as_fd)
-    }
-
-    /// Returns the descriptor of standard output.
-    pub fn output(&self) -> BorrowedFd<'_> {
-        self.stdout.as_ref().map_or(rustix::stdio::stdout(), PipeWriter::as_fd)
-    }
-}
 
 /// Opens standard input. Errors: exit status 74 if it is closed.
 pub fn input(stdin: BorrowedFd<'_>) -> Result<File> {
