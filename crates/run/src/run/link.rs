@@ -6,9 +6,9 @@
 //!                └──► pipe: a token for each message ──┘
 //! ```
 //!
-//! The tokens fill the pipe, so the pipe bounds the queue, wakes both sides, and tells each that the other has gone, as
-//! it does with bytes. A writer that ends without the end of the stream leaves a torn one. A reader that wants bytes,
-//! such as one of text, encodes the messages itself.
+//! A token is as long as a fraction of its message. So the pipe bounds the bytes of the queue, wakes both sides, and
+//! tells each that the other has gone, as it does with bytes. A writer that ends without the end of the stream leaves a
+//! torn one. A reader that wants bytes, such as one of text, encodes the messages itself.
 
 use super::byte_stream::ByteStream;
 use super::pipe_output::PipeOutput;
@@ -25,10 +25,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-/// Size of a token: a page, so that each takes a page of the pipe, whatever is read in between.
-const TOKEN: usize = 4096;
-/// Maximum number of messages in a queue. Of batches they have about the bytes that a pipe between processes has.
-const QUEUED_MAX: usize = 4;
+/// Bytes of a pipe with tokens.
+const PIPE_BYTES: usize = 64 << 10;
+/// Bytes of a message for each byte of its token: 4 MiB of messages fill the pipe.
+const SCALE: usize = 64;
+/// The shortest token and the longest one, which fits into an empty pipe; 16 bits have its length.
+const TOKEN_LENGTHS: (usize, usize) = (16, 60_000);
 
 /// The standard streams of a stage in a process with several; `None` is that of the process.
 #[derive(Default)]
@@ -80,12 +82,11 @@ impl LinkWriter {
     pub(super) fn pass(&self, schema: &SchemaRef, stop: &Stop) -> Result<Option<PassingOutput>> {
         let failed = |error: std::io::Error| Error::io("stdout", &error);
         let Some(tokens) = PipeOutput::open(self.pipe.as_fd(), stop) else { return Ok(None) };
-        // A pipe of the default size would hold more messages.
-        rustix::pipe::fcntl_setpipe_size(&self.pipe, QUEUED_MAX * TOKEN).map_err(|errno| failed(errno.into()))?;
+        rustix::pipe::fcntl_setpipe_size(&self.pipe, PIPE_BYTES).map_err(|errno| failed(errno.into()))?;
         self.passes.store(true, Ordering::Release);
-        let mut output = PassingOutput { tokens, queue: self.queue.clone(), rows: 0 };
+        let mut output = PassingOutput { tokens, queue: self.queue.clone(), token: vec![], rows: 0 };
         let (encoder, bytes) = frame::Encoder::new(schema.clone());
-        output.push(LinkMessage::Begin(Box::new(encoder), bytes)).map_err(failed)?;
+        output.push(LinkMessage::Begin(Box::new(encoder), bytes), 0).map_err(failed)?;
         Ok(Some(output))
     }
 }
@@ -94,6 +95,8 @@ impl LinkWriter {
 pub struct PassingOutput {
     tokens: PipeOutput,
     queue: Sender<LinkMessage>,
+    /// The memory of tokens.
+    token: Vec<u8>,
     rows: u64,
 }
 
@@ -103,18 +106,26 @@ impl PassingOutput {
         self.rows
     }
 
-    /// Sends a message; waits while the queue is full.
+    /// Sends a message; waits while the pipe is full.
     pub fn send(&mut self, message: Passed) -> std::io::Result<()> {
+        let mut bytes = 0;
         if let Passed::Batch(batch) = &message {
             self.rows += batch.num_rows() as u64;
+            bytes = batch.get_array_memory_size();
         }
-        self.push(LinkMessage::Passed(message))
+        self.push(LinkMessage::Passed(message), bytes)
     }
 
-    fn push(&mut self, message: LinkMessage) -> std::io::Result<()> {
+    /// Sends a message of about this many bytes.
+    fn push(&mut self, message: LinkMessage, bytes: usize) -> std::io::Result<()> {
         // Before its token: a reader with a token finds its message.
         self.queue.send(message).map_err(|_| ErrorKind::BrokenPipe)?;
-        self.tokens.write_all(&[0; TOKEN])
+        let (least, most) = TOKEN_LENGTHS;
+        let length = (bytes / SCALE).clamp(least, most);
+        self.token.clear();
+        self.token.extend(u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
+        self.token.resize(length, 0);
+        self.tokens.write_all(&self.token)
     }
 }
 
@@ -132,7 +143,16 @@ impl LinkReader {
         let failed = |error: std::io::Error| Error::io("stdin", &error);
         let pipe = File::from(self.pipe.as_fd().try_clone_to_owned().map_err(failed)?);
         let queue = self.queue.take().ok_or_else(|| Error::broken("standard input is opened twice"))?;
-        Ok(LinkInput { pipe, queue, passes: self.passes.clone(), encoder: None, encoded: vec![], taken: 0 })
+        Ok(LinkInput {
+            pipe,
+            queue,
+            passes: self.passes.clone(),
+            encoder: None,
+            encoded: vec![],
+            taken: 0,
+            token: vec![],
+            has_bytes: false,
+        })
     }
 }
 
@@ -146,6 +166,10 @@ pub struct LinkInput {
     /// The bytes of messages that are encoded, and how many of them are read.
     encoded: Vec<u8>,
     taken: usize,
+    /// The memory of tokens.
+    token: Vec<u8>,
+    /// Whether the pipe is known to have bytes.
+    has_bytes: bool,
 }
 
 impl LinkInput {
@@ -153,21 +177,30 @@ impl LinkInput {
         self.taken < self.encoded.len()
     }
 
-    /// Takes the message of a token that has been read.
-    fn next(&mut self) -> std::io::Result<LinkMessage> {
-        self.queue.recv().map_err(|_| ErrorKind::UnexpectedEof.into())
+    /// Takes the message of a token whose first byte has been read; `None` if the writer has left within the token.
+    fn next(&mut self, first: u8) -> std::io::Result<Option<LinkMessage>> {
+        let mut second = [0];
+        let mut read = self.pipe.read_exact(&mut second);
+        if read.is_ok() {
+            let length = usize::from(u16::from_le_bytes([first, second[0]]));
+            self.token.resize(length.saturating_sub(2), 0);
+            read = self.pipe.read_exact(&mut self.token);
+        }
+        match read {
+            Ok(()) => Ok(self.queue.recv().ok()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Encodes a message whose token has been read.
-    fn encode_next(&mut self) -> std::io::Result<()> {
-        if !self.has_encoded() {
-            self.encoded.clear();
-            self.taken = 0;
-        }
-        match (self.next()?, &mut self.encoder) {
+    /// Encodes a message.
+    fn encode(&mut self, message: LinkMessage) -> std::io::Result<()> {
+        self.encoded.clear();
+        self.taken = 0;
+        match (message, &mut self.encoder) {
             (LinkMessage::Begin(encoder, bytes), _) => {
                 self.encoder = Some(encoder);
-                self.encoded.extend(bytes);
+                self.encoded = bytes;
             }
             (LinkMessage::Passed(message), Some(encoder)) => {
                 let pieces = encoder.passed(&message).map_err(std::io::Error::other)?;
@@ -177,26 +210,24 @@ impl LinkInput {
         }
         Ok(())
     }
-
-    /// Reads the rest of a token of which `read` bytes have been read.
-    fn finish_token(&mut self, read: usize) -> std::io::Result<()> {
-        self.pipe.read_exact(&mut [0; TOKEN][read..])
-    }
 }
 
 impl Read for LinkInput {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         while !self.has_encoded() {
-            let count = self.pipe.read(buffer)?;
-            if count == 0 || !self.passes.load(Ordering::Acquire) {
-                return Ok(count);
+            if self.has_bytes || buffer.is_empty() {
+                return self.pipe.read(buffer);
             }
-            if count % TOKEN > 0 {
-                self.finish_token(count % TOKEN)?;
+            // The first byte tells: the writer has decided before it.
+            if self.pipe.read(&mut buffer[..1])? == 0 {
+                return Ok(0);
             }
-            for _ in 0..count.div_ceil(TOKEN) {
-                self.encode_next()?;
+            if !self.passes.load(Ordering::Acquire) {
+                self.has_bytes = true;
+                return Ok(1);
             }
+            let Some(message) = self.next(buffer[0])? else { return Ok(0) };
+            self.encode(message)?;
         }
         let count = (&self.encoded[self.taken..]).read(buffer)?;
         self.taken += count;
@@ -227,10 +258,10 @@ impl ByteStream for LinkInput {
         if self.pipe.read(&mut first).map_err(failed)? == 0 {
             return Ok(None);
         }
-        self.finish_token(1).map_err(failed)?;
-        match self.next().map_err(failed)? {
-            LinkMessage::Passed(message) => Ok(Some(message)),
-            LinkMessage::Begin(..) => Err(Error::broken("a stream begins twice")),
+        match self.next(first[0]).map_err(failed)? {
+            None => Ok(None),
+            Some(LinkMessage::Passed(message)) => Ok(Some(message)),
+            Some(LinkMessage::Begin(..)) => Err(Error::broken("a stream begins twice")),
         }
     }
 }
@@ -243,6 +274,7 @@ mod tests {
     use arrow::array::RecordBatch;
     use evt_core::frame::{Control, End, EndReason};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::sync::atomic::AtomicUsize;
     use std::thread::spawn;
 
     fn batch() -> RecordBatch {
@@ -271,7 +303,7 @@ mod tests {
         for message in messages() {
             encoder.passed(&message).unwrap().iter().for_each(|piece| expected.extend_from_slice(piece));
         }
-        for size in [1, 100, TOKEN, 3 * TOKEN + 1, 1 << 20] {
+        for size in [1, 15, 16, 17, 1000, 1 << 20] {
             let (reader, writer, mut output) = passing();
             let mut input = reader.open().unwrap();
             let write = spawn(move || {
@@ -309,26 +341,58 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_holds_the_writer_until_a_message_is_taken() {
+    fn a_full_pipe_holds_the_writer_until_messages_are_taken() {
         let (reader, writer, mut output) = passing();
         let mut input = reader.open().unwrap();
-        let has_room = |writer: &LinkWriter| {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = sent.clone();
+        let large = events(&[&"x".repeat(1 << 20)]);
+        let write = spawn(move || {
+            for _ in 0..20 {
+                output.send(Passed::Batch(large.clone())).unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let has_room = || {
             let mut fds = [PollFd::new(&writer.pipe, PollFlags::OUT)];
             poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
         };
-        // One of the messages is the schema.
-        for _ in 1..QUEUED_MAX {
-            assert!(has_room(&writer));
-            output.send(Passed::Batch(batch())).unwrap();
+        while has_room() {
+            std::thread::yield_now();
         }
-        assert!(!has_room(&writer));
-        let write = spawn(move || (0..100).for_each(|_| output.send(Passed::Batch(batch())).unwrap()));
+        // Batches of 1 MiB.
+        let sent = sent.load(Ordering::Relaxed);
+        assert!((1..=4).contains(&sent), "{sent}");
         read(&mut input, frame::Encoder::new(batch().schema()).1.len());
-        for _ in 1..QUEUED_MAX + 100 {
+        for _ in 0..20 {
             assert!(matches!(input.take_message(), Ok(Some(Passed::Batch(_)))));
         }
         write.join().unwrap();
-        assert!(has_room(&writer));
+        drop(writer);
+        assert!(input.take_message().unwrap().is_none());
+    }
+
+    #[test]
+    fn thousands_of_control_messages_wait_for_a_reader() {
+        let (reader, _writer, mut output) = passing();
+        (0..4000).for_each(|at| output.send(Passed::Control(Control::Watermark(at))).unwrap());
+        let mut input = reader.open().unwrap();
+        read(&mut input, frame::Encoder::new(batch().schema()).1.len());
+        for at in 0..4000 {
+            assert!(matches!(input.take_message(), Ok(Some(Passed::Control(Control::Watermark(got)))) if got == at));
+        }
+    }
+
+    #[test]
+    fn a_token_that_breaks_off_is_the_end_of_the_stream() {
+        for length in [1, 2, 15] {
+            let (reader, writer, output) = passing();
+            let mut input = reader.open().unwrap();
+            read(&mut input, frame::Encoder::new(batch().schema()).1.len());
+            (&writer.pipe).write_all(&[16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..length]).unwrap();
+            drop((writer, output));
+            assert!(input.take_message().unwrap().is_none());
+        }
     }
 
     #[test]
@@ -340,7 +404,7 @@ mod tests {
         let (reader, _writer, mut output) = passing();
         let input = reader.open().unwrap();
         // It waits, and wakes when the reader goes.
-        let write = spawn(move || (0..QUEUED_MAX).find_map(|_| output.send(Passed::Batch(batch())).err()));
+        let write = spawn(move || (0..10_000).find_map(|_| output.send(Passed::Batch(batch())).err()));
         drop((input, reader));
         assert_eq!(write.join().unwrap().map(|error| error.kind()), Some(ErrorKind::BrokenPipe));
     }
@@ -350,7 +414,7 @@ mod tests {
         let (reader, writer) = link().unwrap();
         let mut input = reader.open().unwrap();
         (&writer.pipe).write_all(b"text").unwrap();
-        assert_eq!(input.read(&mut [0; 9]).unwrap(), 4);
+        assert_eq!(read(&mut input, 4), b"text");
         drop(writer);
         assert_eq!(input.read(&mut [0; 9]).unwrap(), 0);
         assert!(!input.passes_messages());
