@@ -1,5 +1,5 @@
 #!/bin/sh
-# One job of the peers' benchmark done by evt: job.sh J1|J1pipe|J1two|J1hop|J2|J3|J4, with IN and OUT in the environment.
+# One job of the peers' benchmark done by evt: job.sh J1|J1pipe|J1one|J1two|J1hop|J2|J3|J4, with IN and OUT in the environment.
 #
 # The workload counts a missing event_id or event_type as malformed; its truth files have the 30 s bound.
 set -eu
@@ -37,6 +37,12 @@ J1pipe)
     # shellcheck disable=SC2086
     evt-ingest "$IN" $raw -q --report 0 | evt-validate --schemas "$here/schemas" -q --report 0 \
         | evt-window --out-of-orderness 30s --size 1m --by event_type,country -q | evt-sink --to "sqlite:$OUT/j1.db" -q || [ $? = 1 ]
+    evt-view "sqlite:$OUT/j1.db?table=aggregated_metrics" -o jsonl -q | tables j1
+    ;;
+J1one)
+    # The same stages in one process.
+    SCHEMAS=$here/schemas evt pipe "evt-ingest \$IN $raw -q --report 0 | evt-validate --schemas \$SCHEMAS -q --report 0 |
+        evt-window --out-of-orderness 30s --size 1m --by event_type,country -q | evt-sink --to sqlite:\$OUT/j1.db -q" || [ $? = 1 ]
     evt-view "sqlite:$OUT/j1.db?table=aggregated_metrics" -o jsonl -q | tables j1
     ;;
 J1two | J1hop)

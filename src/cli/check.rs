@@ -62,6 +62,8 @@ pub struct CheckReport {
     run: Rc<Run>,
     found: Vec<(String, Receiver<CheckAnswer>)>,
     faults: Faults,
+    /// The worst status of checks that report their faults themselves.
+    reported: u8,
     /// The monotonic time at which the servers' time began.
     start: Duration,
     /// The address of `--prometheus`.
@@ -104,12 +106,17 @@ impl CheckReport {
     pub fn new(run: &Rc<Run>) -> Self {
         run.stop.set_deadline(LIMIT);
         let start = run.clock.monotonic();
-        Self { run: run.clone(), found: vec![], faults: Faults::default(), start, metrics: None }
+        Self { run: run.clone(), found: vec![], faults: Faults::default(), reported: 0, start, metrics: None }
     }
 
     /// Returns the value of a good result; keeps the fault of any other.
     pub fn take<T>(&mut self, found: Result<T>) -> Option<T> {
         self.faults.take(found)
+    }
+
+    /// Notes the status of a check that has reported its faults itself.
+    pub fn reported(&mut self, status: u8) {
+        self.reported = status;
     }
 
     /// Adds an item that is ready.
@@ -310,6 +317,6 @@ impl CheckReport {
         }
         let has = |kind: &&ErrorKind| self.faults.0.iter().any(|fault| fault.kind() == **kind);
         let worst = WORST_FIRST.iter().find(has).map(|kind| kind.exit_status());
-        Ok(worst.unwrap_or(u8::from(!self.faults.0.is_empty())))
+        Ok(worst.unwrap_or(self.reported.max(u8::from(!self.faults.0.is_empty()))))
     }
 }

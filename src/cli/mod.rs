@@ -44,7 +44,6 @@ use evt_run::clock::Clock;
 use evt_run::console::{About, Colour, Console};
 use evt_run::metrics::Metrics;
 use evt_run::run::io::Io;
-use evt_run::run::standard;
 use evt_run::run::{Report, Run};
 use evt_run::secret::Secrets;
 use evt_run::service::Service;
@@ -53,11 +52,10 @@ use evt_run::task_pool::TaskPool;
 use evt_run::thread::Threads;
 use prometheus::{Exporter, MetricsTarget};
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
+use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Mutex;
-pub use tool::{Invocation, Tool, ToolRow, Unit, command};
+pub use tool::{Executable, Invocation, NumberedStage, PREFIX, Tool, ToolEnd, ToolPlace, ToolRow, Unit, command};
 use tool::{variable, versioned};
 pub use usage::advised_flags;
 use usage::sentence;
@@ -78,8 +76,9 @@ fn early(args: &[OsString], long: &str) -> Option<String> {
     std::env::var(variable(long)).ok()
 }
 
-/// Runs a tool's process from start to end.
-pub fn main<T: Tool>(Invocation { args, version, tools }: Invocation) -> ExitCode {
+/// Runs a tool from start to end: in a process, or as a stage in a thread.
+pub fn main<T: Tool>(Invocation { args, executable, place }: Invocation) -> ToolEnd {
+    let Executable { version, tools } = executable;
     let early = |long| early(&args, long);
     // Messages may show arguments before they are known to be URIs, or where none is expected.
     let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EVT_"));
@@ -87,7 +86,10 @@ pub fn main<T: Tool>(Invocation { args, version, tools }: Invocation) -> ExitCod
     let mut console = Console::new(T::NAME, Colour::Off);
     texts.for_each(|text| console.secrets.remember_password(&text.to_string_lossy()));
     console = match early("log-format").as_deref() {
-        Some("json") => console.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned()))),
+        Some("json") => {
+            let pipeline = early("pipeline").unwrap_or_else(|| "evt".to_owned());
+            console.as_json(about(Clock::System, pipeline, &place))
+        }
         Some("github") => console.as_github(),
         _ => console,
     };
@@ -99,27 +101,28 @@ pub fn main<T: Tool>(Invocation { args, version, tools }: Invocation) -> ExitCod
             Err(error) => return fail(&console, &error),
         };
     let mut shown = command.clone();
-    let parsed = command.try_get_matches_from(args);
+    let parsed = command.try_get_matches_from(&args);
     let parsed = parsed.and_then(|found| {
         let (common, records) = (CommonArgs::from_arg_matches(&found)?, RecordArgs::of(&found)?);
         Ok((T::from_arg_matches(&found)?, common, records))
     });
-    let (tool, common, records) = match parsed {
+    let (mut tool, common, records) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             shown.build();
-            return usage(&console, &error, &shown, tools);
+            return usage(&console, &error, &shown, tools, &place.io);
         }
     };
-    if tool.waits_at_terminal() && !common.check && std::io::stdin().is_terminal() {
+    if tool.waits_at_terminal() && !common.check && place.io.has_terminal_for_input() {
         // Nothing better can be done if stderr is gone.
         let _ = shown.write_help(&mut std::io::stderr());
-        return ExitCode::from(ErrorKind::Usage.exit_status());
+        return ToolEnd::by_error(ErrorKind::Usage);
     }
+    tool.take_invocation(&args, executable);
     let letters = std::env::var_os(variable("dlq"));
     let letters = letters.or_else(|| config.text("dlq").map(OsString::from));
-    let (run, exporter) = match start(&console, &common, &records, letters, tool.shows_metrics()) {
-        Ok((run, exporter)) => (Rc::new(run), exporter),
+    let (run, exporter) = match start(&console, &common, &records, tool.shows_metrics(), place) {
+        Ok((run, exporter)) => (Rc::new(Run { letters, ..run }), exporter),
         Err(error) => return fail(&console, &error),
     };
     let result = if common.check { check(tool, common.prometheus.as_deref(), &run) } else { tool.run(&run) };
@@ -136,36 +139,26 @@ fn check<T: Tool>(tool: T, metrics: Option<&str>, run: &Rc<Run>) -> Result<u8> {
     findings.report()
 }
 
-/// Ends this process by SIGPIPE.
-fn reader_gone() -> ExitCode {
-    let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
-    ExitCode::from(ErrorKind::ReaderGone.exit_status())
-}
-
-/// Reports the error of a run, if any, and returns the exit status. Ends the process by SIGPIPE if the reader is gone,
-/// and by the signal that stopped the run unless the run has failed with exit status 70 or 74.
-fn end(run: &Run, result: Result<u8>) -> ExitCode {
-    // A failed write has precedence over a signal: a run that received a signal and then failed has not stopped
-    // properly.
-    let has_failed = matches!(&result, Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Broken));
-    let status = match result {
-        Ok(status) => status,
-        Err(error) if error.kind() == ErrorKind::ReaderGone => {
-            // A stage whose reader has left holds undelivered events, so it must not appear successful even if the
-            // parent ignores SIGPIPE.
-            return reader_gone();
-        }
+/// Reports the error of a run, if any, and returns how the tool has ended: by SIGPIPE if the reader is gone, and by the
+/// signal that stopped the run unless the run has failed with exit status 70 or 74.
+fn end(run: &Run, result: Result<u8>) -> ToolEnd {
+    let ended = match result {
+        Ok(status) => ToolEnd::with(status),
         Err(error) => {
-            run.console.fail(&error);
-            error.kind().exit_status()
+            if error.kind() != ErrorKind::ReaderGone {
+                run.console.fail(&error);
+            }
+            ToolEnd::by_error(error.kind())
         }
     };
-    if let Some(signal) = run.stop.signal().filter(|_| !has_failed) {
+    // A failed write has precedence over a signal: a run that received a signal and then failed has not stopped
+    // properly.
+    let has_precedence = [ErrorKind::Io, ErrorKind::Broken, ErrorKind::ReaderGone].map(ErrorKind::exit_status);
+    match run.stop.signal() {
         // The parent sees the signal, which has precedence over any verdict.
-        let _ = signal_hook::low_level::emulate_default_handler(signal);
-        return ExitCode::from(128u8.saturating_add(u8::try_from(signal).unwrap_or(0)));
+        Some(signal) if !has_precedence.contains(&ended.status) => ToolEnd::by_signal(signal),
+        _ => ended,
     }
-    ExitCode::from(status)
 }
 
 /// Starts the run and the export of its metrics; `early` is the console of the messages before it.
@@ -173,8 +166,8 @@ fn start(
     early: &Console,
     common: &CommonArgs,
     records: &RecordArgs,
-    letters: Option<OsString>,
     shows_metrics: bool,
+    place: ToolPlace,
 ) -> Result<(Run, Exporter)> {
     let colour = match common.color.is_on(std::io::stderr().is_terminal()) {
         true => Colour::On,
@@ -188,28 +181,34 @@ fn start(
     clock.monotonic();
     let tool = early.tool();
     let mut console = Console::new(tool, colour).quiet(common.quiet).hiding(&early.secrets);
-    let about = about(clock.clone(), common.pipeline.clone());
+    let about = about(clock.clone(), common.pipeline.clone(), &place);
     let id = about.run.clone();
     match common.log_format {
         LogFormat::Text => {}
         LogFormat::Github => console = console.as_github(),
         LogFormat::Json => {
             console = console.as_json(about);
-            report_panics(&console);
+            if place.stage.is_none() {
+                report_panics(&console);
+            }
         }
     }
     let target = common.prometheus.as_deref().filter(|_| !common.check).map(MetricsTarget::parse);
     let metrics = if target.is_some() || shows_metrics { Metrics::new(tool) } else { Metrics::default() };
+    let (stop, pool) = match place.stage {
+        Some(NumberedStage { stop, pool, .. }) => (stop, pool),
+        None => (Stop::on_signals(&clock)?, TaskPool::new(Threads::new(records.threads.map(usize::from)))),
+    };
     let run = Run {
         console,
-        io: Io::Process,
-        stop: Stop::on_signals(&clock)?,
+        io: place.io,
+        stop,
         clock,
         report: records.report.unwrap_or(Report::First(10)),
         pipeline: common.pipeline.clone(),
         id,
         record_max: records.max_record,
-        pool: TaskPool::new(Threads::new(records.threads.map(usize::from))),
+        pool,
         batch_max: BATCH_ROWS,
         ratio_max: records.max_decompression_ratio,
         ahead_max: Run::AHEAD_MAX,
@@ -217,7 +216,7 @@ fn start(
         outages: Default::default(),
         metrics,
         service: Service::of_environment(),
-        letters,
+        letters: None,
     };
     let exporter = target.map_or(Ok(Exporter::None), |target| Exporter::start(&target, &run))?;
     Ok((run, exporter))
@@ -229,10 +228,11 @@ fn kafka_settings(path: &str, secrets: &Secrets) -> Result<Vec<(String, String)>
     Ok(settings.into_iter().map(|(name, value)| (name, secrets.reveal(&value))).collect())
 }
 
-/// Returns the members of every JSON line of this run. The run's id is its start and its process id: readable, and
-/// different for any two runs.
-fn about(clock: Clock, pipeline: String) -> About {
-    let run = format!("{}-{}", evt_core::time::format_instant(clock.now()), std::process::id());
+/// Returns the members of every JSON line of this run. The run's id is its start and its process id, with the number of
+/// a stage of evt-pipe: readable, and different for any two runs.
+fn about(clock: Clock, pipeline: String, place: &ToolPlace) -> About {
+    let number = place.stage.as_ref().map_or_else(String::new, |stage| format!("-{}", stage.number));
+    let run = format!("{}-{}{number}", evt_core::time::format_instant(clock.now()), std::process::id());
     // The format of W3C's traceparent: version-trace-parent-flags.
     let trace = std::env::var("TRACEPARENT").ok().and_then(|text| text.split('-').nth(1).map(str::to_owned));
     let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -250,31 +250,37 @@ fn report_panics(console: &Console) {
 }
 
 /// Reports clap's message in evt's form, one line; help and version are not errors.
-fn usage(console: &Console, error: &clap::Error, command: &clap::Command, tools: &[ToolRow]) -> ExitCode {
+fn usage(console: &Console, error: &clap::Error, command: &clap::Command, tools: &[ToolRow], io: &Io) -> ToolEnd {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
-        return shown(console, error.print());
+        return match io {
+            // With colours on a terminal.
+            Io::Process => {
+                let printed = error.print().map_err(|error| Error::io("stdout", &error));
+                shown(console, printed.and_then(|()| io.print("")))
+            }
+            _ => shown(console, io.print(&error.render().to_string())),
+        };
     }
     fail(console, &Error::usage(format!("{} (see {} --help)", sentence(error, command, tools), console.tool())))
 }
 
 /// Writes a text to stdout, such as help.
-pub fn show(console: &Console, text: &str) -> ExitCode {
-    let mut out = std::io::stdout();
-    shown(console, out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+pub fn show(console: &Console, text: &str) -> ToolEnd {
+    shown(console, Io::Process.print(text))
 }
 
-/// Returns the exit status after text was written to stdout.
-fn shown(console: &Console, written: std::io::Result<()>) -> ExitCode {
-    match written.map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::ReaderGone => reader_gone(),
+/// Returns how a tool ends after text was written to stdout.
+fn shown(console: &Console, written: Result<()>) -> ToolEnd {
+    match written {
+        Ok(()) => ToolEnd::with(0),
+        Err(error) if error.kind() == ErrorKind::ReaderGone => ToolEnd::by_error(error.kind()),
         Err(error) => fail(console, &error),
     }
 }
 
 /// Reports an error that occurs before the run starts.
-pub fn fail(console: &Console, error: &Error) -> ExitCode {
+pub fn fail(console: &Console, error: &Error) -> ToolEnd {
     console.fail(error);
-    ExitCode::from(error.kind().exit_status())
+    ToolEnd::by_error(error.kind())
 }

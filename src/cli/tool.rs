@@ -2,12 +2,20 @@
 
 use super::check::CheckReport;
 use clap::{Arg, ArgAction, Command, Parser};
-use evt_core::error::Result;
+use evt_core::error::{ErrorKind, Result};
 use evt_core::time::ZONES_VERSION;
 use evt_run::run::Run;
+use evt_run::run::io::Io;
+use evt_run::stop::Stop;
+use evt_run::task_pool::TaskPool;
+use signal_hook::consts::SIGPIPE;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
+
+/// What names of tools begin with.
+pub const PREFIX: &str = "evt-";
 
 /// A tool: its flags, and what it does.
 pub trait Tool: Parser {
@@ -26,8 +34,14 @@ pub trait Tool: Parser {
     /// the offsets of its group in one transaction (`exactly_once=true`), and several processes can share the group.
     const PASSES_ROWS_ON: bool = false;
 
+    /// Whether it runs other tools, as evt-pipe does.
+    const RUNS_OTHERS: bool = false;
+
     /// The flags that its actions (subcommands) take too; all of them if `None`.
     const ACTION_FLAGS: Option<&'static [&'static str]> = None;
+
+    /// Gives a tool that runs others its own arguments and the executable.
+    fn take_invocation(&mut self, _args: &[OsString], _executable: Executable) {}
 
     /// Whether the tool would wait for input typed at a terminal.
     fn waits_at_terminal(&self) -> bool {
@@ -63,10 +77,76 @@ pub struct Unit {
 pub struct Invocation {
     /// The arguments, with the name of the tool before them.
     pub args: Vec<OsString>,
+    /// What contains it.
+    pub executable: Executable,
+    /// Where it runs.
+    pub place: ToolPlace,
+}
+
+/// The executable evt.
+#[derive(Clone, Copy, Default)]
+pub struct Executable {
     /// What `--version` shows.
     pub version: &'static str,
     /// The table of tools.
     pub tools: &'static [ToolRow],
+}
+
+/// Where a tool runs: in a process of its own, the default, or in a thread of evt-pipe.
+#[derive(Default)]
+pub struct ToolPlace {
+    /// Its standard input and output.
+    pub io: Io,
+    /// What it is in a pipeline, if evt-pipe runs it.
+    pub stage: Option<NumberedStage>,
+}
+
+/// A stage of evt-pipe.
+pub struct NumberedStage {
+    /// Its number in the pipeline, from 1.
+    pub number: usize,
+    /// Its stop signal.
+    pub stop: Stop,
+    /// The threads that the stages share.
+    pub pool: Arc<TaskPool>,
+}
+
+/// How a tool has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToolEnd {
+    /// The exit status; 128 + n for signal n.
+    pub status: u8,
+    /// The kind of the error that has ended it, if one has.
+    pub error: Option<ErrorKind>,
+    /// The signal that the parent shall see.
+    signal: Option<i32>,
+}
+
+impl ToolEnd {
+    /// The end with an exit status.
+    pub fn with(status: u8) -> Self {
+        Self { status, error: None, signal: None }
+    }
+
+    /// The end by a signal.
+    pub(super) fn by_signal(signal: i32) -> Self {
+        Self { signal: Some(signal), ..Self::with(128u8.saturating_add(u8::try_from(signal).unwrap_or(0))) }
+    }
+
+    /// The end by an error of this kind. A stage whose reader has left holds undelivered events, so it must not appear
+    /// successful even if the parent ignores SIGPIPE.
+    pub fn by_error(kind: ErrorKind) -> Self {
+        let end = if kind == ErrorKind::ReaderGone { Self::by_signal(SIGPIPE) } else { Self::with(kind.exit_status()) };
+        Self { error: Some(kind), ..end }
+    }
+
+    /// Ends this process.
+    pub fn exit(self) -> ExitCode {
+        if let Some(signal) = self.signal {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+        ExitCode::from(self.status)
+    }
 }
 
 /// A row of the table of tools (`tool::ALL`).
@@ -83,15 +163,22 @@ pub struct ToolRow {
     pub unit: Option<Unit>,
     /// Whether it passes rows of topics on, and keeps nothing ([`Tool::PASSES_ROWS_ON`]).
     pub passes_rows_on: bool,
+    /// Whether it runs other tools ([`Tool::RUNS_OTHERS`]).
+    pub runs_others: bool,
     /// Makes its command.
     pub command: fn() -> Command,
-    /// Runs its process.
-    pub main: fn(Invocation) -> ExitCode,
+    /// Runs it from start to end.
+    pub main: fn(Invocation) -> ToolEnd,
 }
 
 impl ToolRow {
-    /// Makes the row of a tool, whose process `main` runs.
-    pub const fn of<T: Tool>(main: fn(Invocation) -> ExitCode) -> Self {
+    /// Returns the tool of a word: its name, with or without its beginning.
+    pub fn find(tools: &'static [ToolRow], word: &str) -> Option<&'static ToolRow> {
+        tools.iter().find(|tool| tool.name == word || tool.name.strip_prefix(PREFIX) == Some(word))
+    }
+
+    /// Makes the row of a tool, which `main` runs from start to end.
+    pub const fn of<T: Tool>(main: fn(Invocation) -> ToolEnd) -> Self {
         Self {
             name: T::NAME,
             usual_flags: T::USUAL_FLAGS,
@@ -99,6 +186,7 @@ impl ToolRow {
             examples: T::EXAMPLES,
             unit: T::UNIT,
             passes_rows_on: T::PASSES_ROWS_ON,
+            runs_others: T::RUNS_OTHERS,
             command: command::<T>,
             main,
         }

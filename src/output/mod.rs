@@ -15,13 +15,14 @@
 //!
 //! - `spec.rs`: the flags of outputs; `plan.rs`: an output before it is open; `open.rs`: an open one; `report.rs`: its
 //!   result.
-//! - `file/`: files, each batch once.
+//! - `file/`: files, each batch once; `frames.rs`: frames to a file, a pipe or a stage of this process.
 //! - `epochs/`: outputs of a run with a checkpoint; `dead_letters/`: the output of dead letters.
 //! - `identity.rs`: an output must be neither an input nor another output; `stamp.rs`: the metadata of a schema.
 
 pub mod dead_letters;
 pub mod epochs;
 pub mod file;
+mod frames;
 pub mod identity;
 mod open;
 mod plan;

@@ -2,12 +2,13 @@
 
 use super::epochs::{CompleteEpoch, EpochOutput, RejectedByCommit, RejectedRow};
 use super::file::Plain;
+use super::frames::FrameOutput;
 use super::report::OutputReport;
 use arrow::array::RecordBatch;
 use evt_core::counts::{DoneRecords, SinkCounts, counted};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::format::{self, Format};
-use evt_core::frame::{self, Control, End, MetricProgress};
+use evt_core::frame::{Control, End, MetricProgress};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
 use evt_core::kind::headers::HeaderRows;
@@ -80,7 +81,7 @@ pub struct Output {
 /// The target of an open output.
 pub(super) enum OpenTarget {
     Null,
-    Frames { encoder: frame::Encoder, file: Plain, has_ended: bool },
+    Frames(FrameOutput),
     Encoded { format: &'static Format, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
     Store { kind: Kind, sink: Box<dyn evt_store::Sink> },
     Kafka(Box<KafkaOutput>),
@@ -124,7 +125,7 @@ impl Output {
         match &self.target {
             _ if !self.keeps_rows => exactly(0),
             OpenTarget::Store { sink, .. } => exactly(sink.counts().taken),
-            OpenTarget::Null | OpenTarget::Frames { .. } => exactly(self.written),
+            OpenTarget::Null | OpenTarget::Frames(_) => exactly(self.written),
             // Other encoders may hold rows back.
             OpenTarget::Encoded { format, .. } if format.appendable => exactly(self.written),
             OpenTarget::Encoded { .. } => DoneRecords { count: self.written, is_at_most: true },
@@ -242,10 +243,8 @@ impl Output {
         let name = &self.name;
         match &mut self.target {
             OpenTarget::Null => {}
-            OpenTarget::Frames { encoder, file, .. } => {
-                let pieces = encoder.batch(batch)?;
-                self.sent += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-                file.write_pieces(&pieces).map_err(|error| unread(error, name, batch))?;
+            OpenTarget::Frames(frames) => {
+                self.sent += frames.batch(batch).map_err(|error| unread(error, name, batch))?;
             }
             OpenTarget::Encoded { encoder, file, buffer, .. } => {
                 let written = match encoder.slices(batch) {
@@ -282,10 +281,7 @@ impl Output {
     /// `--control`.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         match &mut self.target {
-            OpenTarget::Frames { encoder, file, .. } => {
-                let pieces = encoder.control(message)?;
-                file.write_pieces(&pieces)
-            }
+            OpenTarget::Frames(frames) => frames.control(message),
             OpenTarget::Kafka(topic) => topic.control(message),
             OpenTarget::Encoded { file, control: true, .. } => match message {
                 Control::Watermark(instant) => {
@@ -342,7 +338,7 @@ impl Output {
             OpenTarget::Encoded { file, .. } => file.settle(),
             OpenTarget::Store { sink, .. } => sink.settle().map_err(|error| error.at(&self.name)),
             OpenTarget::Kafka(topic) => topic.settle(),
-            OpenTarget::Null | OpenTarget::Frames { .. } | OpenTarget::Epochs(_) => Ok(()),
+            OpenTarget::Null | OpenTarget::Frames(_) | OpenTarget::Epochs(_) => Ok(()),
         }
     }
 
@@ -351,7 +347,7 @@ impl Output {
         match &self.target {
             OpenTarget::Null | OpenTarget::Store { .. } | OpenTarget::Kafka(_) => None,
             OpenTarget::Epochs(output) => output.format(),
-            OpenTarget::Frames { .. } => Some(&format::frames::FORMAT),
+            OpenTarget::Frames(_) => Some(&format::frames::FORMAT),
             OpenTarget::Encoded { format, .. } => Some(format),
         }
     }
@@ -365,14 +361,7 @@ impl Output {
 
     /// Sends the end of a stream of frames, and keeps the stream open.
     pub fn send_end(&mut self, end: &End) -> Result<()> {
-        let OpenTarget::Frames { encoder, file, has_ended } = &mut self.target else { return Ok(()) };
-        if std::mem::replace(has_ended, true) {
-            return Ok(());
-        }
-        let last = Control::End(End { rows: encoder.rows(), ..*end });
-        let mut pieces = encoder.control(&last)?;
-        pieces.push(encoder.finish().into());
-        file.write_pieces(&pieces)
+        if let OpenTarget::Frames(frames) = &mut self.target { frames.send_end(end) } else { Ok(()) }
     }
 
     /// Ends the output at `end`: writes the last bytes or control message, and renames a part to its file's name.
@@ -382,7 +371,7 @@ impl Output {
         match self.target {
             OpenTarget::Null => {}
             OpenTarget::Epochs(output) => output.finish(end, &mut report)?,
-            OpenTarget::Frames { file, .. } => report.end_file(file.finish(end.how)?),
+            OpenTarget::Frames(frames) => report.end_file(frames.finish(end.how)?),
             OpenTarget::Encoded { mut encoder, mut file, mut buffer, .. } => {
                 encoder.finish(&mut buffer)?;
                 file.write(&[&buffer])?;

@@ -2,6 +2,7 @@
 
 use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
 use super::file::{Overwrite, Plain, check_empty, is_appended};
+use super::frames::FrameOutput;
 use super::identity::{self, Identity};
 use super::open::{OpenTarget, Output};
 use super::spec::{OutputSpec, open_options, standard_format, written};
@@ -11,7 +12,6 @@ use arrow::datatypes::SchemaRef;
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::format::{self, EncodeOptions, Format, NoteFormat};
-use evt_core::frame;
 use evt_core::kind::event::has_raw;
 use evt_core::kind::record_parts::OutputParts;
 use evt_core::kind::{Kind, SESSIONS_KEY, dead, metrics_of};
@@ -105,6 +105,9 @@ impl Destination {
         let OpenRows { schema, kind, up, disk } = rows;
         match self {
             Destination::Null => Ok(OpenTarget::Null),
+            Destination::Standard(format) if format.is_frames() => {
+                FrameOutput::to_stdout(&schema, run).map(OpenTarget::Frames)
+            }
             Destination::Standard(format) => {
                 encoded(Plain::Standard(run.io.stdout(&run.stop)?), format, &schema, spec, &run.console)
             }
@@ -558,11 +561,7 @@ fn encoded(
     spec: &OutputSpec,
     console: &Console,
 ) -> Result<OpenTarget> {
-    let Some(open) = format.output else {
-        let (encoder, head) = frame::Encoder::new(schema.clone());
-        file.write(&[&head])?;
-        return Ok(OpenTarget::Frames { encoder, file, has_ended: false });
-    };
+    let Some(open) = format.output else { return FrameOutput::to_file(file, schema).map(OpenTarget::Frames) };
     let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), format.is_json, console);
     let (mut append, mut narrow) = (false, None);
     if format.appendable {

@@ -2,7 +2,7 @@
 //! argument.
 
 use super::ALL;
-use crate::cli::{self, Invocation, ToolRow};
+use crate::cli::{self, Executable, Invocation, PREFIX, ToolPlace, ToolRow};
 use clap::Command;
 use evt_core::error::Error;
 use evt_core::parse::nearest::hint;
@@ -11,40 +11,34 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What names of tools begin with.
-const PREFIX: &str = "evt-";
-
 /// Runs the process of evt; `version` is what `--version` shows.
 pub fn main(version: &'static str) -> ExitCode {
+    let executable = Executable { version, tools: ALL };
+    let invocation = |args| Invocation { args, executable, place: ToolPlace::default() };
     let mut args: Vec<OsString> = std::env::args_os().collect();
     let name = args.first().and_then(|name| Path::new(name).file_name()?.to_str());
     if let Some(tool) = ALL.iter().find(|tool| Some(tool.name) == name) {
-        return (tool.main)(Invocation { args, version, tools: ALL });
+        return (tool.main)(invocation(args)).exit();
     }
     let console = Console::new("evt", Colour::Off);
-    let show = |text: &str| cli::show(&console, text);
+    let show = |text: &str| cli::show(&console, text).exit();
     let Some(word) = args.get(1).map(|word| word.to_string_lossy().into_owned()) else { return show(&overview()) };
     // `evt help window` is `evt window --help`.
     let (word, is_help) = match (word.as_str(), args.get(2)) {
         ("help", Some(tool)) => (tool.to_string_lossy().into_owned(), true),
         _ => (word, false),
     };
-    if let Some(tool) = find(&word) {
+    if let Some(tool) = ToolRow::find(ALL, &word) {
         let rest = args.split_off(if is_help { 3 } else { 2 });
         let flag = is_help.then(|| "--help".into());
         let args = std::iter::once(tool.name.into()).chain(rest).chain(flag).collect();
-        return (tool.main)(Invocation { args, version, tools: ALL });
+        return (tool.main)(invocation(args)).exit();
     }
     match word.as_str() {
         "help" | "-h" | "--help" => show(&overview()),
         "-V" | "--version" => show(&format!("evt {version}\n")),
-        _ => cli::fail(&console, &unknown(&word)),
+        _ => cli::fail(&console, &unknown(&word)).exit(),
     }
-}
-
-/// Returns the tool of a first argument: with or without the beginning of its name.
-fn find(word: &str) -> Option<&'static ToolRow> {
-    ALL.iter().find(|tool| tool.name == word || tool.name.strip_prefix(PREFIX) == Some(word))
 }
 
 /// Returns the command of evt, of which each tool is a subcommand.

@@ -1,6 +1,6 @@
 //! The tools: flags, options and `run`, and the table of all. Each implements [`Tool`]: `run` turns the flags into
-//! options and gives a [`Stage`](crate::stage::Stage) its operator. evt-reconcile reads its inputs without a stage, and
-//! evt-schema reads no rows.
+//! options and gives a [`Stage`](crate::stage::Stage) its operator. evt-reconcile reads its inputs without a stage,
+//! evt-schema reads no rows, and evt-pipe runs other tools.
 //!
 //! ```text
 //! main ─► cli::main ─► Tool::run ─┬─► cli::open ─► Stage: source ─► operator ─► outputs
@@ -8,7 +8,8 @@
 //!                                 │     backfill: Correct (stored windows)    replay: Replay (dead letters)
 //!                                 ├─► alert: AlertEngine, fed by several inputs
 //!                                 ├─► reconcile: entries of A and B ─► sort ─► join ─► verdict
-//!                                 └─► schema: a registry
+//!                                 ├─► schema: a registry
+//!                                 └─► pipe: cli::main of each stage, in a thread
 //! ```
 //!
 //! - `choose.rs`: the executable evt, which contains all tools.
@@ -17,6 +18,7 @@
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store.
 //! - `replay/`: evt-replay, which replays dead letters.
+//! - `pipe/`: evt-pipe, which runs the stages of a pipeline in one process.
 //! - `validation.rs`: the operator and the flags that evt-validate and evt-backfill share; `pace.rs`: `--rate`.
 
 pub mod alert;
@@ -25,6 +27,7 @@ pub mod choose;
 pub mod generate;
 pub mod ingest;
 mod pace;
+pub mod pipe;
 pub mod reconcile;
 pub mod replay;
 pub mod schema;
@@ -50,6 +53,7 @@ pub const ALL: &[ToolRow] = &[
     row::<schema::Args>(),
     row::<reconcile::Args>(),
     row::<generate::Args>(),
+    row::<pipe::Args>(),
 ];
 
 const fn row<T: Tool>() -> ToolRow {

@@ -4,7 +4,7 @@ use super::Uri;
 use evt_core::error::{Error, Result};
 use evt_run::input::bytes::{self, Bytes};
 use evt_run::run::Run;
-use evt_run::run::io::ByteStream;
+use evt_run::run::byte_stream::ByteStream;
 use rustix::fs::{Access, access};
 use std::path::Path;
 use std::rc::Rc;

@@ -123,6 +123,7 @@ mod metric_progress;
 mod names;
 mod neighbours;
 mod notify;
+mod one_process;
 mod open_transactions;
 mod oracle;
 mod outputs;

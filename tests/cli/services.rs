@@ -5,12 +5,11 @@ use crate::man::assert_file;
 use evt::cli::{ToolRow, Unit};
 use evt::tool;
 use rusqlite::{Connection, OpenFlags};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -474,81 +473,57 @@ fn the_channels_of_the_unit_are_valid_with_its_credential() {
     assert!(run.text().contains("channel 'oncall': ready\n"), "{run}");
 }
 
-/// The shell command of a unit; `etc` replaces `/etc/evt`.
-fn shell_line(unit: &str, etc: &Path) -> String {
+/// The pipeline of a unit; `etc` replaces `/etc/evt`. Its check is of the same stages.
+fn pipeline_text(unit: &str, etc: &Path) -> String {
     let text = std::fs::read_to_string(Path::new(ROOT).join("systemd").join(unit)).expect("it is there");
-    let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=/bin/bash -c '"));
-    let line = line.and_then(|line| line.strip_suffix('\'')).expect("it starts a shell");
+    let of = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key}/usr/local/bin/evt pipe ")));
+        line.unwrap_or_else(|| panic!("{unit}: no {key}")).trim_start_matches("--check ")
+    };
+    assert_eq!(of("ExecStart="), of("ExecStartPre=-"), "{unit}");
+    let line = of("ExecStart=").trim_matches('\'');
     line.replace("$$", "$").replace("/etc/evt", etc.to_str().expect("it is text"))
 }
 
-/// Returns the process of a program in a process group.
-fn process_of(group: u32, program: &str) -> Option<Pid> {
-    let processes = std::fs::read_dir("/proc").expect("Linux has it").flatten();
-    let mut stats = processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok());
-    stats.find_map(|stat| {
-        let (name, rest) = stat.split_once(") ")?;
-        let mut rest = rest.split(' ');
-        let (state, of) = (rest.next()?, rest.nth(1)?);
-        let (id, name) = name.split_once(" (")?;
-        let runs = name == program && state != "Z" && of == group.to_string();
-        if runs { Pid::from_raw(id.parse().ok()?) } else { None }
-    })
+/// Whether a stage of the pipeline, a thread of its process, runs.
+fn is_running(pipeline: &Child, stage: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pipeline.id())).into_iter().flatten().flatten();
+    let mut names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+    names.any(|name| name.trim_end() == stage)
 }
 
-/// Whether a program runs in a process group.
-fn is_running(group: u32, program: &str) -> bool {
-    process_of(group, program).is_some()
-}
-
-/// A stage with a fault at its start leaves a torn stream (65) to those after it.
 #[test]
 fn the_status_of_the_pipeline_is_that_of_the_stage_with_a_lasting_fault() {
     let dir = Dir::new("pipeline-status");
     dir.write("in.jsonl", "{\"event_type\":\"x\",\"server_timestamp\":\"2026-01-05T10:00:00Z\"}\n");
     dir.shell(&format!("mkdir etc; cp -r {ROOT}/examples/schemas etc")).succeeds();
-    let line = shell_line("evt-pipeline.service", &dir.path("etc"));
-    let run = |raw: &str, line: &str| {
-        let mut command = dir.command("/bin/bash", &["-c", line]);
+    let text = pipeline_text("evt-pipeline.service", &dir.path("etc"));
+    let run = |raw: &str, text: &str| {
+        let mut command = dir.command("evt", &["pipe", text]);
         command.env("RAW", raw).env("STORE", "sqlite:out.db").stdin(Stdio::null());
         Run::of(&mut command)
     };
     // Without the file of the metrics.
-    run("in.jsonl", &line).ends_with(78);
+    run("in.jsonl", &text).ends_with(78);
     dir.write("etc/metrics.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
-    run("in.jsonl", &line.replace("evt-validate", "evt-validate --no-such-flag")).ends_with(2);
-    run("in.jsonl", &line.replace("/schemas", "/no-schemas")).ends_with(78);
-    run("in.jsonl", &line.replace("evt-validate", "head -c 100 | evt-validate")).ends_with(65);
+    run("in.jsonl", &text.replace("evt-validate", "evt-validate --no-such-flag")).ends_with(2);
+    run("in.jsonl", &text.replace("/schemas", "/no-schemas")).ends_with(78);
     // Rows are lost, and nothing else is wrong.
     dir.write("dead.jsonl", "no JSON\n");
-    run("in.jsonl", &line.replace("$RAW", "dead.jsonl")).ends_with(1);
+    run("in.jsonl", &text.replace("$RAW", "dead.jsonl")).ends_with(1);
 }
 
-/// Windows that stay open because the first stage was stopped alone are no rows that a restart would not bring back.
-#[test]
-fn a_stray_signal_to_the_first_stage_of_the_pipeline_starts_it_again() {
-    for (signal, ended) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let dir = Dir::new("pipeline-stray");
-        let (mut shell, _raw) = pipeline(&dir, "sqlite:out.db");
-        let first = process_of(shell.id(), "evt-ingest").expect("it runs");
-        kill_process(first, signal).expect("it is ours");
-        let status = status(shell.wait().expect("it is ours"));
-        let said = String::from_utf8(dir.bytes("said")).expect("text");
-        assert!(status == ended && said.contains("held, not emitted"), "{status} {said}");
-    }
-}
-
-/// Starts the pipeline in a process group, and waits until it has stored rows; returns the end of its input, too.
+/// Starts the pipeline, and waits until it has stored rows; returns the end of its input, too.
 fn pipeline(dir: &Dir, store: &str) -> (Child, File) {
     dir.write("etc/metrics.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
     dir.shell(&format!(
         "mkfifo raw; cp -r {ROOT}/examples/schemas etc; evt-gen --events 20k --rate 10 --seed 4 -q > in.jsonl"
     ))
     .succeeds();
-    let line = shell_line("evt-pipeline.service", &dir.path("etc"));
-    let mut command = dir.command("/bin/bash", &["-c", &line]);
-    command.env("RAW", dir.path("raw")).env("STORE", store).process_group(0);
-    let shell = command.stderr(File::create(dir.path("said")).expect("writable")).spawn().expect("it starts");
+    let text = pipeline_text("evt-pipeline.service", &dir.path("etc"));
+    let mut command = dir.command("evt", &["pipe", &text]);
+    command.env("RAW", dir.path("raw")).env("STORE", store);
+    let pipeline = command.stderr(File::create(dir.path("said")).expect("writable")).spawn().expect("it starts");
     let mut raw = OpenOptions::new().write(true).open(dir.path("raw")).expect("a stage reads it");
     let events = dir.bytes("in.jsonl");
     raw.write_all(&events[..events.len() / 2]).expect("it is read");
@@ -557,25 +532,24 @@ fn pipeline(dir: &Dir, store: &str) -> (Child, File) {
         let store = Connection::open_with_flags(dir.path("out.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
         store.is_ok_and(|store| store.query_row(count, [], |row| row.get::<_, i64>(0)).is_ok_and(|n| n > 0))
     });
-    (shell, raw)
+    (pipeline, raw)
 }
 
 #[test]
-fn the_shell_of_the_pipeline_outlives_its_stages_when_all_are_stopped() {
+fn the_pipeline_ends_with_its_last_stage_when_it_is_stopped() {
     let dir = Dir::new("pipeline");
-    let (mut shell, mut raw) = pipeline(&dir, "sqlite:out.db?wait=2m");
+    let (mut process, mut raw) = pipeline(&dir, "sqlite:out.db?wait=2m");
     // While another process locks the store, the stage cannot write its rows and so cannot end.
     let other = Connection::open(dir.path("out.db")).expect("it opens");
     other.busy_timeout(Duration::from_secs(60)).expect("set");
     other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes for long");
     let events = dir.bytes("in.jsonl");
     raw.write_all(&events[events.len() / 2..]).expect("all but a pipe's worth of it is read");
-    kill_process_group(Pid::from_child(&shell), Signal::TERM).expect("the group is ours");
-    eventually("the stage before it ends", || !is_running(shell.id(), "evt-window"));
-    assert!(is_running(shell.id(), "evt-sink") && shell.try_wait().expect("it is ours").is_none());
+    kill_process(Pid::from_child(&process), Signal::TERM).expect("it is ours");
+    eventually("the stage before it ends", || !is_running(&process, "evt-window"));
+    assert!(is_running(&process, "evt-sink") && process.try_wait().expect("it is ours").is_none());
     other.execute_batch("ROLLBACK").expect("it was begun");
-    assert_eq!(status(shell.wait().expect("it is ours")), 143, "{:?}", String::from_utf8_lossy(&dir.bytes("said")));
-    assert!(!is_running(shell.id(), "evt-sink"));
+    assert_eq!(status(process.wait().expect("it is ours")), 143, "{:?}", String::from_utf8_lossy(&dir.bytes("said")));
     let said = String::from_utf8(dir.bytes("said")).expect("text");
     assert!(said.matches("stopped").count() >= 4 && !said.contains("torn"), "{said}");
 }

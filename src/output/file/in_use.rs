@@ -1,27 +1,37 @@
-//! Whether another stage of the pipe writes a file. Stages share a process group, and the system lists their open
-//! files.
+//! Whether another stage of the pipe writes a file. Stages share a process group or a process, and the system lists
+//! their open files.
 
 use rustix::process::getpgrp;
-use std::fs::{metadata, read_dir, read_to_string};
+use std::fs::{DirEntry, metadata, read_dir, read_to_string};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The bits of the flags of an open file that say whether it can be written (`O_ACCMODE`).
 const ACCESS_MODE: u32 = 0o3;
 
-/// Whether another process of this process group has the file open to write it. Not known without `/proc`: false.
+/// The last of the standard streams, which a process of one stage may have for its own use of the file.
+const STDERR: u32 = 2;
+
+/// Whether another process of this process group, or another stage of this process, has the file open to write it. Not
+/// known without `/proc`: false. The stage itself has not opened the file yet.
 pub(super) fn is_written_beside(path: &Path) -> bool {
     let (Ok(file), Ok(processes)) = (metadata(path), read_dir("/proc")) else { return false };
     let (own, group) = (std::process::id(), getpgrp().as_raw_nonzero().get());
-    let others = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    others.filter(|other| *other != own && group_of(*other) == Some(group)).any(|other| {
+    let others = processes.flatten().filter_map(|entry| number_of(&entry));
+    others.filter(|other| group_of(*other) == Some(group)).any(|other| {
         let files = read_dir(format!("/proc/{other}/fd")).into_iter().flatten().flatten();
-        files.into_iter().any(|open| {
+        let is_of_others = |open: &DirEntry| other != own || number_of(open).is_some_and(|number| number > STDERR);
+        files.into_iter().filter(is_of_others).any(|open| {
             let found = metadata(open.path());
             let is_same = found.is_ok_and(|found| (found.dev(), found.ino()) == (file.dev(), file.ino()));
             is_same && is_written(other, &open.file_name().to_string_lossy())
         })
     })
+}
+
+/// Returns the number that is the name of an entry: of a process or of an open file.
+fn number_of(entry: &DirEntry) -> Option<u32> {
+    entry.file_name().to_str()?.parse().ok()
 }
 
 /// Returns the process group of a process: the third field after the name in parentheses (proc_pid_stat(5)).

@@ -311,7 +311,7 @@ fn is_replaced(path: &Path, overwrite: Overwrite) -> Result<bool> {
 
 /// Makes the error of standard output. The error of a reader that reads nothing has exit status 69, as that of an
 /// unavailable server.
-fn unread(error: std::io::Error) -> Error {
+pub(super) fn unread(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::TimedOut => Error::unavailable("stdout: the reader has read nothing for 30 s"),
         _ => Error::io("stdout", &error),

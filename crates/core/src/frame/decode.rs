@@ -7,7 +7,7 @@ use crate::counts::counted;
 use crate::decompression::{RATIO_MAX, Ratio};
 use crate::error::{Error, Result};
 use crate::kind::{VERSION, VERSION_KEY};
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::SchemaRef;
 use arrow_ipc::convert::MessageBuffer;
@@ -25,6 +25,17 @@ pub enum Frame {
     /// A control message.
     Control(Control),
     /// Arrow's end-of-stream marker; after control messages only if a matching `evt.end` precedes it.
+    Eos,
+}
+
+/// A message from a stage of the same process, which needs no encoding.
+#[derive(Debug)]
+pub enum Passed {
+    /// Rows.
+    Batch(RecordBatch),
+    /// A control message, progress of any number of partitions included.
+    Control(Control),
+    /// The end of the stream.
     Eos,
 }
 
@@ -126,10 +137,41 @@ impl Decoder {
         if self.have < self.wanted {
             return Ok(None);
         }
-        self.complete().map_err(|error| {
-            let position = format!("frame {} (byte {})", self.frames, self.frame_byte);
-            error.at(position)
-        })
+        self.complete().map_err(|error| error.at(self.frame_position()))
+    }
+
+    /// Takes a message between two frames as if its bytes had been read; returns its frame.
+    pub fn pass(&mut self, message: Passed) -> Result<Option<Frame>> {
+        self.frames += 1;
+        self.frame_byte = self.byte;
+        let frame = match message {
+            Passed::Batch(batch) if batch.num_rows() == 0 => Ok(None),
+            Passed::Batch(batch) => self.rows_of(batch).map(Some),
+            Passed::Control(control) => Ok(Some(self.control(control))),
+            Passed::Eos => self.marker(),
+        };
+        frame.map_err(|error| error.at(self.frame_position()))
+    }
+
+    /// Returns passed rows with the schema of the stream, which has metadata that the batches of a stage may not have.
+    fn rows_of(&mut self, batch: RecordBatch) -> Result<Frame> {
+        let schema = self.schema.clone().ok_or_else(|| Error::broken("rows are passed on before their schema"))?;
+        self.rows += batch.num_rows() as u64;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(Frame::Batch(RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options)?))
+    }
+
+    fn control(&mut self, control: Control) -> Frame {
+        self.controlled = true;
+        if let Control::End(end) = control {
+            self.end = Some(end);
+        }
+        Frame::Control(control)
+    }
+
+    /// Returns the number of the frame in progress and its first byte, for messages.
+    fn frame_position(&self) -> String {
+        format!("frame {} (byte {})", self.frames, self.frame_byte)
     }
 
     /// Whether a control message has been read: rows before the first may have passed through another program.
@@ -282,11 +324,7 @@ impl Decoder {
         for pair in message.custom_metadata().into_iter().flatten() {
             let control = Control::from_metadata(pair.key().unwrap_or(""), pair.value().unwrap_or(""))?;
             if let Some(control) = control {
-                self.controlled = true;
-                if let Control::End(end) = control {
-                    self.end = Some(end);
-                }
-                return Ok(Some(Frame::Control(control)));
+                return Ok(Some(self.control(control)));
             }
         }
         if header.length() == 0 {

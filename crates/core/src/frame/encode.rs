@@ -1,6 +1,7 @@
 //! Encodes batches and control messages to bytes.
 
 use super::control::Control;
+use super::decode::Passed;
 use super::message::{ALIGNMENT, HEADER_MAX, MARK, Metadata, framed, of_rows};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch};
@@ -51,6 +52,15 @@ impl Encoder {
             }
         }
         Ok(pieces)
+    }
+
+    /// Encodes a message that was passed on without its bytes.
+    pub fn passed(&mut self, message: &Passed) -> Result<Vec<Buffer>> {
+        match message {
+            Passed::Batch(batch) => self.batch(batch),
+            Passed::Control(control) => self.control(control),
+            Passed::Eos => Ok(vec![self.finish().into()]),
+        }
     }
 
     /// Encodes a control message as batches without rows. Progress of many partitions takes several.

@@ -10,6 +10,7 @@
 //! ```text
 //! batches, control messages ─► Encoder ─► schema │ dictionary │ batch │ control │ … │ evt.end │ marker ─► bytes
 //! bytes ─► Decoder ─► schema │ batch │ control │ end, or an error: torn, corrupt, a newer version
+//! a stage of the same process: schema as bytes, then each message as it is (Passed) ─► Decoder
 //! ```
 //!
 //! The decoder checks every length against a limit before it allocates memory. A stream without any control message is
@@ -26,7 +27,7 @@ mod schema;
 
 pub use control::{Barrier, Control, End, EndReason, MetricProgress, PartitionState, Progress, State};
 pub(crate) use decode::check_batch;
-pub use decode::{Decoder, Finish, Frame};
+pub use decode::{Decoder, Finish, Frame, Passed};
 pub use encode::Encoder;
 pub use message::{BOUNDED_KEY, PIPELINE_KEY, RANGED_KEY, STAGES_KEY, WATERMARK_KEY};
 pub(crate) use schema::read_schema;

@@ -311,3 +311,67 @@ mod reading_back {
         }
     }
 }
+
+/// The messages of a stream that states this number of rows, once for each reader.
+fn messages(rows: u64) -> Vec<Passed> {
+    let progress = Progress { complete: true, ..Progress::default() };
+    vec![
+        Passed::Batch(letters(3)),
+        Passed::Control(Control::Progress(progress)),
+        Passed::Batch(letters(0)),
+        Passed::Control(Control::Watermark(-5)),
+        Passed::Batch(letters(2).slice(1, 1)),
+        Passed::Control(end(rows)),
+        Passed::Eos,
+    ]
+}
+
+/// Decodes the first messages of a stream: their bytes, or the messages themselves.
+fn decode_messages(rows: u64, count: usize, passes: bool) -> (Vec<String>, String) {
+    let (mut encoder, schema) = Encoder::new(Kind::Dead.schema());
+    let mut decoder = Decoder::default();
+    let mut frames = vec![];
+    let mut take = |frame: Result<Option<Frame>>| match frame {
+        Ok(Some(Frame::Batch(batch))) => {
+            assert!(Kind::Dead.leads(batch.schema_ref()));
+            frames.push(format!("{:?}", batch.columns()));
+        }
+        Ok(Some(Frame::Schema(schema))) => frames.push(format!("{:?}", schema.fields())),
+        Ok(frame) => frames.extend(frame.map(|frame| format!("{frame:?}"))),
+        Err(error) => frames.push(format!("{:?}", error.kind())),
+    };
+    let decode = |decoder: &mut Decoder, mut bytes: &[u8], take: &mut dyn FnMut(Result<Option<Frame>>)| {
+        while !bytes.is_empty() {
+            let space = decoder.space();
+            let count = space.len().min(bytes.len());
+            space[..count].copy_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            take(decoder.filled(count));
+        }
+    };
+    decode(&mut decoder, &schema, &mut take);
+    for message in messages(rows).into_iter().take(count) {
+        assert!(decoder.is_between());
+        match passes {
+            true => take(decoder.pass(message)),
+            false => {
+                let pieces = encoder.passed(&message).unwrap();
+                pieces.iter().for_each(|piece| decode(&mut decoder, piece, &mut take));
+            }
+        }
+    }
+    let finish = decoder.finish().map_err(|error| error.kind());
+    (frames, format!("{finish:?}"))
+}
+
+#[test]
+fn messages_that_are_passed_give_the_frames_of_their_bytes_wherever_the_stream_ends() {
+    let (whole, finish) = decode_messages(4, usize::MAX, true);
+    assert!(whole.len() == 7 && finish.starts_with("Ok(Ended"), "{whole:?} {finish}");
+    // With the right number of rows and with a wrong one.
+    for rows in [4, 5] {
+        for count in 0..=7 {
+            assert_eq!(decode_messages(rows, count, true), decode_messages(rows, count, false), "{rows} {count}");
+        }
+    }
+}

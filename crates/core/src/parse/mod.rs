@@ -10,12 +10,14 @@
 //! text of data                 ─► printable: the same text, unable to control a terminal
 //! HOST:PORT                    ─► port: whether the port exists
 //! a name in a command          ─► shell: the same name as one word of a shell
+//! stages of a pipeline         ─► pipeline: the words of each, as a shell reads them
 //! ```
 
 pub mod bytes;
 pub mod excerpt;
 pub mod hex;
 pub mod nearest;
+pub mod pipeline;
 pub mod port;
 pub mod printable;
 pub mod query;

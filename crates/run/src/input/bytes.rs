@@ -3,13 +3,14 @@
 use super::content::digest::{ContentDigest, FileContent};
 use crate::emit::ByteProgress;
 use crate::run::Run;
-use crate::run::io::ByteStream;
+use crate::run::byte_stream::ByteStream;
 use crate::stop::Woken;
 use encoding_rs::Encoding;
 use evt_core::error::{Error, Result};
 use evt_core::format::TextDecoder;
 use evt_core::format::refusal::{LOOK, begins_with_object};
 use evt_core::format::unpack::Unpacked;
+use evt_core::frame::Passed;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::cell::{Cell, RefCell};
 use std::fs::{File, Metadata, OpenOptions};
@@ -30,6 +31,14 @@ pub enum ReadOutcome {
     End,
     /// A signal stopped the reading.
     Stopped,
+}
+
+/// The result of reading a message that is not encoded.
+pub enum ReadMessage {
+    /// A message.
+    Message(Passed),
+    /// There is none: nothing has arrived, or the input has ended.
+    None(ReadOutcome),
 }
 
 /// The decompressed bytes of one input.
@@ -280,6 +289,25 @@ impl Bytes {
         Ok(spool)
     }
 
+    /// Reads a message of a stage of this process; `None` if the input has bytes. Waits at most `timeout`, without
+    /// limit if it is `None`.
+    pub fn read_message(&mut self, timeout: Option<Duration>) -> Result<Option<ReadMessage>> {
+        let state = &mut *self.wire.0.borrow_mut();
+        if !self.front.is_empty() || !state.stream.passes_messages() {
+            return Ok(None);
+        }
+        state.timeout = timeout;
+        let read = match state.ready()? {
+            Woken::Stopped => ReadMessage::None(ReadOutcome::Stopped),
+            Woken::Timeout => ReadMessage::None(ReadOutcome::Idle),
+            Woken::Ready => match state.stream.take_message()? {
+                Some(message) => ReadMessage::Message(message),
+                None => ReadMessage::None(ReadOutcome::End),
+            },
+        };
+        Ok(Some(read))
+    }
+
     /// Reads into `buffer`; waits at most `timeout`, without limit if it is `None` or the input is compressed.
     pub fn read(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {
         if !self.front.is_empty() {
@@ -365,17 +393,22 @@ impl WireState {
             }
         }
     }
+
+    /// Waits for the stream, if it is none of a regular file, and no signal stops the reading.
+    fn ready(&self) -> Result<Woken> {
+        match (self.regular, self.stops_at_signals && self.run.stop.signal().is_some()) {
+            (_, true) => Ok(Woken::Stopped),
+            (true, false) => Ok(Woken::Ready),
+            (false, false) => self.wait(self.timeout),
+        }
+    }
 }
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
-        let woken = match (state.regular, state.stops_at_signals && state.run.stop.signal().is_some()) {
-            (_, true) => Woken::Stopped,
-            (true, false) => Woken::Ready,
-            (false, false) => state.wait(state.timeout).map_err(std::io::Error::other)?,
-        };
+        let woken = state.ready().map_err(std::io::Error::other)?;
         state.woken.set(woken);
         match woken {
             Woken::Ready => {

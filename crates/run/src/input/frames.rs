@@ -1,7 +1,7 @@
 //! Frames from a file or a pipe: rows with their stamps, and control messages about their partitions. The input reads
 //! rows of other programs as text.
 
-use super::bytes::{Bytes, ReadOutcome};
+use super::bytes::{Bytes, ReadMessage, ReadOutcome};
 use super::{EndProof, Input, InputEnd, Step};
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::emit::{ByteProgress, Chunk, RecordEmitter};
@@ -47,17 +47,21 @@ impl FrameReader {
     /// stream is torn.
     pub fn read(&mut self, timeout: Option<Duration>) -> Result<Framed> {
         loop {
-            let read = self.bytes.read(self.decoder.space(), timeout)?;
+            let message = if self.decoder.is_between() { self.bytes.read_message(timeout)? } else { None };
+            let read = match message {
+                None => ReadMessage::None(self.bytes.read(self.decoder.space(), timeout)?),
+                Some(read) => read,
+            };
             let at = |error: Error| error.at(self.bytes.name());
-            match read {
-                ReadOutcome::Bytes(count) => {
-                    if let Some(frame) = self.decoder.filled(count).map_err(at)? {
-                        return Ok(Framed::Frame(frame));
-                    }
-                }
-                ReadOutcome::Idle => return Ok(Framed::Idle),
-                ReadOutcome::End => return self.decoder.finish().map(Framed::End).map_err(at),
-                ReadOutcome::Stopped => return Ok(Framed::Stopped),
+            let frame = match read {
+                ReadMessage::Message(message) => self.decoder.pass(message),
+                ReadMessage::None(ReadOutcome::Bytes(count)) => self.decoder.filled(count),
+                ReadMessage::None(ReadOutcome::Idle) => return Ok(Framed::Idle),
+                ReadMessage::None(ReadOutcome::End) => return self.decoder.finish().map(Framed::End).map_err(at),
+                ReadMessage::None(ReadOutcome::Stopped) => return Ok(Framed::Stopped),
+            };
+            if let Some(frame) = frame.map_err(at)? {
+                return Ok(Framed::Frame(frame));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Shared by the tests of inputs: a stream of bytes that follows a script.
 
-use crate::run::io::ByteStream;
+use crate::run::byte_stream::ByteStream;
 use crate::stop::{Stop, Woken};
 use evt_core::error::Result;
 use std::cell::RefCell;

@@ -1,36 +1,22 @@
-//! Standard input, standard output and the disk of a run: those of the process, or simulated ones.
+//! Standard input, standard output and the disk of a run: those of the process, pipes between stages of one process, or
+//! simulated ones.
 
+use super::byte_stream::ByteStream;
+use super::link::{PassingOutput, StageEnds};
 use super::pipe_output::PipeOutput;
 use super::standard;
 use crate::stop::{Stop, Woken};
 use crate::storage::disk::Disk;
+use arrow::datatypes::SchemaRef;
 use evt_core::error::{Error, Result};
+use rustix::termios::{isatty, tcgetwinsize};
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// A stream of bytes that can be waited for.
-pub trait ByteStream: Read {
-    /// Waits until bytes can be read or the end has come, a signal arrives (if `stops_at_signals`), or `timeout` has
-    /// passed.
-    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken>;
-
-    /// Returns the file of the stream, if it is a file.
-    fn file(&self) -> Option<&File>;
-}
-
-impl ByteStream for File {
-    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken> {
-        stop.wait(self, stops_at_signals, timeout)
-    }
-
-    fn file(&self) -> Option<&File> {
-        Some(self)
-    }
-}
 
 /// Standard input and output.
 #[derive(Default)]
@@ -38,6 +24,8 @@ pub enum Io {
     /// Those of the process.
     #[default]
     Process,
+    /// Those of a stage in a process with several.
+    Stage(StageEnds),
     /// Pipes in memory, and a disk that fails.
     Simulated {
         /// Standard input.
@@ -52,48 +40,70 @@ pub enum Io {
 }
 
 impl Io {
+    /// Returns the descriptor of standard input, unless it is simulated.
+    fn input(&self) -> BorrowedFd<'_> {
+        if let Io::Stage(ends) = self { ends.input() } else { rustix::stdio::stdin() }
+    }
+
+    /// Returns the descriptor of standard output, unless it is simulated.
+    fn output(&self) -> BorrowedFd<'_> {
+        if let Io::Stage(ends) = self { ends.output() } else { rustix::stdio::stdout() }
+    }
+
+    fn is_simulated(&self) -> bool {
+        matches!(self, Io::Simulated { .. })
+    }
+
     /// Opens standard input. Errors: exit status 74 if it is closed.
     pub fn stdin(&self) -> Result<Box<dyn ByteStream>> {
         match self {
-            Io::Process => Ok(Box::new(standard::input()?)),
             Io::Simulated { stdin, .. } => Ok(Box::new(stdin.clone())),
+            Io::Stage(StageEnds { stdin: Some(link), .. }) => Ok(Box::new(link.open()?)),
+            Io::Process | Io::Stage(_) => Ok(Box::new(standard::input(self.input())?)),
+        }
+    }
+
+    /// Opens standard output for frames of `schema` that the next stage gets without their bytes; `None` if standard
+    /// output goes to another process.
+    pub fn passing(&self, schema: &SchemaRef, stop: &Stop) -> Result<Option<PassingOutput>> {
+        match self {
+            Io::Stage(StageEnds { stdout: Some(link), .. }) => link.pass(schema, stop),
+            _ => Ok(None),
         }
     }
 
     /// Opens standard output; `stop` bounds the wait for the reader of a pipe. Errors: exit status 74 if it is closed.
     pub fn stdout(&self, stop: &Stop) -> Result<Box<dyn Write>> {
         match self {
-            Io::Process => {
-                let output = standard::output()?;
-                let pipe = if standard::has_pipe() { PipeOutput::open(stop) } else { None };
+            Io::Simulated { stdout, .. } => Ok(Box::new(stdout.clone())),
+            Io::Process | Io::Stage(_) => {
+                let stdout = self.output();
+                let output = standard::output(stdout)?;
+                let pipe = if standard::has_pipe(stdout) { PipeOutput::open(stdout, stop) } else { None };
                 Ok(pipe.map_or_else(|| Box::new(output) as Box<dyn Write>, |pipe| Box::new(pipe)))
             }
-            Io::Simulated { stdout, .. } => Ok(Box::new(stdout.clone())),
         }
     }
 
     /// Whether standard output is a pipe.
     pub fn has_pipe(&self) -> bool {
-        match self {
-            Io::Process => standard::has_pipe(),
-            Io::Simulated { .. } => true,
-        }
+        self.is_simulated() || standard::has_pipe(self.output())
     }
 
     /// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether the reader
     /// has gone.
     pub fn has_lost_reader(&self, timeout: Duration) -> bool {
         match self {
-            Io::Process => standard::has_lost_reader(timeout),
             Io::Simulated { stdout, .. } => stdout.has_lost_reader(),
+            Io::Process | Io::Stage(_) => standard::has_lost_reader(self.output(), timeout),
         }
     }
 
     /// Whether the writer of standard input, a pipe, has gone.
     pub fn has_lost_writer(&self) -> bool {
         match self {
-            Io::Process => standard::has_lost_writer(),
             Io::Simulated { stdin, .. } => stdin.is_closed(),
+            Io::Process | Io::Stage(_) => standard::has_lost_writer(self.input()),
         }
     }
 
@@ -108,51 +118,56 @@ impl Io {
 
     /// Whether standard output is a terminal.
     pub fn has_terminal(&self) -> bool {
-        matches!(self, Io::Process) && std::io::stdout().is_terminal()
+        !self.is_simulated() && isatty(self.output())
+    }
+
+    /// Whether standard input is a terminal, where a person would have to type.
+    pub fn has_terminal_for_input(&self) -> bool {
+        !self.is_simulated() && isatty(self.input())
     }
 
     /// Returns the width of the terminal on standard output, in columns; `None` if it is no terminal.
     pub fn terminal_width(&self) -> Option<usize> {
-        let size = matches!(self, Io::Process).then(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok()).flatten();
+        let size = if self.is_simulated() { None } else { tcgetwinsize(self.output()).ok() };
         size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
     }
 
     /// Whether standard error is a terminal, so that a person may read messages and progress.
     pub fn has_terminal_for_messages(&self) -> bool {
-        matches!(self, Io::Process) && std::io::stderr().is_terminal()
+        !self.is_simulated() && std::io::stderr().is_terminal()
     }
 
     /// Returns the metadata of the file that standard input is connected to; `None` for a simulated one.
     pub fn stdin_metadata(&self) -> Option<Metadata> {
-        matches!(self, Io::Process).then(|| standard::metadata(std::io::stdin())).flatten()
+        if self.is_simulated() { None } else { standard::metadata(self.input()) }
     }
 
     /// Returns the metadata of the file that standard output is connected to; `None` for a simulated one.
     pub fn stdout_metadata(&self) -> Option<Metadata> {
-        matches!(self, Io::Process).then(|| standard::metadata(std::io::stdout())).flatten()
+        if self.is_simulated() { None } else { standard::metadata(self.output()) }
     }
 
     /// Writes text to standard output, unbuffered.
     pub fn print(&self, text: &str) -> Result<()> {
         let written = match self {
-            Io::Process => standard::output()?.write_all(text.as_bytes()),
             Io::Simulated { stdout, .. } => stdout.clone().write_all(text.as_bytes()),
+            Io::Process | Io::Stage(_) => standard::output(self.output())?.write_all(text.as_bytes()),
         };
         written.map_err(|error| Error::io("stdout", &error))
     }
 
     /// Returns the path of the regular file that standard output is redirected to, if it has one.
     pub fn stdout_file(&self) -> Option<PathBuf> {
-        const STDOUT: &str = "/proc/self/fd/1";
-        let is_file = matches!(self, Io::Process) && std::fs::metadata(STDOUT).is_ok_and(|found| found.is_file());
-        std::fs::read_link(STDOUT).ok().filter(|path| is_file && path.exists())
+        let stdout = format!("/proc/self/fd/{}", self.output().as_raw_fd());
+        let is_file = !self.is_simulated() && std::fs::metadata(&stdout).is_ok_and(|found| found.is_file());
+        std::fs::read_link(&stdout).ok().filter(|path| is_file && path.exists())
     }
 
     /// Returns the disk.
     pub fn disk(&self) -> Disk {
         match self {
-            Io::Process => Disk::default(),
             Io::Simulated { disk, .. } => disk.clone(),
+            Io::Process | Io::Stage(_) => Disk::default(),
         }
     }
 }

@@ -12,11 +12,14 @@
 //! `cli` makes a [`Run`] and passes it down; a thread gets its own copy by [`Run::for_thread`]. Clients of servers and
 //! URIs have its [`Caller`]: the console, with the secrets of the run, and the stop signal. Several runs of one process
 //! share none of these.
-//! [`outages`] decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
-//! `pipe_output` is standard output into a pipe.
+//! [`outages`] decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output,
+//! of which [`byte_stream`] is what inputs read.
+//! `pipe_output` is standard output into a pipe, [`link`] is what is between two stages of one process.
 //! [`memory`] has the default bound of state, [`worker`] is a thread of an output, [`report_file`] writes `--stats`.
 
+pub mod byte_stream;
 pub mod io;
+pub mod link;
 pub mod memory;
 pub mod outages;
 mod pipe_output;

@@ -8,6 +8,7 @@ use crate::stop::Stop;
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, Result, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// A pipe to the next stage.
@@ -19,11 +20,12 @@ pub struct PipeOutput {
 }
 
 impl PipeOutput {
-    /// Opens the pipe that is standard output; `None` if standard output is a socket, or a pipe that this process may
-    /// not open.
-    pub fn open(stop: &Stop) -> Option<Self> {
+    /// Opens the pipe that is standard output (`stdout`) again; `None` if standard output is a socket, or a pipe that
+    /// this process may not open.
+    pub fn open(stdout: BorrowedFd<'_>, stop: &Stop) -> Option<Self> {
         let flags = OFlags::NONBLOCK.bits().cast_signed();
-        let pipe = OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/1").ok()?;
+        let name = format!("/proc/self/fd/{}", stdout.as_raw_fd());
+        let pipe = OpenOptions::new().write(true).custom_flags(flags).open(name).ok()?;
         Some(Self { pipe, stop: stop.clone(), is_abandoned: false })
     }
 

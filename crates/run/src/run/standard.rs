@@ -1,37 +1,36 @@
-//! Standard input and output as files. If one was closed, `src/bin/before_main.c` has opened its descriptor for the
-//! other direction (standard input for writing), so that no other file gets the descriptor. Opening it here is an
-//! error.
+//! Standard input and output as files: those of the process, or pipes between stages of one process. If one of the
+//! process was closed, `src/bin/before_main.c` has opened its descriptor for the other direction (standard input for
+//! writing), so that no other file gets the descriptor. Opening it here is an error.
 
 use evt_core::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl};
 use std::fs::{File, Metadata};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// Size that a pipe is enlarged to, if permitted: triples the throughput.
 const PIPE_BYTES: usize = 1 << 20;
 
 /// Opens standard input. Errors: exit status 74 if it is closed.
-pub fn input() -> Result<File> {
-    open("stdin", std::io::stdin().as_fd(), OFlags::WRONLY, "closed; name an input")
+pub fn input(stdin: BorrowedFd<'_>) -> Result<File> {
+    open("stdin", stdin, OFlags::WRONLY, "closed; name an input")
 }
 
 /// Opens standard output, unbuffered. Errors: exit status 74 if it is closed.
-pub fn output() -> Result<File> {
-    open("stdout", std::io::stdout().as_fd(), OFlags::RDONLY, "closed; redirect it to FILE or /dev/null")
+pub fn output(stdout: BorrowedFd<'_>) -> Result<File> {
+    open("stdout", stdout, OFlags::RDONLY, "closed; redirect it to FILE or /dev/null")
 }
 
 /// Whether standard output is a pipe or a socket.
-pub fn has_pipe() -> bool {
-    let kind = rustix::fs::fstat(std::io::stdout()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+pub fn has_pipe(stdout: BorrowedFd<'_>) -> bool {
+    let kind = rustix::fs::fstat(stdout).map(|stat| FileType::from_raw_mode(stat.st_mode));
     matches!(kind, Ok(FileType::Fifo | FileType::Socket))
 }
 
 /// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether the reader has
 /// gone.
-pub fn has_lost_reader(timeout: Duration) -> bool {
-    let stdout = std::io::stdout();
+pub fn has_lost_reader(stdout: BorrowedFd<'_>, timeout: Duration) -> bool {
     // Without requested events only errors are reported.
     let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
     let timeout = Timespec::try_from(timeout).ok();
@@ -39,15 +38,14 @@ pub fn has_lost_reader(timeout: Duration) -> bool {
 }
 
 /// Whether the writer of standard input, a pipe, has gone.
-pub fn has_lost_writer() -> bool {
-    let stdin = std::io::stdin();
+pub fn has_lost_writer(stdin: BorrowedFd<'_>) -> bool {
     let mut watched = [PollFd::new(&stdin, PollFlags::empty())];
     poll(&mut watched, Some(&Timespec::default())).is_ok_and(|_| watched[0].revents().contains(PollFlags::HUP))
 }
 
 /// Returns the metadata of the file that a standard stream is connected to; `None` if it is closed.
-pub fn metadata(stream: impl AsFd) -> Option<Metadata> {
-    File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()
+pub fn metadata(stream: BorrowedFd<'_>) -> Option<Metadata> {
+    File::from(stream.try_clone_to_owned().ok()?).metadata().ok()
 }
 
 fn open(name: &str, fd: BorrowedFd<'_>, useless: OFlags, closed: &str) -> Result<File> {
