@@ -1,4 +1,5 @@
 complete -c evt-pipe -s f -l file -d 'Read the pipeline from FILE' -r -F
+complete -c evt-pipe -l threads -d 'Use N threads for the records of all stages together [default: the cores, at most 16]' -r
 complete -c evt-pipe -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-pipe -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt-pipe -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r

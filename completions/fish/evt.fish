@@ -770,6 +770,7 @@ complete -c evt -n "__fish_evt_using_subcommand gen" -l check -d 'Verify that al
 complete -c evt -n "__fish_evt_using_subcommand gen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand gen" -s V -l version -d 'Print version'
 complete -c evt -n "__fish_evt_using_subcommand pipe" -s f -l file -d 'Read the pipeline from FILE' -r -F
+complete -c evt -n "__fish_evt_using_subcommand pipe" -l threads -d 'Use N threads for the records of all stages together [default: the cores, at most 16]' -r
 complete -c evt -n "__fish_evt_using_subcommand pipe" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand pipe" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
 complete -c evt -n "__fish_evt_using_subcommand pipe" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
