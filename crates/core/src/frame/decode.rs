@@ -145,6 +145,7 @@ impl Decoder {
         self.frames += 1;
         self.frame_byte = self.byte;
         let frame = match message {
+            Passed::Batch(_) | Passed::Control(_) if self.end.is_some() => Err(after_end()),
             Passed::Batch(batch) if batch.num_rows() == 0 => Ok(None),
             Passed::Batch(batch) => self.rows_of(batch).map(Some),
             Passed::Control(control) => Ok(Some(self.control(control))),
@@ -319,7 +320,7 @@ impl Decoder {
     fn batch(&mut self, message: Message<'_>, body: &Buffer, schema: SchemaRef) -> Result<Option<Frame>> {
         let header = message.header_as_record_batch().ok_or_else(|| Error::corrupt("a message has no record batch"))?;
         if self.end.is_some() {
-            return Err(Error::corrupt("rows after the end of the stream"));
+            return Err(after_end());
         }
         for pair in message.custom_metadata().into_iter().flatten() {
             let control = Control::from_metadata(pair.key().unwrap_or(""), pair.value().unwrap_or(""))?;
@@ -378,6 +379,11 @@ fn part(body: &[u8], offset: i64, length: i64) -> Option<&[u8]> {
 /// Decodes outside bytes with arrow; a panic becomes an error.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, arrow::error::ArrowError>) -> Result<T> {
     crate::error::guarded(decode)?.map_err(|error| corrupt("message", error))
+}
+
+#[cold]
+fn after_end() -> Error {
+    Error::corrupt("rows after the end of the stream")
 }
 
 fn corrupt(what: &str, error: arrow::error::ArrowError) -> Error {

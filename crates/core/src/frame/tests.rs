@@ -375,3 +375,11 @@ fn messages_that_are_passed_give_the_frames_of_their_bytes_wherever_the_stream_e
         }
     }
 }
+
+#[test]
+fn rows_that_are_passed_after_the_end_are_refused() {
+    let mut decoder = Decoder::default();
+    decoder.pass(Passed::Control(end(0))).unwrap();
+    let error = decoder.pass(Passed::Batch(letters(1))).unwrap_err();
+    assert!(error.to_string().ends_with("rows after the end of the stream"), "{error}");
+}
