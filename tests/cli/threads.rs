@@ -172,6 +172,24 @@ fn a_job_that_is_killed_continues_with_another_number_of_threads() {
 }
 
 #[test]
+fn the_stages_of_evt_pipe_share_threads_and_give_what_a_shell_gives_with_one() {
+    let dir = Dir::live("threads-pipe");
+    dir.write("e.jsonl", events(&dir, "9000"));
+    let stages = "evt-ingest e.jsonl --field partition=shard --report 2 --dlq dead.jsonl | evt-validate --dedup 1h -q | \
+                  evt-window -q --size 1s --by event_type --out-of-orderness 1s --late late.jsonl -o jsonl";
+    let outcome = |line: &str| {
+        let run = dir.shell(&format!("rm -f dead.jsonl late.jsonl; {line}"));
+        let files = ["dead.jsonl", "late.jsonl"].map(|name| rows(&dir.bytes(name)));
+        (run.status(), run.stderr(), rows(run.stdout()), files)
+    };
+    let expected = outcome(&format!("export EVT_THREADS=1; {stages}"));
+    assert!(expected.2.len() > 5 && expected.3.iter().all(|rows| rows.len() > 5), "{}", expected.1);
+    for threads in NUMBERS {
+        assert!(outcome(&format!("evt pipe --threads {threads} '{stages}'")) == expected, "{threads} threads");
+    }
+}
+
+#[test]
 fn no_thread_is_no_number_of_threads() {
     let dir = Dir::new("threads-none");
     for number in ["0", "-1", "x", "300"] {
