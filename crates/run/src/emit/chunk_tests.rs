@@ -1,6 +1,9 @@
 //! Chunks give the same rows and letters, whichever mapper maps them.
 
 use super::*;
+use crate::emit::tasks::{Done, TaskPartition, Tasks};
+use crate::task_pool::TaskPool;
+use crate::thread::Threads;
 use evt_core::mapping::{BATCH_ROWS, PartitionTable};
 
 const LIMITS: RecordLimits = RecordLimits { record_max: 100, line_max: 400, batch_max: BATCH_ROWS };
@@ -76,6 +79,35 @@ fn two_threads_that_map_every_other_chunk_give_what_one_gives() {
     let both = even.into_iter().zip(odd).flat_map(|(even, odd)| [even, odd]).collect();
     assert_eq!(stamped(both), stamped(expected));
     assert_eq!((counts.taken, counts.dead, counts.filtered), (500, 157, 0), "a fifth, and a seventh of the others");
+}
+
+#[test]
+fn nothing_follows_a_batch_that_could_not_be_mapped() {
+    for pool in [TaskPool::simulated(2), TaskPool::new(Threads::new(Some(3)))] {
+        let mut mapper = mapper();
+        mapper.limits.batch_max = 10;
+        let mut tasks = Tasks::new(&mapper, &pool).unwrap();
+        let mut chunk = cut(&lines(), 1, 0);
+        chunk.records.rows[25].raw = 0..BATCH_BYTES / 2;
+        let (chunk, mut range) = (Arc::new(chunk), 0..45);
+        while !range.is_empty() {
+            if tasks.add(&chunk, &mut range, &TaskPartition::new(0, ("in", "0"))) {
+                tasks.begin().unwrap();
+            }
+        }
+        let batches = std::iter::from_fn(|| tasks.next(true).transpose());
+        let batches: Vec<Result<Option<i64>>> = batches
+            .map(|done| {
+                done.map(|done| match done {
+                    Done::Batch(mapped) => mapped.last,
+                    Done::Progress(_) => None,
+                })
+            })
+            .collect();
+        let [Ok(Some(10)), Ok(Some(20)), Err(error)] = &batches[..] else { panic!("{batches:?}") };
+        assert_eq!(error.kind(), evt_core::error::ErrorKind::Broken);
+        assert!(tasks.are_done());
+    }
 }
 
 #[test]

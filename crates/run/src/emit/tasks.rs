@@ -140,8 +140,16 @@ impl Tasks {
     }
 
     /// Returns what is next in the order of the records, if it is done; `waits` for it if it is not. `None` if nothing
-    /// is left.
+    /// is left. Behind an error nothing is left, because the rows behind it would follow a gap.
     pub(super) fn next(&mut self, waits: bool) -> Result<Option<Done>> {
+        let next = self.take(waits);
+        if next.is_err() {
+            (self.order, self.open) = (VecDeque::new(), Task::default());
+        }
+        next
+    }
+
+    fn take(&mut self, waits: bool) -> Result<Option<Done>> {
         let done = match self.order.front() {
             None => return Ok(None),
             Some(Step::Progress(bytes)) => Some(Done::Progress(*bytes)),
