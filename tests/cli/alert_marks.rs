@@ -118,6 +118,23 @@ fn rows_of_a_file_that_name_partitions_are_known_by_these() {
 }
 
 #[test]
+fn partitions_that_rows_name_are_those_of_the_content_whatever_its_name() {
+    let dir = Dir::new("alert-partitions-renamed");
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    dir.write("a.jsonl", lines(&[series(0.0, 30.0, 1.0, &json!({"p": "x"}))]));
+    let flags = ["--field", "partition=p"];
+    assert_eq!(counted(&dir, &[&flags[..], &["a.jsonl"]].concat()).1, [30, 30, 0, 0]);
+    // Another spelling of the same name, then the name that log rotation gives it.
+    append(&dir, "a.jsonl", 31.0, &json!({"p": "x"}));
+    let (run, counts) = counted(&dir, &[&flags[..], &["./a.jsonl"]].concat());
+    assert_eq!(counts, [31, 1, 30, 0], "{run}");
+    std::fs::rename(dir.path("a.jsonl"), dir.path("a.jsonl.1")).expect("it is there");
+    append(&dir, "a.jsonl.1", 32.0, &json!({"p": "y"}));
+    let (run, counts) = counted(&dir, &[&flags[..], &["-f", "jsonl", "a.jsonl.1"]].concat());
+    assert_eq!(counts, [32, 1, 31, 0], "{run}");
+}
+
+#[test]
 fn the_numbers_of_rows_are_those_of_their_inputs() {
     let dir = Dir::new("alert-offset");
     dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));

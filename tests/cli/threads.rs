@@ -123,7 +123,12 @@ fn every_format_is_read_the_same_by_every_number_of_threads() {
     dir.write("q.csv", format!("time,text,c\n{}", (0..6000).map(quoted).collect::<String>()));
     let elements = |n: usize| format!("{{\"time\":\"2026-01-02T10:00:00Z\",\"n\":{n}}}");
     let document = format!("{{\"all\":[{}]}}\n", (0..5000).map(elements).collect::<Vec<_>>().join(","));
-    dir.write("doc.json", document.repeat(2));
+    // Documents without records are among others, and at the end.
+    let empty = "{\"all\":[]}\n{\"none\":1}\n";
+    dir.write(
+        "doc.json",
+        [&document, empty, &document, &empty.repeat(3), "{\"all\":[{\"time\":1}]}\n", empty].concat(),
+    );
     dir.shell("gzip -k e.jsonl; split -n l/40 -d e.jsonl part-").succeeds();
     let both = "-o jsonl --report 3 --dlq dead.jsonl";
     for input in [

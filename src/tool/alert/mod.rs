@@ -478,9 +478,10 @@ impl Args {
         let known_to = alerts.known_to(&name, is_stored);
         let state = alerts.services.state.as_ref().filter(|_| is_stored);
         let earlier = state.map(StateFile::positions).transpose()?;
+        let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
         Ok(match (file, earlier) {
             (Some(KnownFile { mark, .. }), _) => {
-                KnownRows::File(FileRows::new(mark, known_to.filter(|_| is_rewritten)))
+                KnownRows::File(FileRows::new(mark, known_to.filter(|_| is_rewritten), origin))
             }
             (None, Some(earlier)) => {
                 // The tables of two schemas have positions of their own.
@@ -495,7 +496,6 @@ impl Args {
                 let (is_substitution, is_pipe) = (is_substitution(&name), is_bytes && self.state.is_some());
                 let read =
                     if self.once && is_bytes { alerts.beginning.partitions(&name) } else { PartitionTimes::new() };
-                let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
                 KnownRows::Unmarked(UnmarkedRows { read, origin, is_substitution, is_pipe, stored: 0 })
             }
         })

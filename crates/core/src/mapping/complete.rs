@@ -24,8 +24,8 @@ impl RowCompleter {
     /// Creates a completer of rows that are mapped with these options. Errors: exit status 2, as [`Mapper::new`].
     pub fn new(options: &Options) -> Result<Self> {
         let mapper = Mapper::new(Options {
-            // The time of a row is known; it may be that of a field that the first record has shown.
-            time: if options.time == TimeFrom::Default { TimeFrom::Untimed } else { options.time.clone() },
+            // The time of a row is known; it may be that of a field that the first record has shown, or of the clock.
+            time: if options.time == TimeFrom::Default { TimeFrom::Optional } else { options.time.clone() },
             min_time: Some(i64::MIN),
             max_future: None,
             parts: RecordParts::None,

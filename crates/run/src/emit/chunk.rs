@@ -171,7 +171,9 @@ impl Chunk {
     fn text(&self, range: &Range<usize>) -> Option<KnownText<'_>> {
         let records = &self.records.rows[range.clone()];
         let first = records.first().filter(|first| first.body == Body::Raw)?;
-        let (start, end) = (first.raw.start, records.last()?.raw.end);
+        // A document without records has no place in the bytes.
+        let last = records.iter().rfind(|record| record.body == Body::Raw)?;
+        let (start, end) = (first.raw.start, last.raw.end);
         let text = simdutf8::basic::from_utf8(self.bytes.get(start..end)?).ok()?;
         Some(KnownText { text, start })
     }

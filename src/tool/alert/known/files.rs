@@ -35,6 +35,17 @@ pub struct FileMark {
     pub last_of_partitions: BTreeMap<PartitionName, i64>,
 }
 
+impl FileMark {
+    /// Returns the offsets of partitions. A state of an earlier version has the name of the file as their origin.
+    fn partitions(&self) -> BTreeMap<PartitionName, i64> {
+        let of = |(name, last): (&PartitionName, &i64)| {
+            let origin = if name.origin == self.name { String::new() } else { name.origin.clone() };
+            (PartitionName { origin, partition: name.partition.clone() }, *last)
+        };
+        self.last_of_partitions.iter().map(of).collect()
+    }
+}
+
 /// A file of this run, compared with the files that earlier runs have read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownFile {
@@ -80,7 +91,7 @@ pub fn identify(file: &File, named: FileName<'_>, known: &[FileMark], ratio_max:
         last_offset: same.map_or(-1, |mark| mark.last_offset),
         last_row: same.map_or(-1, |mark| mark.last_row),
         last_letter: same.map_or(-1, |mark| mark.last_letter),
-        last_of_partitions: same.map_or_else(BTreeMap::new, |mark| mark.last_of_partitions.clone()),
+        last_of_partitions: same.map_or_else(BTreeMap::new, FileMark::partitions),
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
     let is_rewritten = same.is_none() && known.iter().any(|mark| mark.name == name);

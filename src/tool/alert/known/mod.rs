@@ -68,6 +68,9 @@ pub struct FileRows {
     is_numbered: bool,
     /// Whether the rows name partitions.
     names_partitions: bool,
+    /// The origin of rows that name none. It is not part of the names of partitions in the mark, because the same
+    /// content may have another name.
+    origin: String,
     /// Rows up to this instant (µs) may be those of an earlier run, because the file was written anew.
     after: Option<i64>,
 }
@@ -185,10 +188,11 @@ impl UnmarkedRows {
 }
 
 impl FileRows {
-    /// Begins after the rows of a mark. Rows up to `after` (µs) may be those of an earlier run.
-    pub fn new(mark: FileMark, after: Option<i64>) -> Self {
+    /// Begins after the rows of a mark. Rows up to `after` (µs) may be those of an earlier run; `origin` is that of
+    /// rows that name none.
+    pub fn new(mark: FileMark, after: Option<i64>, origin: String) -> Self {
         let is_numbered = mark.last_offset < 0 && mark.last_row >= 0;
-        Self { to: mark.clone(), mark, next: 0, is_numbered, names_partitions: false, after }
+        Self { to: mark.clone(), mark, next: 0, is_numbered, names_partitions: false, origin, after }
     }
 
     /// Returns whether each of the next rows is new, and notes the last of each partition.
@@ -201,7 +205,10 @@ impl FileRows {
         }
         let mut known_of_codes = BTreeMap::new();
         for (code, last) in last_of_codes {
-            let name = names.name(code);
+            let mut name = names.name(code);
+            if name.origin == self.origin {
+                name.origin.clear();
+            }
             known_of_codes.insert(code, self.to.last_of_partitions.get(&name).copied().unwrap_or(of_all));
             let noted = self.mark.last_of_partitions.entry(name).or_insert(last);
             *noted = (*noted).max(last);
@@ -361,7 +368,7 @@ mod tests {
 
     /// Begins a run over a file with this mark, whose rows name partitions.
     fn run(mark: FileMark) -> KnownRows {
-        let mut known = KnownRows::File(FileRows::new(mark, None));
+        let mut known = KnownRows::File(FileRows::new(mark, None, "f".to_owned()));
         known.names_partitions();
         known
     }
