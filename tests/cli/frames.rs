@@ -175,3 +175,25 @@ fn what_is_said_of_damaged_bytes_is_a_sentence_and_no_dump() {
         }
     }
 }
+
+#[test]
+fn inputs_of_two_kinds_are_refused_in_every_order_and_form() {
+    let dir = Dir::new("frames-kinds");
+    dir.write("e.jsonl", "{\"event_type\":\"a\",\"source\":\"s\",\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
+    dir.shell(
+        "evt-window -q --size 1m e.jsonl -o frames --to m.frames; evt-sink -q m.frames --to m.arrow --to m.parquet",
+    )
+    .succeeds();
+    for metrics in ["m.frames", "m.arrow", "m.parquet"] {
+        for inputs in [format!("e.jsonl {metrics}"), format!("{metrics} e.jsonl")] {
+            for tool in ["evt-sink", "evt-view"] {
+                let run = dir.shell(&format!("{tool} -q {inputs} -o csv > out.csv")).ends_with(2);
+                assert!(run.stderr().contains("kind") || run.stderr().contains("expected"), "{inputs}: {run}");
+                // The rows of the first input are written.
+                let written = String::from_utf8_lossy(&dir.bytes("out.csv")).into_owned();
+                assert_eq!(written.contains("count(*)"), inputs.starts_with('m'), "{tool} {inputs}");
+            }
+        }
+        dir.shell(&format!("evt-sink -q {metrics} {metrics} -o csv > out.csv")).succeeds();
+    }
+}

@@ -21,10 +21,15 @@ pub(super) struct StampedBatches {
     reported_raw: bool,
 }
 
+/// Returns the error of inputs of two kinds.
+pub(super) fn several_kinds(known: Kind, found: Kind) -> Error {
+    Error::usage(format!("expected inputs of one kind, found {} and {}", known.name(), found.name()))
+}
+
 impl StampedBatches {
-    /// Checks the schema of an input and keeps the first one. Errors: exit status 65 if it lacks the columns of its
-    /// kind, 2 if an earlier input has rows of another kind.
-    pub(super) fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
+    /// Checks the schema of an input and keeps the first one; returns its kind. Errors: exit status 65 if it lacks the
+    /// columns of its kind, 2 if an earlier input has rows of another kind.
+    pub(super) fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<Kind> {
         let Some(kind) = Kind::of(&schema) else {
             return Err(Error::corrupt("rows of no known kind").at(name));
         };
@@ -33,13 +38,10 @@ impl StampedBatches {
             return Err(Error::corrupt(message).at(name));
         }
         match self.schema.as_ref().and_then(|schema| Kind::of(schema)) {
-            Some(known) if known != kind => {
-                let (known, kind) = (known.name(), kind.name());
-                Err(Error::usage(format!("expected inputs of one kind, found {known} and {kind}")))
-            }
+            Some(known) if known != kind => Err(several_kinds(known, kind)),
             _ => {
                 self.schema.get_or_insert(schema);
-                Ok(())
+                Ok(kind)
             }
         }
     }

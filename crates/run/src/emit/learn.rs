@@ -1,6 +1,7 @@
 //! The kind and the columns of the rows: derived from flags, from the field names of the first record, or from the
 //! schema of an input.
 
+use super::batches::several_kinds;
 use super::chunk::ChunkMapper;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -69,6 +70,16 @@ impl RowForm {
             mapper.build_others(kind.schema_with(has_raw));
         }
         Ok(())
+    }
+
+    /// Expects records of the kind of an input whose rows have stamps. Errors: exit status 2 if records before were of
+    /// another kind.
+    pub(super) fn expect(&mut self, kind: Kind) -> Result<()> {
+        self.expected.get_or_insert(kind);
+        match self.kind {
+            Some(known) if known != kind => Err(several_kinds(known, kind)),
+            _ => Ok(()),
+        }
     }
 
     /// Sets the kind if it is not known yet; returns whether the rows are of `kind` now.

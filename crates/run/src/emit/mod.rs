@@ -126,7 +126,8 @@ impl RecordEmitter {
     /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind,
     /// 2 if an earlier input has rows of another kind.
     pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
-        self.batches.take_schema(schema.clone(), name)?;
+        let kind = self.batches.take_schema(schema.clone(), name)?;
+        self.form.expect(kind)?;
         self.decide_raw(has_raw(&schema));
         Ok(())
     }
