@@ -118,7 +118,10 @@ fn every_format_is_read_the_same_by_every_number_of_threads() {
         |(n, line): (usize, &str)| format!("time=2026-01-02T10:00:00Z n={n} text=\"{}\" {}\n", line.len(), n % 7);
     dir.write("e.logfmt", text.lines().enumerate().map(pairs).collect::<String>());
     let quoted = |n: usize| {
-        format!("2026-01-02T10:00:00Z,\"line {n}\nof \"\"two\"\"\",{}\n", if n % 13 == 0 { "a,b" } else { "c" })
+        format!(
+            "2026-01-02T10:00:00Z,\"line {n}\nof \"\"two\"\"\",{}\n",
+            if n.is_multiple_of(13) { "a,b" } else { "c" }
+        )
     };
     dir.write("q.csv", format!("time,text,c\n{}", (0..6000).map(quoted).collect::<String>()));
     let elements = |n: usize| format!("{{\"time\":\"2026-01-02T10:00:00Z\",\"n\":{n}}}");

@@ -217,7 +217,7 @@ impl KnownSubjects {
             let Some(subject) = same(name, other) else { continue };
             let compiled = match self.index.get(name) {
                 Some(at) if Arc::ptr_eq(&self.compiled[*at].subject, &subject) => {
-                    std::mem::replace(&mut self.compiled[*at].checks, vec![])
+                    std::mem::take(&mut self.compiled[*at].checks)
                 }
                 _ => checks(&subject, other.closed)?,
             };
