@@ -246,6 +246,7 @@ impl CheckReport {
         let place = checkpoint.as_ref().map(|options| options.path.clone());
         if let Some(options) = options {
             self.take(resolved.check_ends(&options.inputs));
+            self.take(options.inputs.names.check_topics(&resolved.inputs));
             // Outputs that do not fit the input are not checked further.
             let Some(fitting) = self.take(exactly_once::in_transactions(resolved, options, spec.checkpoint)) else {
                 return;

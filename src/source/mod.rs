@@ -126,6 +126,7 @@ impl Source {
             source.emitter.stamp_mut().seek_time();
         }
         source.opener.known_end.limit(range, source.emitter.stamp_mut());
+        source.opener.options.names.check_topics(inputs)?;
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.opener.announce(inputs, &mut source.emitter)?;
         generated.into_iter().for_each(|input| source.inputs.add(0, input));

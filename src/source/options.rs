@@ -84,6 +84,17 @@ impl PartitionNames {
     pub fn origin_of(&self, input: &Uri) -> String {
         self.origin.clone().unwrap_or_else(|| input.origin())
     }
+
+    /// Checks that the partitions of topics have different names. Errors: exit status 2.
+    pub fn check_topics(&self, inputs: &[Uri]) -> Result<()> {
+        let has_several = |input: &&Uri| matches!(input, Uri::Kafka(address) if address.topics.len() > 1);
+        match inputs.iter().find(has_several).filter(|_| self.origin.is_some()) {
+            Some(input) => Err(Error::usage(format!(
+                "{input}: --origin requires one topic, because partitions of several topics would have the same name"
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The options for opening inputs, by type of input.

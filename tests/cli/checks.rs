@@ -331,3 +331,15 @@ fn settings_that_brokers_reject_are_refused_by_the_check_and_end_a_run_with_the_
     let timeout = bench.uri(&output, "?rdkafka.delivery.timeout.ms=5");
     bench.dir.run("evt-ingest", &["-q", &alone, "--to", &timeout, "--check"]).ends_with(2);
 }
+
+#[test]
+fn an_origin_for_several_topics_is_refused_by_the_check_as_by_the_run() {
+    let dir = Dir::new("check-origin");
+    let topics = "kafka://127.0.0.1:1/a,b?end=latest";
+    for (tool, flags) in [("evt-ingest", &["--check"][..]), ("evt-view", &["--check"]), ("evt-ingest", &[])] {
+        let args = ["-q", "--origin", "x", topics, "--to", "null:"];
+        let args = if tool == "evt-view" { &args[..4] } else { &args };
+        let run = dir.run(tool, &[args, flags].concat()).ends_with(2);
+        assert!(run.stderr().contains("--origin requires one topic"), "{tool}: {run}");
+    }
+}

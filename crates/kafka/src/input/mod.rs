@@ -67,11 +67,6 @@ impl KafkaInput {
 
     /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table.
     pub fn open(address: &Address, options: Options<'_>, run: &Rc<Run>, emitter: &mut RecordEmitter) -> Result<Self> {
-        if options.origin.is_some() && address.topics.len() > 1 {
-            return Err(Error::usage(format!(
-                "{address}: --origin requires one topic, because partitions of several topics would have the same name"
-            )));
-        }
         let topics = Topics::new(address, run);
         Self::begin(Connections::new(&topics, &options.tool)?, &topics, options, emitter)
     }

@@ -4,7 +4,7 @@ use super::content::digest::{ContentDigest, FileContent};
 use crate::emit::ByteProgress;
 use crate::run::Run;
 use crate::run::byte_stream::ByteStream;
-use crate::stop::Woken;
+use crate::stop::{STREAM_TIMEOUT, Woken};
 use encoding_rs::Encoding;
 use evt_core::error::{Error, Result};
 use evt_core::format::TextDecoder;
@@ -162,6 +162,12 @@ impl Bytes {
     /// Sets whether a signal stops the reading from now on.
     pub fn set_stops_at_signals(&self, stops_at_signals: bool) {
         self.wire.0.borrow_mut().stops_at_signals = stops_at_signals;
+    }
+
+    /// Whether reading that stops now cuts off a stream that has begun, because its writer has not ended it in time.
+    pub fn is_torn_by_stop(&self) -> bool {
+        let state = self.wire.0.borrow();
+        !state.stops_at_signals && state.has_begun()
     }
 
     /// Returns the number of bytes read before decompression, and the size of a regular file when it was opened.
@@ -372,17 +378,32 @@ impl Bytes {
 }
 
 impl WireState {
+    /// Whether the first bytes have been read, which determine the format.
+    fn has_begun(&self) -> bool {
+        self.progress.done >= HEAD as u64
+    }
+
+    /// Returns the time left of `limit` after the first signal; `None` before it.
+    fn left(&self, limit: Duration) -> Option<Duration> {
+        let Run { stop, clock, .. } = &*self.run;
+        stop.since().map(|since| (since + limit).saturating_sub(clock.monotonic()))
+    }
+
     /// Waits until bytes can be read, a signal stops the reading, or `timeout` has passed. A signal also stops the
-    /// reading of a pipe that has not begun [`BEGINNING`] after it.
+    /// reading of a pipe that has not begun [`BEGINNING`] after it, or not ended [`STREAM_TIMEOUT`] after it.
     fn wait(&self, timeout: Option<Duration>) -> Result<Woken> {
-        let Self { stream, run, stops_at_signals, progress, .. } = self;
+        let Self { stream, run, stops_at_signals, .. } = self;
         let stop = &run.stop;
-        if *stops_at_signals || progress.done >= HEAD as u64 {
-            return stream.wait(stop, *stops_at_signals, timeout);
+        if *stops_at_signals {
+            return stream.wait(stop, true, timeout);
         }
+        let limit = if self.has_begun() { STREAM_TIMEOUT } else { BEGINNING };
         loop {
+            if self.left(STREAM_TIMEOUT).is_some_and(|left| left.is_zero()) {
+                return Ok(Woken::Stopped);
+            }
             let now = run.clock.monotonic();
-            let left = stop.since().map(|since| (since + BEGINNING).saturating_sub(now));
+            let left = self.left(limit);
             let is_over = left.is_some_and(|left| left.is_zero());
             match stream.wait(stop, left.is_none(), timeout.into_iter().chain(left).min())? {
                 Woken::Stopped => {}

@@ -163,14 +163,32 @@ fn a_pipe_is_copied_to_a_whole_file_with_the_bytes_that_were_looked_at() {
     assert!(copy == content, "{} bytes, expected {}", copy.len(), content.len());
 }
 
+/// A writer that gets no signal may send rows for ever.
+#[test]
+fn a_signal_ends_the_reading_of_a_stream_that_does_not_end_in_time() {
+    let (clock, mut pipe) = (SimulatedClock::default(), Pipe::default());
+    let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
+    let mut bytes = Bytes::of("-".to_owned(), Box::new(pipe.clone()), run.clone(), false).unwrap();
+    let mut read = |after| {
+        clock.advance(Duration::from_secs(after));
+        pipe.write_all(b"12345678").unwrap();
+        bytes.read(&mut [0; 8], None).unwrap()
+    };
+    (0..8).for_each(|_| assert!(matches!(read(100), ReadOutcome::Bytes(_))));
+    run.stop.raise(SIGTERM);
+    assert_eq!([0, 10, 19, 1].map(|after| read(after) == ReadOutcome::Stopped), [false, false, false, true]);
+    assert!(bytes.is_torn_by_stop());
+}
+
 /// A stage stops at the signal, too, and sends the rest of its stream; another writer may never send anything.
 #[test]
-fn a_signal_ends_the_reading_of_a_pipe_that_does_not_begin_in_time() {
+fn a_signal_ends_the_reading_of_a_pipe_that_does_not_begin_or_end_in_time() {
     for (sent, after, wanted) in [
         (&b""[..], 1_999, ReadOutcome::Idle),
         (b"", 2_000, ReadOutcome::Stopped),
         (b"{}\n", 2_000, ReadOutcome::Stopped),
-        (b"\xff\xff\xff\xff....", 60_000, ReadOutcome::Idle),
+        (b"\xff\xff\xff\xff....", 29_998, ReadOutcome::Idle),
+        (b"\xff\xff\xff\xff....", 30_000, ReadOutcome::Stopped),
     ] {
         let (clock, mut pipe) = (SimulatedClock::default(), Pipe::default());
         let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
