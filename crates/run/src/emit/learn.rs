@@ -38,6 +38,8 @@ pub(super) struct RowForm {
     kind: Option<Kind>,
     /// The kind that the field names of the first record must have, if any.
     expected: Option<Kind>,
+    /// Whether a record has decided the kind, or has it.
+    is_learned: bool,
     /// Whether the columns of rows of another kind than event are known.
     has_columns: bool,
     keep_raw: KeepRaw,
@@ -48,7 +50,7 @@ pub(super) struct RowForm {
 impl RowForm {
     /// Creates the form of rows; `kind` is the kind that flags name, if they name one.
     pub(super) fn new(kind: Option<Kind>, expected: Option<Kind>, keep_raw: KeepRaw) -> Self {
-        Self { kind, expected, has_columns: false, keep_raw, inputs_have_raw: None }
+        Self { kind, expected, is_learned: false, has_columns: false, keep_raw, inputs_have_raw: None }
     }
 
     /// Whether the kind is not known yet, or is not event and the columns are not known yet.
@@ -64,6 +66,7 @@ impl RowForm {
         let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };
         first.check(self.expected, input)?;
         let kind = *self.kind.get_or_insert(first.kind);
+        self.is_learned = true;
         let has_raw = self.decide_raw(first.has_raw_of_evt(kind, mapper.events().keeps_stamps()), mapper);
         if kind != Kind::Event {
             self.has_columns = true;
@@ -77,7 +80,7 @@ impl RowForm {
     pub(super) fn expect(&mut self, kind: Kind) -> Result<()> {
         self.expected.get_or_insert(kind);
         match self.kind {
-            Some(known) if known != kind => Err(several_kinds(known, kind)),
+            Some(known) if known != kind && self.is_learned => Err(several_kinds(known, kind)),
             _ => Ok(()),
         }
     }
