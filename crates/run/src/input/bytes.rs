@@ -80,6 +80,8 @@ struct WireState {
     timeout: Option<Duration>,
     /// The outcome of the last read's wait; [`Woken::Ready`] if the read did not wait.
     woken: Cell<Woken>,
+    /// When the stream last had something (monotonic).
+    had: Cell<Duration>,
 }
 
 /// Opens a file for reading. It does not wait for the writer of a FIFO, because a signal could not interrupt that wait;
@@ -114,6 +116,7 @@ impl Bytes {
             stops_at_signals,
             timeout: None,
             woken: Cell::new(Woken::Ready),
+            had: Cell::default(),
         })));
         let reader = Unpacked::new(wire.clone(), run.ratio_max);
         Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None, digest: None, is_truncated: false })
@@ -383,14 +386,15 @@ impl WireState {
         self.progress.done >= HEAD as u64
     }
 
-    /// Returns the time left of `limit` after the first signal; `None` before it.
+    /// Returns the time left of `limit` after the first signal, and after the stream last had something; `None` before
+    /// the signal.
     fn left(&self, limit: Duration) -> Option<Duration> {
         let Run { stop, clock, .. } = &*self.run;
-        stop.since().map(|since| (since + limit).saturating_sub(clock.monotonic()))
+        stop.since().map(|since| (since.max(self.had.get()) + limit).saturating_sub(clock.monotonic()))
     }
 
     /// Waits until bytes can be read, a signal stops the reading, or `timeout` has passed. A signal also stops the
-    /// reading of a pipe that has not begun [`BEGINNING`] after it, or not ended [`STREAM_TIMEOUT`] after it.
+    /// reading of a pipe that has not begun [`BEGINNING`] after it, or has nothing for [`STREAM_TIMEOUT`] behind it.
     fn wait(&self, timeout: Option<Duration>) -> Result<Woken> {
         let Self { stream, run, stops_at_signals, .. } = self;
         let stop = &run.stop;
@@ -399,9 +403,6 @@ impl WireState {
         }
         let limit = if self.has_begun() { STREAM_TIMEOUT } else { BEGINNING };
         loop {
-            if self.left(STREAM_TIMEOUT).is_some_and(|left| left.is_zero()) {
-                return Ok(Woken::Stopped);
-            }
             let now = run.clock.monotonic();
             let left = self.left(limit);
             let is_over = left.is_some_and(|left| left.is_zero());
@@ -410,7 +411,12 @@ impl WireState {
                 Woken::Timeout if is_over => return Ok(Woken::Stopped),
                 // The clock of a simulation does not advance meanwhile.
                 Woken::Timeout if timeout.is_none() && left.is_some() && run.clock.monotonic() > now => {}
-                woken => return Ok(woken),
+                woken => {
+                    if woken == Woken::Ready {
+                        self.had.set(run.clock.monotonic());
+                    }
+                    return Ok(woken);
+                }
             }
         }
     }
