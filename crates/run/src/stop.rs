@@ -25,9 +25,6 @@ const STOP_TIMEOUT_EXPIRED: Duration = Duration::from_secs(1);
 /// How long a write waits after the first signal for the reader of a pipe that reads nothing: the next stage may wait
 /// for its server meanwhile.
 const READER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long after the first signal a stage waits for more of a stream from a pipe: a longer wait would be for a writer
-/// that gets no signal.
-pub const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
 /// A second signal within this time is the same request: timeout(1) sends one to the process and one to its process
 /// group.
 const REPEATED: Duration = Duration::from_millis(200);

@@ -4,7 +4,7 @@ use super::content::digest::{ContentDigest, FileContent};
 use crate::emit::ByteProgress;
 use crate::run::Run;
 use crate::run::byte_stream::ByteStream;
-use crate::stop::{STREAM_TIMEOUT, Woken};
+use crate::stop::Woken;
 use encoding_rs::Encoding;
 use evt_core::error::{Error, Result};
 use evt_core::format::TextDecoder;
@@ -80,8 +80,6 @@ struct WireState {
     timeout: Option<Duration>,
     /// The outcome of the last read's wait; [`Woken::Ready`] if the read did not wait.
     woken: Cell<Woken>,
-    /// When the stream last had something (monotonic).
-    had: Cell<Duration>,
 }
 
 /// Opens a file for reading. It does not wait for the writer of a FIFO, because a signal could not interrupt that wait;
@@ -116,7 +114,6 @@ impl Bytes {
             stops_at_signals,
             timeout: None,
             woken: Cell::new(Woken::Ready),
-            had: Cell::default(),
         })));
         let reader = Unpacked::new(wire.clone(), run.ratio_max);
         Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None, digest: None, is_truncated: false })
@@ -165,12 +162,6 @@ impl Bytes {
     /// Sets whether a signal stops the reading from now on.
     pub fn set_stops_at_signals(&self, stops_at_signals: bool) {
         self.wire.0.borrow_mut().stops_at_signals = stops_at_signals;
-    }
-
-    /// Whether reading that stops now cuts off a stream that has begun, because its writer has not ended it in time.
-    pub fn is_torn_by_stop(&self) -> bool {
-        let state = self.wire.0.borrow();
-        !state.stops_at_signals && state.has_begun()
     }
 
     /// Returns the number of bytes read before decompression, and the size of a regular file when it was opened.
@@ -381,42 +372,24 @@ impl Bytes {
 }
 
 impl WireState {
-    /// Whether the first bytes have been read, which determine the format.
-    fn has_begun(&self) -> bool {
-        self.progress.done >= HEAD as u64
-    }
-
-    /// Returns the time left of `limit` after the first signal, and after the stream last had something; `None` before
-    /// the signal.
-    fn left(&self, limit: Duration) -> Option<Duration> {
-        let Run { stop, clock, .. } = &*self.run;
-        stop.since().map(|since| (since.max(self.had.get()) + limit).saturating_sub(clock.monotonic()))
-    }
-
     /// Waits until bytes can be read, a signal stops the reading, or `timeout` has passed. A signal also stops the
-    /// reading of a pipe that has not begun [`BEGINNING`] after it, or has nothing for [`STREAM_TIMEOUT`] behind it.
+    /// reading of a pipe that has not begun [`BEGINNING`] after it.
     fn wait(&self, timeout: Option<Duration>) -> Result<Woken> {
-        let Self { stream, run, stops_at_signals, .. } = self;
+        let Self { stream, run, stops_at_signals, progress, .. } = self;
         let stop = &run.stop;
-        if *stops_at_signals {
-            return stream.wait(stop, true, timeout);
+        if *stops_at_signals || progress.done >= HEAD as u64 {
+            return stream.wait(stop, *stops_at_signals, timeout);
         }
-        let limit = if self.has_begun() { STREAM_TIMEOUT } else { BEGINNING };
         loop {
             let now = run.clock.monotonic();
-            let left = self.left(limit);
+            let left = stop.since().map(|since| (since + BEGINNING).saturating_sub(now));
             let is_over = left.is_some_and(|left| left.is_zero());
             match stream.wait(stop, left.is_none(), timeout.into_iter().chain(left).min())? {
                 Woken::Stopped => {}
                 Woken::Timeout if is_over => return Ok(Woken::Stopped),
                 // The clock of a simulation does not advance meanwhile.
                 Woken::Timeout if timeout.is_none() && left.is_some() && run.clock.monotonic() > now => {}
-                woken => {
-                    if woken == Woken::Ready {
-                        self.had.set(run.clock.monotonic());
-                    }
-                    return Ok(woken);
-                }
+                woken => return Ok(woken),
             }
         }
     }

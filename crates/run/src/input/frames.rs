@@ -44,7 +44,7 @@ impl FrameReader {
     }
 
     /// Reads the next frame; waits at most `timeout`, without limit if it is `None`. Errors: exit status 65 if the
-    /// stream is torn, or has not ended in time after a signal.
+    /// stream is torn.
     pub fn read(&mut self, timeout: Option<Duration>) -> Result<Framed> {
         loop {
             let message = if self.decoder.is_between() { self.bytes.read_message(timeout)? } else { None };
@@ -58,9 +58,6 @@ impl FrameReader {
                 ReadMessage::None(ReadOutcome::Bytes(count)) => self.decoder.filled(count),
                 ReadMessage::None(ReadOutcome::Idle) => return Ok(Framed::Idle),
                 ReadMessage::None(ReadOutcome::End) => return self.decoder.finish().map(Framed::End).map_err(at),
-                ReadMessage::None(ReadOutcome::Stopped) if self.bytes.is_torn_by_stop() => {
-                    return self.decoder.finish().map(Framed::End).map_err(at);
-                }
                 ReadMessage::None(ReadOutcome::Stopped) => return Ok(Framed::Stopped),
             };
             if let Some(frame) = frame.map_err(at)? {
