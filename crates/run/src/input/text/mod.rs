@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Bytes::read ─► buffer ─► check_start ─► Splitter::split ─┬─► records ─► RecordEmitter::records
-//!                  ▲                                       ├─► too long: Splitter::skip ─► TextInput::reject
+//!                  ▲                                       ├─► too long: Splitter::skip ─► one faulty record
 //!                  └────────── incomplete record ◄─────────┘
 //! end of the file ─► incomplete record: read, left for the next run, or dropped (OpenRecord)
 //! ```
