@@ -1,7 +1,7 @@
 //! Text formats: however the input is cut into chunks, the records are the same, and what is given as JSON is JSON.
 
 use super::cuts::{Cuts, chosen};
-use evt_core::format::{ALL, Body, InputForm, Records, Splitter};
+use evt_core::format::{ALL, Body, InputForm, Records, Splitter, not_utf8};
 use evt_core::json::scan::is_json;
 
 /// Line, raw bytes, JSON text or the fault's message.
@@ -52,19 +52,19 @@ pub(super) fn split(
         for record in &records.rows {
             let raw = chunk[record.raw.clone()].to_vec();
             assert!(record.raw.end <= count, "a record is done with");
-            seen.push((
-                record.line,
-                raw,
-                match &record.body {
-                    Body::Raw => Ok(String::new()),
-                    Body::Text(range) => Ok(records.text[range.clone()].to_owned()),
-                    Body::Cut(_) => panic!("text is never cut"),
-                    Body::Fault(fault) => Err(fault.message.clone()),
-                    Body::Document { head, fault } => Err(fault
-                        .as_ref()
-                        .map_or_else(|| records.text[head.clone()].to_owned(), |fault| fault.message.clone())),
-                },
-            ));
+            let mut unread = String::new();
+            let text = || match record.body {
+                Body::Raw => Ok(""),
+                _ => std::str::from_utf8(&raw).map_err(|error| not_utf8(&error)),
+            };
+            let body = match (records.json(record, text, &mut unread), &record.body) {
+                (Some(text), _) => text.map(str::to_owned).map_err(|fault| fault.message),
+                (None, Body::Document { head, fault }) => Err(fault
+                    .as_ref()
+                    .map_or_else(|| records.text[head.clone()].to_owned(), |fault| fault.message.clone())),
+                (None, _) => panic!("text is never cut"),
+            };
+            seen.push((record.line, raw, body));
         }
         done += count;
     }

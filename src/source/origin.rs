@@ -7,7 +7,7 @@ use super::options::InputOptions;
 use crate::uri::Uri;
 use crate::uri::readable;
 use evt_core::error::{Error, Result};
-use evt_core::format::{Body, InputForm, Records, Splitter, row};
+use evt_core::format::{InputForm, Records, Splitter, not_utf8, row};
 use evt_core::frame::Frame;
 use evt_core::json::scan::is_json;
 use evt_core::kind::Kind;
@@ -85,10 +85,10 @@ fn first_names(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>) -> Result<Opt
     }
     let mut records = Records::default();
     splitter.split(&head[..length], true, &mut records).map_err(|error| error.at(bytes.name()))?;
-    let text = records.rows.first().and_then(|record| match &record.body {
-        Body::Raw => std::str::from_utf8(&head[record.raw.clone()]).ok(),
-        Body::Text(range) => Some(&records.text[range.clone()]),
-        Body::Cut(_) | Body::Fault(_) | Body::Document { .. } => None,
+    let mut unread = String::new();
+    let text = records.rows.first().and_then(|record| {
+        let raw = || std::str::from_utf8(&head[record.raw.clone()]).map_err(|error| not_utf8(&error));
+        records.json(record, raw, &mut unread)?.ok()
     });
     let names = text.filter(|text| is_json(text)).map(row::names_of);
     Ok(names.map(|names| names.into_iter().map(Into::into).collect()))

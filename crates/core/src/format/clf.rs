@@ -8,7 +8,8 @@
 //! lines.
 
 use super::definition::{Format, InputForm};
-use super::lines::{LineCursor, LineFault, LineReader, ReadLines};
+use super::lines::{LineCursor, LineFault, ReadLines};
+use super::record::RecordReader;
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::dead::Fault;
@@ -25,8 +26,8 @@ pub const FORMAT: Format = Format {
 
 struct AccessLog;
 
-impl LineReader for AccessLog {
-    fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
+impl RecordReader for AccessLog {
+    fn read(&self, line: &str, out: &mut String) -> Result<(), Fault> {
         Ok(entry(line, out)?)
     }
 }

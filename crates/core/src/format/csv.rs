@@ -16,7 +16,7 @@ use super::csv_writer::Writer;
 use super::definition::{CsvHeader, Format, InputForm, TextOptions};
 use super::metric_columns::encoder;
 use super::metric_dimensions::DimensionReader;
-use super::record::{BOM, Body, Record, Records, Skipped, Splitter, not_utf8};
+use super::record::{BOM, Body, Record, RecordReader, Records, Skipped, Splitter, not_utf8};
 use super::row::kind_of;
 use crate::error::{Error, Result};
 use crate::json::scan::is_json;
@@ -24,9 +24,9 @@ use crate::json::text::{key, unescape, write_string};
 use crate::kind::dead::{ErrorType, Fault, Suspect};
 use crate::kind::{Kind, claims_json};
 use arrow::datatypes::DataType;
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// The column of events that is an object, as a JSON key.
 const PROPERTIES: &str = ",\"properties\":";
@@ -70,41 +70,85 @@ pub struct CsvRows {
     delimiter: u8,
     /// Whether the first line decides the delimiter.
     is_guessed: bool,
-    reader: Reader,
     /// `--kind`; without it the names of the columns decide.
     kind: Option<Kind>,
     header: Columns,
     lines: u64,
     /// Whether nothing has been read yet, so that a byte order mark may follow.
     unread: bool,
-    /// Whether the reader is inside a record.
-    torn: bool,
-    /// The fields of the current record, without quotes, and the end of each.
-    fields: Vec<u8>,
-    ends: Vec<usize>,
 }
 
 enum Columns {
     /// The first line has their names.
     Expected,
+    /// `--header` has their names.
+    Given(Vec<String>),
     /// The columns have numbers as names. There are as many as the first record has fields.
     Numbered,
     TooLong,
-    Read(CsvColumns),
+    Read {
+        columns: Arc<CsvColumns>,
+        /// The columns that are dimensions, in a file of metrics. Which ones a row has may depend on the rows before.
+        dimensions: Option<DimensionReader>,
+    },
 }
 
-/// The columns of the file.
+/// The columns of the file, which read its records.
 struct CsvColumns {
+    delimiter: u8,
     keys: Vec<CsvColumn>,
-    /// The columns that are dimensions, in a file of metrics.
-    dimensions: Option<DimensionReader>,
 }
 
 impl CsvColumns {
-    fn new(names: &[&str], kind: Option<Kind>) -> Self {
-        let is_metric = kind.unwrap_or_else(|| kind_of(names)) == Kind::Metric;
-        let dimensions = if is_metric { DimensionReader::new(names) } else { None };
-        Self { keys: names.iter().map(|name| CsvColumn::new(name)).collect(), dimensions }
+    /// Appends the members of the object of a record, without the end of the object. `is_member` is asked for each
+    /// field; a field is left out if it says so.
+    #[inline(always)]
+    fn write(
+        &self,
+        record: &str,
+        out: &mut String,
+        mut is_member: impl FnMut(usize, &Field<'_>) -> bool,
+    ) -> Result<(), Fault> {
+        let (start, mut count) = (out.len() + 1, 0);
+        out.push('{');
+        for field in Fields::new(record, self.delimiter) {
+            let field = field.map_err(|fault| parse_error(fault.message()))?;
+            let (at, value) = (count, &*field.text);
+            count += 1;
+            let Some(key) = self.keys.get(at).filter(|_| is_member(at, &field)) else { continue };
+            if value.is_empty() && !(field.is_quoted && key.holds_text) {
+                continue;
+            }
+            let key = &key.text;
+            out.push_str(if out.len() == start { &key[1..] } else { key });
+            // An object, as written (see the head of this file).
+            match key == PROPERTIES && value.starts_with('{') && !value.contains(['\n', '\r']) && is_json(value) {
+                true => out.push_str(value),
+                false => write_string(out, value),
+            }
+        }
+        if count == self.keys.len() { Ok(()) } else { Err(other_fields(&self.keys, count)) }
+    }
+
+    /// Appends the JSON text of a metric whose dimensions are columns.
+    fn write_metric(&self, record: &str, dimensions: &mut DimensionReader, out: &mut String) -> Result<(), Fault> {
+        let (start, mut cells) = (out.len() + 1, vec![]);
+        self.write(record, out, |at, field| {
+            cells.push((field.is_quoted || !field.text.is_empty()).then(|| field.text.clone().into_owned()));
+            !dimensions.has(at)
+        })?;
+        out.push_str(if out.len() == start { &DIMENSIONS[1..] } else { DIMENSIONS });
+        dimensions.write(&Vec::from_iter(cells.iter().map(Option::as_deref)), out)?;
+        out.push('}');
+        Ok(())
+    }
+}
+
+impl RecordReader for CsvColumns {
+    fn read(&self, record: &str, out: &mut String) -> Result<(), Fault> {
+        self.write(record, out, |_, _| true)?;
+        out.push('}');
+        Ok(())
     }
 }
 
@@ -138,42 +182,159 @@ static OTHERS: LazyLock<HashSet<String>> = LazyLock::new(|| {
     others.map(|field| field.name().clone()).collect()
 });
 
-/// Skips over the fields of a record whose quotes are valid.
-struct Quotes<'a> {
-    record: &'a [u8],
-    delimiter: u8,
+/// A field, without its quotes.
+struct Field<'a> {
+    text: Cow<'a, str>,
+    is_quoted: bool,
 }
 
-impl Quotes<'_> {
-    /// Skips the next field; returns whether it is quoted.
-    fn pass(&mut self) -> bool {
-        let is_quoted = self.record.first() == Some(&b'"');
-        let mut end = 0;
-        if is_quoted {
-            // A quote inside is doubled: the field ends at a single one.
-            loop {
-                end += 1;
-                end += memchr::memchr(b'"', &self.record[end..]).map_or(self.record.len() - end, |at| at + 1);
-                if self.record.get(end) != Some(&b'"') {
-                    break;
-                }
-            }
+/// The fault of a field with quotes.
+#[derive(Debug, PartialEq)]
+enum QuoteFault {
+    /// The record ends before the closing quote.
+    Open,
+    /// Something other than a delimiter follows a closing quote, at this byte (from 1). A missing quote in one line
+    /// would be closed by the next line's.
+    Behind(usize),
+}
+
+impl QuoteFault {
+    fn message(&self) -> String {
+        match self {
+            Self::Open => "expected a closing quote, found the end of the record".to_owned(),
+            Self::Behind(byte) => format!("byte {byte}: expected a delimiter after a quote"),
         }
-        let rest = &self.record[end..];
-        let next = memchr::memchr(self.delimiter, rest).map_or(rest.len(), |at| at + 1);
-        self.record = &rest[next..];
-        is_quoted
     }
 }
 
-/// One record, before its fields are converted.
+/// The fields of a record.
+struct Fields<'a> {
+    record: &'a str,
+    /// Where the next field begins; `None` behind the last one.
+    next: Option<usize>,
+    delimiter: u8,
+    has_quotes: bool,
+}
+
+impl<'a> Fields<'a> {
+    #[inline(always)]
+    fn new(record: &'a str, delimiter: u8) -> Self {
+        Self { record, next: Some(0), delimiter, has_quotes: memchr::memchr(b'"', record.as_bytes()).is_some() }
+    }
+
+    /// Reads the field that has its opening quote at `start`.
+    #[cold]
+    fn quoted(&mut self, start: usize) -> Result<Field<'a>, QuoteFault> {
+        let bytes = self.record.as_bytes();
+        let Some(end) = closing_quote(bytes, start + 1) else { return Err(QuoteFault::Open) };
+        let rest = end + 1;
+        self.next = memchr::memchr(self.delimiter, &bytes[rest..]).map(|end| rest + end + 1);
+        if bytes.get(rest).is_some_and(|byte| *byte != self.delimiter) {
+            // The record may have an open quote as well, which says more.
+            let is_open = RecordEnd::of(bytes, self.delimiter).is_open;
+            return Err(if is_open { QuoteFault::Open } else { QuoteFault::Behind(rest + 1) });
+        }
+        let text = &self.record[start + 1..end];
+        let is_doubled = memchr::memchr(b'"', text.as_bytes()).is_some();
+        let text = if is_doubled { Cow::Owned(text.replace("\"\"", "\"")) } else { Cow::Borrowed(text) };
+        Ok(Field { text, is_quoted: true })
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, QuoteFault>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.next.take()?;
+        let rest = &self.record[start..];
+        if self.has_quotes && rest.starts_with('"') {
+            return Some(self.quoted(start));
+        }
+        let end = memchr::memchr(self.delimiter, rest.as_bytes());
+        self.next = end.map(|end| start + end + 1);
+        Some(Ok(Field { text: Cow::Borrowed(&rest[..end.unwrap_or(rest.len())]), is_quoted: false }))
+    }
+}
+
+/// Returns where the quote is that closes a field whose content begins at `start`; a doubled quote is content.
+fn closing_quote(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    loop {
+        at += memchr::memchr(b'"', &bytes[at..])?;
+        if bytes.get(at + 1) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
+/// The end of the record at the start of bytes.
+#[derive(Default)]
+struct RecordEnd {
+    /// Where its line break is; `None` if that is missing.
+    line_break: Option<usize>,
+    /// Whether the bytes end inside quotes.
+    is_open: bool,
+    has_quotes: bool,
+}
+
+impl RecordEnd {
+    #[inline(always)]
+    fn of(bytes: &[u8], delimiter: u8) -> Self {
+        match memchr::memchr2(b'\n', b'"', bytes) {
+            Some(end) if bytes[end] == b'\n' => Self { line_break: Some(end), ..Self::default() },
+            Some(quote) => Self::behind(bytes, quote, delimiter),
+            None => Self::default(),
+        }
+    }
+
+    /// Returns the end of a record whose first quote is at `quote`. A quote opens a field at its beginning only.
+    fn behind(bytes: &[u8], quote: usize, delimiter: u8) -> Self {
+        let mut next = Some(quote);
+        while let Some(at) = next {
+            if bytes[at] == b'\n' {
+                return Self { line_break: Some(at), is_open: false, has_quotes: true };
+            }
+            let mut end = at;
+            if at == 0 || bytes[at - 1] == delimiter {
+                match closing_quote(bytes, at + 1) {
+                    Some(closing) => end = closing,
+                    None => return Self { line_break: None, is_open: true, has_quotes: true },
+                }
+            }
+            next = memchr::memchr2(b'\n', b'"', &bytes[end + 1..]).map(|found| end + 1 + found);
+        }
+        Self { line_break: None, is_open: false, has_quotes: true }
+    }
+}
+
+/// The bytes of a record at the start of bytes.
 struct RecordBounds {
-    /// Bytes up to and including its terminator.
+    /// Bytes up to and including its line break.
     length: usize,
-    /// Bytes without it.
+    /// Bytes without it, and without a `\r` before it.
     content: usize,
-    fields: usize,
-    closed: bool,
+    /// Line breaks, one at the end of the last record included.
+    lines: u64,
+}
+
+impl RecordBounds {
+    /// Finds the record at the start of `input`; `None` if its end is missing. If a quote is open at the end of all
+    /// input, a carriage return is content.
+    #[inline(always)]
+    fn find(input: &[u8], delimiter: u8, last: bool) -> Option<Self> {
+        let end = RecordEnd::of(input, delimiter);
+        if end.line_break.is_none() && !last {
+            return None;
+        }
+        let content = end.line_break.unwrap_or(input.len());
+        let returns = usize::from(!end.is_open && input[..content].ends_with(b"\r"));
+        let within = if end.has_quotes { memchr::memchr_iter(b'\n', &input[..content]).count() as u64 } else { 0 };
+        let at_end = u64::from(end.line_break.is_some() || !input.ends_with(b"\n"));
+        let length = content + usize::from(end.line_break.is_some());
+        Some(Self { length, content: content - returns, lines: within + at_end })
+    }
 }
 
 impl CsvRows {
@@ -182,20 +343,14 @@ impl CsvRows {
         Self {
             delimiter: delimiter.unwrap_or(b','),
             is_guessed: delimiter.is_none(),
-            reader: reader(delimiter.unwrap_or(b',')),
             header: match header {
                 CsvHeader::FirstLine => Columns::Expected,
                 CsvHeader::Numbers => Columns::Numbered,
-                CsvHeader::Names(names) => {
-                    Columns::Read(CsvColumns::new(&Vec::from_iter(names.iter().map(String::as_str)), *kind))
-                }
+                CsvHeader::Names(names) => Columns::Given(names.clone()),
             },
             kind: *kind,
             lines: 0,
             unread: true,
-            torn: true,
-            fields: vec![],
-            ends: vec![0; 64],
         }
     }
 
@@ -216,7 +371,7 @@ impl CsvRows {
         let most = |counts: &[usize]| counts.iter().copied().max().unwrap_or(0);
         let is_it = |count: usize| match &self.header {
             // The names tell how many fields there are.
-            Columns::Read(names) => count > 0 && count + 1 == names.keys.len(),
+            Columns::Given(names) => count > 0 && count + 1 == names.len(),
             // A line of data may have decimal commas.
             Columns::Numbered => count > 0 && count == most(&counts),
             // In a line of names a comma separates them.
@@ -224,179 +379,60 @@ impl CsvRows {
         };
         if let Some((delimiter, _)) = DELIMITERS.iter().zip(counts).find(|(_, count)| is_it(*count)) {
             self.delimiter = *delimiter;
-            self.reader = reader(*delimiter);
         }
         self.is_guessed = false;
         true
     }
 
-    /// Finds the record at the start of `input`; `None` if its end is missing.
-    fn find(&mut self, input: &[u8], last: bool) -> Option<RecordBounds> {
-        if std::mem::replace(&mut self.torn, true) {
-            start_record(&mut self.reader);
-        }
-        if self.fields.len() < input.len() {
-            self.fields.resize(input.len(), 0);
-        }
-        let (mut read, mut written, mut fields) = (0, 0, 0);
-        loop {
-            let (result, n, out, ends) =
-                self.reader.read_record(&input[read..], &mut self.fields[written..], &mut self.ends[fields..]);
-            (read, written, fields) = (read + n, written + out, fields + ends);
-            match result {
-                ReadRecordResult::Record => return Some(self.found(input, read, fields)),
-                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
-                _ => {}
+    /// Takes the names of the columns from the first record, or from the flags; returns whether the record is a row.
+    #[cold]
+    fn begin(&mut self, record: &[u8]) -> Result<bool> {
+        let (names, is_row) = match &mut self.header {
+            Columns::Given(names) => (std::mem::take(names), true),
+            Columns::Numbered => {
+                let count = Fields::new(&String::from_utf8_lossy(record), self.delimiter).count();
+                ((1..=count).map(|number| format!("c{number}")).collect(), true)
             }
-            if read == input.len() {
-                return if last { Some(self.unterminated(input, written, fields)) } else { None };
-            }
-        }
-    }
-
-    /// Completes a record that ended at `\n`; removes a `\r` before it, which the reader took for content.
-    fn found(&mut self, input: &[u8], length: usize, fields: usize) -> RecordBounds {
-        self.torn = false;
-        let mut content = length - 1;
-        if input[..content].ends_with(b"\r") {
-            content -= 1;
-            self.ends[fields - 1] -= 1;
-        }
-        RecordBounds { length, content, fields, closed: true }
-    }
-
-    /// Completes the record at the end of input. If a quote is open the record stays incomplete, because a newline
-    /// would be content.
-    fn unterminated(&mut self, input: &[u8], written: usize, mut fields: usize) -> RecordBounds {
-        self.fields.resize(self.fields.len().max(written + 1), 0);
-        if fields == self.ends.len() {
-            self.ends.push(0);
-        }
-        let (result, _, _, ends) =
-            self.reader.read_record(b"\n", &mut self.fields[written..], &mut self.ends[fields..]);
-        fields += ends;
-        let closed = result == ReadRecordResult::Record;
-        let mut content = input.len();
-        if closed && input.ends_with(b"\r") {
-            content -= 1;
-            self.ends[fields - 1] -= 1;
-        }
-        RecordBounds { length: input.len(), content, fields, closed }
-    }
-
-    fn read_header(&mut self, input: &[u8], found: &RecordBounds) -> Result<()> {
-        let names = match str::from_utf8(&input[..found.content]) {
-            Ok(_) => texts(&self.fields, &self.ends[..found.fields]),
-            Err(_) => None,
+            _ => (read_header(record, self.delimiter)?, false),
         };
-        let names: Vec<&str> = names
-            .ok_or_else(|| Error::corrupt("the header: invalid UTF-8; --encoding NAME reads other encodings"))?
-            .collect();
-        if let Some(byte) = behind_quote(&input[..found.content], self.delimiter) {
-            return Err(Error::corrupt(format!("the header, byte {byte}: expected a delimiter after a quote")));
-        }
-        if names.iter().any(|name| name.contains('\r')) && !input[..found.content].contains(&b'"') {
-            let remedy = "expected lines that end with LF or CRLF; tr '\\r' '\\n' converts them";
-            return Err(Error::corrupt(format!("the header contains a carriage return: {remedy}")));
-        }
-        let names = column_names(&names)?;
-        self.header = Columns::Read(CsvColumns::new(&Vec::from_iter(names.iter().map(AsRef::as_ref)), self.kind));
-        Ok(())
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let is_metric = self.kind.unwrap_or_else(|| kind_of(&names)) == Kind::Metric;
+        let dimensions = if is_metric { DimensionReader::new(&names) } else { None };
+        let keys = names.iter().map(|name| CsvColumn::new(name)).collect();
+        self.header = Columns::Read { columns: Arc::new(CsvColumns { delimiter: self.delimiter, keys }), dimensions };
+        Ok(is_row)
     }
 
-    /// Returns the JSON text of the last record, or why there is none.
-    fn body(&mut self, raw: &[u8], found: &RecordBounds, text: &mut String) -> Body {
-        let Columns::Read(CsvColumns { keys, dimensions }) = &mut self.header else {
-            return parse_error("missing header");
-        };
-        if let Err(error) = str::from_utf8(raw) {
-            return Body::Fault(not_utf8(&error));
-        }
-        if !found.closed {
-            return parse_error("expected a closing quote, found the end of the record");
-        }
-        if let Some(byte) = behind_quote(raw, self.delimiter) {
-            return parse_error(format!("byte {byte}: expected a delimiter after a quote"));
-        }
-        if found.fields != keys.len() {
-            return Body::Fault(other_fields(keys, found.fields));
-        }
-        let Some(fields) = texts(&self.fields, &self.ends[..found.fields]) else { return parse_error("invalid UTF-8") };
-        let (start, mut cells) = (text.len(), vec![]);
-        text.push('{');
-        // Only records with two adjacent quotes have empty texts.
-        let mut quotes = memchr::memmem::find(raw, b"\"\"").map(|_| Quotes { record: raw, delimiter: self.delimiter });
-        for (at, (key, value)) in keys.iter().zip(fields).enumerate() {
-            let is_quoted = quotes.as_mut().is_some_and(Quotes::pass);
-            if let Some(dimensions) = dimensions {
-                cells.push((is_quoted || !value.is_empty()).then_some(value));
-                if dimensions.has(at) {
-                    continue;
-                }
-            }
-            if value.is_empty() && !(is_quoted && key.holds_text) {
-                continue;
-            }
-            let key = &key.text;
-            text.push_str(if text.len() == start + 1 { &key[1..] } else { key });
-            // An object, as written (see the head of this file).
-            match key == PROPERTIES && value.starts_with('{') && !value.contains(['\n', '\r']) && is_json(value) {
-                true => text.push_str(value),
-                false => write_string(text, value),
-            }
-        }
-        if let Some(dimensions) = dimensions {
-            text.push_str(if text.len() == start + 1 { &DIMENSIONS[1..] } else { DIMENSIONS });
-            if let Err(fault) = dimensions.write(&cells, text) {
+    /// Returns the JSON text of a record, or why it has none, if the records before decide about it.
+    #[inline(always)]
+    fn body(&mut self, raw: &[u8], text: &mut String) -> Body {
+        let Columns::Read { columns, dimensions: Some(dimensions) } = &mut self.header else { return Body::Unread };
+        let (start, record) = (text.len(), str::from_utf8(raw).map_err(|error| not_utf8(&error)));
+        match record.and_then(|record| columns.write_metric(record, dimensions, text)) {
+            Ok(()) => Body::Text(start..text.len()),
+            Err(fault) => {
                 text.truncate(start);
-                return Body::Fault(fault);
+                Body::Fault(fault)
             }
         }
-        text.push('}');
-        Body::Text(start..text.len())
     }
 }
 
-/// Returns the text of each field of the last record, whose ends in `fields` are `ends`; `None` if they are not text.
-fn texts<'a>(fields: &'a [u8], ends: &'a [usize]) -> Option<impl Iterator<Item = &'a str>> {
-    let text = str::from_utf8(&fields[..ends.last().copied().unwrap_or(0)]).ok()?;
-    let mut start = 0;
-    Some(ends.iter().map(move |end| &text[std::mem::replace(&mut start, *end)..*end]))
-}
-
-/// Returns the byte (from 1) at which something other than a delimiter follows a closing quote. The csv-core reader
-/// takes it for more of the field, so a missing quote in one line would be closed by the next line's.
-fn behind_quote(record: &[u8], delimiter: u8) -> Option<usize> {
-    let mut rest = memchr::memchr(b'"', record)?;
-    // A quote inside a field that does not start with one is content.
-    rest = memchr::memrchr(delimiter, &record[..rest]).map_or(0, |before| before + 1);
-    while rest < record.len() {
-        if record[rest] == b'"' {
-            rest += 1;
-            loop {
-                rest += memchr::memchr(b'"', &record[rest..])? + 1;
-                match record.get(rest) {
-                    Some(b'"') => rest += 1,
-                    None => return None,
-                    Some(byte) if *byte == delimiter => break,
-                    Some(_) => return Some(rest + 1),
-                }
-            }
-        }
-        rest += memchr::memchr(delimiter, &record[rest..])? + 1;
+/// Returns the names of columns in the first line.
+fn read_header(line: &[u8], delimiter: u8) -> Result<Vec<String>> {
+    let wrong = |message: &str| Error::corrupt(format!("the header{message}"));
+    let text = str::from_utf8(line).map_err(|_| wrong(": invalid UTF-8; --encoding NAME reads other encodings"))?;
+    let fields = Fields::new(text, delimiter).map(|field| field.map(|field| field.text));
+    let names: Vec<Cow<'_, str>> = fields.collect::<Result<_, _>>().map_err(|fault| match fault {
+        QuoteFault::Open => wrong(": expected a closing quote, found the end of the input"),
+        QuoteFault::Behind(_) => wrong(&format!(", {}", fault.message())),
+    })?;
+    if names.iter().any(|name| name.contains('\r')) && !text.contains('"') {
+        let remedy = "expected lines that end with LF or CRLF; tr '\\r' '\\n' converts them";
+        return Err(wrong(&format!(" contains a carriage return: {remedy}")));
     }
-    None
-}
-
-fn reader(delimiter: u8) -> Reader {
-    ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build()
-}
-
-/// Puts the reader at the start of a record. A new reader would take a byte order mark there for the start of the file;
-/// a newline, which it skips, prevents that.
-fn start_record(reader: &mut Reader) {
-    reader.reset();
-    reader.read_record(b"\n", &mut [0], &mut [0]);
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    Ok(column_names(&names)?.into_iter().map(Cow::into_owned).collect())
 }
 
 /// Returns the fault of a record with more or fewer fields than the header. The message shows the name of a header that
@@ -412,8 +448,8 @@ fn other_fields(keys: &[CsvColumn], found: usize) -> Fault {
 }
 
 #[cold]
-fn parse_error(message: impl Into<String>) -> Body {
-    Body::Fault(Fault::new(ErrorType::ParseError, message))
+fn parse_error(message: String) -> Fault {
+    Fault::new(ErrorType::ParseError, message)
 }
 
 /// Returns the bytes of the blank line at the start of `input`, if there is one.
@@ -449,21 +485,18 @@ impl Splitter for CsvRows {
             if let Columns::TooLong = self.header {
                 return Err(Error::corrupt("the first line is longer than --max-record"));
             }
-            let Some(found) = self.find(&input[start..], last) else { break };
+            let Some(found) = RecordBounds::find(&input[start..], self.delimiter, last) else { break };
             let raw = start..start + found.content;
-            if let Columns::Numbered = self.header {
-                let keys = (1..=found.fields).map(|number| CsvColumn::new(&format!("c{number}"))).collect();
-                self.header = Columns::Read(CsvColumns { keys, dimensions: None });
-            }
-            if let Columns::Expected = self.header {
-                self.read_header(&input[start..], &found)?;
-            } else {
-                let body = self.body(&input[raw.clone()], &found, &mut records.text);
+            let is_row = matches!(self.header, Columns::Read { .. }) || self.begin(&input[raw.clone()])?;
+            if is_row {
+                let body = self.body(&input[raw.clone()], &mut records.text);
                 records.rows.push(Record { raw, line: self.lines + 1, body });
             }
-            let bytes = &input[start..start + found.length];
-            self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64 + u64::from(!bytes.ends_with(b"\n"));
+            self.lines += found.lines;
             start += found.length;
+        }
+        if let Columns::Read { columns, .. } = &self.header {
+            records.reader = Some(columns.clone());
         }
         Ok(start)
     }
@@ -482,8 +515,11 @@ impl Splitter for CsvRows {
     }
 
     fn names(&self) -> Option<Vec<String>> {
-        let Columns::Read(names) = &self.header else { return None };
-        Some(names.keys.iter().map(CsvColumn::name).collect())
+        match &self.header {
+            Columns::Read { columns, .. } => Some(columns.keys.iter().map(CsvColumn::name).collect()),
+            Columns::Given(names) => Some(names.clone()),
+            Columns::Expected | Columns::Numbered | Columns::TooLong => None,
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 use super::*;
 use crate::format::test_data::{SplitRecord, build, encode, split};
 use crate::kind::Kind;
+use crate::test_cases::cases;
+use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
+use proptest::prelude::*;
 
 fn read(input: &str) -> Vec<SplitRecord> {
     split(&mut CsvRows::new(None, &TextOptions::default()), input.as_bytes(), &[]).unwrap()
@@ -74,6 +77,7 @@ fn a_header_that_names_a_column_twice_or_is_no_text_ends_the_run() {
         error(b"a,b\r1,2\r3,4\r").starts_with("the header contains a carriage return: expected lines that end with LF")
     );
     assert_eq!(error(b"\"a\"x,b\n1,2\n"), "the header, byte 4: expected a delimiter after a quote");
+    assert_eq!(error(b"a,\"b\n1,2\n"), "the header: expected a closing quote, found the end of the input");
 }
 
 #[test]
@@ -96,7 +100,9 @@ fn after_a_record_that_is_too_long_the_next_line_is_read() {
     assert_eq!(rows.skip(b"xx\n1,2\n"), Skipped { bytes: 3, is_complete: true });
     rows.split(b"1,2\n", true, &mut records).unwrap();
     assert_eq!(records.rows[0].line, 3);
-    assert_eq!(records.text, r#"{"a":"1","b":"2"}"#);
+    let (reader, mut text) = (records.reader.unwrap(), String::new());
+    reader.read("1,2", &mut text).unwrap();
+    assert_eq!(text, r#"{"a":"1","b":"2"}"#);
 }
 
 #[test]
@@ -160,4 +166,60 @@ fn a_file_without_a_header_gets_its_names_from_a_flag_or_numbers() {
     assert_eq!(texts(Some(b' '), &names, "1 2\n3 4"), [r#"{"x":"1","y":"2"}"#, r#"{"x":"3","y":"4"}"#]);
     assert_eq!(texts(None, &names, "1;2\n3"), [r#"{"x":"1","y":"2"}"#, "expected 2 fields, found 1"]);
     assert_eq!(texts(None, &CsvHeader::Numbers, "1|2\n3|4\n"), [r#"{"c1":"1","c2":"2"}"#, r#"{"c1":"3","c2":"4"}"#]);
+}
+
+/// The records as csv-core finds them: their bytes with the end of the line, and their fields.
+fn records_of_csv_core(input: &[u8]) -> Vec<(&[u8], Vec<String>)> {
+    let mut reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
+    let (mut found, mut start) = (vec![], 0);
+    while start < input.len() {
+        let (mut read, mut written, mut ended) = (start, 0, 0);
+        let (mut fields, mut ends) = (vec![0; input.len() + 1], vec![0; input.len() + 1]);
+        loop {
+            let (result, bytes, out, count) =
+                reader.read_record(&input[read..], &mut fields[written..], &mut ends[ended..]);
+            (read, written, ended) = (read + bytes, written + out, ended + count);
+            match result {
+                ReadRecordResult::End => return found,
+                ReadRecordResult::Record => break,
+                _ => {}
+            }
+        }
+        let bounds = [&[0], &ends[..ended]].concat();
+        let text = |pair: &[usize]| String::from_utf8(fields[pair[0]..pair[1]].to_vec()).expect("it is ASCII");
+        found.push((&input[start..read], bounds.windows(2).map(text).collect()));
+        start = read;
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    /// Without carriage returns, and without the blank lines that csv-core counts to the next record.
+    #[test]
+    fn csv_core_finds_the_same_records_and_fields(
+        pieces in prop::collection::vec(prop::sample::select(vec!["\"", "\"\"", ",", "\n", "a", " b", ",\"", "\",", "\"\n"]), 0..30),
+    ) {
+        let input = format!("x{}", pieces.concat()).replace("\n", "\nx,");
+        let options = TextOptions { header: CsvHeader::Numbers, ..TextOptions::default() };
+        let ours = split(&mut CsvRows::new(Some(b','), &options), input.as_bytes(), &[]).unwrap();
+        let theirs = records_of_csv_core(input.as_bytes());
+        prop_assert_eq!(ours.len(), theirs.len(), "{:?}", &input);
+        let columns = theirs[0].1.len();
+        for ((_, raw, body), (bytes, fields)) in ours.into_iter().zip(theirs) {
+            prop_assert_eq!(&raw[..], bytes.strip_suffix(b"\n").filter(|_| raw.len() < bytes.len()).unwrap_or(bytes));
+            match body {
+                Ok(text) => {
+                    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+                    let field = |at: usize| object.get(&format!("c{at}")).map_or("", |value| value.as_str().unwrap());
+                    prop_assert_eq!((1..=columns).map(field).collect::<Vec<_>>(), fields);
+                }
+                Err(fault) if fault.contains("fields") => {
+                    prop_assert_eq!(fault, format!("expected {columns} fields, found {}", fields.len()).replace("1 fields", "1 fields (c1)"));
+                }
+                Err(fault) => prop_assert!(fault.contains("quote"), "{}", fault),
+            }
+        }
+    }
 }

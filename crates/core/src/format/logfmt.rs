@@ -4,7 +4,8 @@
 //! a fault.
 
 use super::definition::{Format, InputForm};
-use super::lines::{LineReader, ReadLines};
+use super::lines::ReadLines;
+use super::record::RecordReader;
 use crate::error::Result;
 use crate::json::scan::{is_json, string_end};
 use crate::json::text::{key, write_string};
@@ -20,8 +21,8 @@ pub const FORMAT: Format = Format {
 
 struct Pairs;
 
-impl LineReader for Pairs {
-    fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
+impl RecordReader for Pairs {
+    fn read(&self, line: &str, out: &mut String) -> Result<(), Fault> {
         write_object(line, out).map(|_| ())
     }
 }

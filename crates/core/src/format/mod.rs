@@ -67,7 +67,7 @@ pub use definition::{
     ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, InputForm, Limits, MakeEncoder, MakeSplitter, NoteFormat,
     Opened, Rows, TextOptions,
 };
-pub use record::{BOM, Body, Record, Records, Skipped, Splitter, not_utf8, one_line, without_mark};
+pub use record::{BOM, Body, Record, RecordReader, Records, Skipped, Splitter, not_utf8, one_line, without_mark};
 
 use crate::error::{Error, Result};
 use std::path::Path;

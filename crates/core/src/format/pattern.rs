@@ -4,11 +4,12 @@
 //! match is a fault.
 
 use super::definition::{Format, InputForm};
-use super::lines::{LineReader, ReadLines};
+use super::lines::ReadLines;
+use super::record::RecordReader;
 use crate::error::{Error, Result};
 use crate::json::text::{key, write_string};
 use crate::kind::dead::{ErrorType, Fault};
-use regex::{CaptureLocations, Regex};
+use regex::Regex;
 
 /// Lines that match a pattern.
 pub const FORMAT: Format = Format {
@@ -35,7 +36,7 @@ pub fn parse(text: &str) -> Result<Regex> {
 
 /// Reads the groups of lines.
 struct Matches {
-    pattern: Option<(Regex, CaptureLocations)>,
+    pattern: Option<Regex>,
     /// The number of each named group, and its name as a JSON key.
     groups: Vec<(usize, String)>,
 }
@@ -44,26 +45,21 @@ impl Matches {
     fn new(pattern: Option<&Regex>) -> Self {
         let names = pattern.into_iter().flat_map(|pattern| pattern.capture_names().enumerate());
         let groups = names.filter_map(|(at, name)| Some((at, key(name?)))).collect();
-        let pattern = pattern.map(|pattern| (pattern.clone(), pattern.capture_locations()));
-        Self { pattern, groups }
+        Self { pattern: pattern.cloned(), groups }
     }
 }
 
-impl LineReader for Matches {
+impl RecordReader for Matches {
     /// Writes the groups of a line.
-    fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
-        let found = match &mut self.pattern {
-            Some((pattern, groups)) => pattern.captures_read(groups, line).map(|_| &*groups),
-            None => None,
-        };
-        let Some(found) = found else {
+    fn read(&self, line: &str, out: &mut String) -> Result<(), Fault> {
+        let Some(found) = self.pattern.as_ref().and_then(|pattern| pattern.captures(line)) else {
             return Err(Fault::new(ErrorType::ParseError, "the line does not match the pattern of -f regex"));
         };
         out.push('{');
         for (group, key) in &self.groups {
-            if let Some((start, end)) = found.get(*group) {
+            if let Some(found) = found.get(*group) {
                 out.push_str(if out.ends_with('{') { &key[1..] } else { key });
-                write_string(out, &line[start..end]);
+                write_string(out, found.as_str());
             }
         }
         out.push('}');

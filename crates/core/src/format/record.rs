@@ -5,12 +5,15 @@ use crate::json::scan;
 use crate::kind::dead::{ErrorType, Fault, Suspect};
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The place of a record's JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// The raw bytes are the JSON text (JSON lines).
     Raw,
+    /// [`Records::reader`] makes it of the raw bytes. It needs nothing of other records, so any thread may do it.
+    Unread,
     /// A range of [`Records::text`].
     Text(Range<usize>),
     /// The beginning of the text, a range of [`Records::text`]: the rest was not written, because a record must be
@@ -46,12 +49,47 @@ pub struct Records {
     pub rows: Vec<Record>,
     /// JSON text of records whose raw bytes are not JSON.
     pub text: String,
+    /// Reads the records that are [`Body::Unread`].
+    pub reader: Option<Arc<dyn RecordReader>>,
+}
+
+/// Reads records of a format, each by itself.
+pub trait RecordReader: Send + Sync {
+    /// Appends the JSON text of a record to `out`, or returns why it has none: the content of `out` is not used then.
+    fn read(&self, record: &str, out: &mut String) -> Result<(), Fault>;
 }
 
 impl Records {
     /// Returns memory for as many records with as much text.
     pub fn same_capacity(&self) -> Self {
-        Self { rows: Vec::with_capacity(self.rows.capacity()), text: String::with_capacity(self.text.capacity()) }
+        let (rows, text) = (Vec::with_capacity(self.rows.capacity()), String::with_capacity(self.text.capacity()));
+        Self { rows, text, reader: None }
+    }
+
+    /// Returns the JSON text of a record whose bytes are `raw`, or why it has none; `None` if it is no whole record
+    /// ([`Body::Cut`], [`Body::Document`]). `unread` becomes the text of a record that was not read before.
+    #[inline(always)]
+    pub fn json<'a>(
+        &'a self,
+        record: &Record,
+        raw: impl FnOnce() -> Result<&'a str, Fault>,
+        unread: &'a mut String,
+    ) -> Option<Result<&'a str, Fault>> {
+        Some(match &record.body {
+            Body::Raw => raw(),
+            Body::Unread => raw().and_then(|raw| self.read(raw, unread)),
+            Body::Text(range) => Ok(&self.text[range.clone()]),
+            Body::Fault(fault) => Err(fault.clone()),
+            Body::Cut(_) | Body::Document { .. } => return None,
+        })
+    }
+
+    fn read<'a>(&self, raw: &str, unread: &'a mut String) -> Result<&'a str, Fault> {
+        unread.clear();
+        match &self.reader {
+            Some(reader) => reader.read(raw, unread).map(|()| unread.as_str()),
+            None => Err(Fault::new(ErrorType::ParseError, "no reader of the format")),
+        }
     }
 
     /// Removes all records and keeps the memory.

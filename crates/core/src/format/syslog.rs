@@ -9,7 +9,9 @@
 //! would change with age.
 
 use super::definition::{Format, InputForm};
-use super::lines::{LineCursor, LineFault, LineReader, ReadLines};
+use super::jsonl::Lines;
+use super::lines::{LineCursor, LineFault, ReadLines};
+use super::record::{Body, RecordReader, Records, Skipped, Splitter, not_utf8};
 use crate::error::Result;
 use crate::json::text::{key, write_string};
 use crate::kind::dead::Fault;
@@ -20,7 +22,10 @@ use std::fmt::Write;
 pub const FORMAT: Format = Format {
     name: "syslog",
     extensions: &["syslog"],
-    input: InputForm::Text(|options| Box::new(ReadLines::new(Messages { years: options.year.map(Years::new) }))),
+    input: InputForm::Text(|options| match options.year {
+        Some(year) => Box::new(DatedLines { lines: Lines::default(), years: Years::new(year) }),
+        None => Box::new(ReadLines::new(Messages)),
+    }),
     lacks_years: true,
     ..Format::BASE
 };
@@ -36,21 +41,56 @@ const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "noti
 /// A step of more days than these between two lines is the turn of a year, not disorder.
 const TURN_DAYS: i64 = 300;
 
-struct Messages {
-    /// The years of times that have none; `None` without `--time-year`.
-    years: Option<Years>,
+/// Messages whose times have a year, or get none.
+struct Messages;
+
+impl RecordReader for Messages {
+    fn read(&self, line: &str, out: &mut String) -> Result<(), Fault> {
+        Ok(write_object(line, None, out)?)
+    }
 }
 
-impl LineReader for Messages {
-    fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
-        Ok(write_object(line, self.years.as_mut(), out)?)
+/// Splits lines and reads each, because the year of its time depends on the line before (`--time-year`).
+struct DatedLines {
+    lines: Lines,
+    years: Years,
+}
+
+impl DatedLines {
+    fn body(&mut self, line: &[u8], out: &mut String) -> Body {
+        let start = out.len();
+        let line = str::from_utf8(line).map_err(|error| not_utf8(&error));
+        match line.and_then(|line| Ok(write_object(line, Some(&mut self.years), out)?)) {
+            Ok(()) => Body::Text(start..out.len()),
+            Err(fault) => {
+                out.truncate(start);
+                Body::Fault(fault)
+            }
+        }
+    }
+}
+
+impl Splitter for DatedLines {
+    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
+        let before = records.rows.len();
+        let consumed = self.lines.split(input, last, records)?;
+        for record in &mut records.rows[before..] {
+            record.body = self.body(&input[record.raw.clone()], &mut records.text);
+        }
+        Ok(consumed)
+    }
+
+    fn skip(&mut self, input: &[u8]) -> Skipped {
+        self.lines.skip(input)
+    }
+
+    fn lines(&self) -> u64 {
+        self.lines.lines()
     }
 
     fn resume(&mut self, after: i64) {
-        if let Some(years) = &mut self.years {
-            let CivilDate { year, month, day } = civil_from_days(after.div_euclid(DAY));
-            *years = Years { year, last: Some(days_from_civil(year, month, day)) };
-        }
+        let CivilDate { year, month, day } = civil_from_days(after.div_euclid(DAY));
+        self.years = Years { year, last: Some(days_from_civil(year, month, day)) };
     }
 }
 
@@ -309,10 +349,14 @@ mod tests {
 
     #[test]
     fn years_turn_with_steps_of_more_than_300_days_in_either_direction() {
-        let mut messages = Messages { years: Some(Years::new(2023)) };
+        let mut messages = DatedLines { lines: Lines::default(), years: Years::new(2023) };
+        let text_of = |messages: &mut DatedLines, date: &str| {
+            let mut records = Records::default();
+            messages.split(format!("{date} 10:00:00 h a: b\n").as_bytes(), false, &mut records).unwrap();
+            records.text
+        };
         let mut year_of = |date: &str| {
-            let mut text = String::new();
-            messages.read(&format!("{date} 10:00:00 h a: b"), &mut text).unwrap();
+            let text = text_of(&mut messages, date);
             serde_json::from_str::<Value>(&text).unwrap()["server_timestamp"].as_str().unwrap()[..4].to_owned()
         };
         let found =
@@ -326,8 +370,7 @@ mod tests {
             ("2025-01-01T01:00:00Z", "Jan  1", "2025"),
         ] {
             messages.resume(crate::time::parse_instant(after).unwrap());
-            let mut text = String::new();
-            messages.read(&format!("{date} 10:00:00 h a: b"), &mut text).unwrap();
+            let text = text_of(&mut messages, date);
             assert!(text.contains(&format!("\"server_timestamp\":\"{wanted}-")), "{after} {date}: {text}");
         }
     }

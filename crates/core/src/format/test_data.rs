@@ -1,7 +1,7 @@
 //! Shared by the tests of formats: third-party data, rows of every kind, and ways through a file.
 
 use super::row::Builder;
-use super::{Body, EncodeOptions, Format, InputForm, Limits, Opened, Records, Rows, Splitter};
+use super::{Body, EncodeOptions, Format, InputForm, Limits, Opened, Records, Rows, Splitter, not_utf8};
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::Kind;
@@ -79,14 +79,18 @@ pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Resul
         done += splitter.split(chunk, last, &mut records)?;
         for record in &records.rows {
             let raw = chunk[record.raw.clone()].to_vec();
-            let body = match &record.body {
-                Body::Raw => Ok(String::from_utf8_lossy(&raw).into_owned()),
-                Body::Text(range) => Ok(records.text[range.clone()].to_owned()),
-                Body::Cut(_) => panic!("text is never cut"),
-                Body::Fault(fault) => Err(fault.message.clone()),
-                Body::Document { fault, .. } => {
+            let mut unread = String::new();
+            let text = || match record.body {
+                Body::Raw => Ok(""),
+                _ => str::from_utf8(&raw).map_err(|error| not_utf8(&error)),
+            };
+            let body = match (&record.body, records.json(record, text, &mut unread)) {
+                (Body::Raw, _) => Ok(String::from_utf8_lossy(&raw).into_owned()),
+                (_, Some(text)) => text.map(str::to_owned).map_err(|fault| fault.message),
+                (Body::Document { fault, .. }, None) => {
                     Err(fault.as_ref().map_or("filtered".to_owned(), |fault| fault.message.clone()))
                 }
+                (_, None) => panic!("text is never cut"),
             };
             seen.push((record.line, raw, body));
         }

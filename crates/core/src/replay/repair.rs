@@ -4,7 +4,7 @@
 use super::ledger::Id;
 use super::patch::Patch;
 use crate::error::Result;
-use crate::format::{Body, MakeSplitter, Records, TextOptions, one_line};
+use crate::format::{MakeSplitter, Records, TextOptions, not_utf8, one_line};
 use crate::json::scan::is_json;
 use crate::json::text::unescape;
 use crate::json::walk::{last_member, string_content};
@@ -122,11 +122,13 @@ impl RecordFormat {
         let mut splitter = (self.make_splitter)(&self.options);
         splitter.split(payload, true, &mut records).map_err(|error| wrong(error.to_string()))?;
         match records.rows.as_slice() {
-            [record] => match &record.body {
-                Body::Text(text) => Ok(Cow::Owned(records.text[text.clone()].to_owned())),
-                Body::Fault(fault) => Err(fault.clone()),
-                _ => Err(wrong("expected a record with fields".to_owned())),
-            },
+            [record] => {
+                let mut unread = String::new();
+                let raw = || str::from_utf8(&payload[record.raw.clone()]).map_err(|error| not_utf8(&error));
+                let text = records.json(record, raw, &mut unread);
+                let text = text.unwrap_or_else(|| Err(wrong("expected a record with fields".to_owned())))?;
+                Ok(Cow::Owned(text.to_owned()))
+            }
             records => Err(wrong(format!("expected one record, found {}", records.len()))),
         }
     }

@@ -127,6 +127,8 @@ pub(super) struct ChunkMapper {
     fill: BatchFill,
     /// The fault of the last letter.
     last_fault: Option<Fault>,
+    /// Memory for the text of a record that is read as it is mapped.
+    unread: String,
 }
 
 impl Chunk {
@@ -170,44 +172,49 @@ impl Chunk {
     /// Returns the bytes of a range of records as text, if all of them are UTF-8, and where they begin.
     fn text(&self, range: &Range<usize>) -> Option<KnownText<'_>> {
         let records = &self.records.rows[range.clone()];
-        let first = records.first().filter(|first| first.body == Body::Raw)?;
+        let is_in_bytes = |record: &&format::Record| matches!(record.body, Body::Raw | Body::Unread);
+        let first = records.first().filter(is_in_bytes)?;
         // A document without records has no place in the bytes.
-        let last = records.iter().rfind(|record| record.body == Body::Raw)?;
+        let last = records.iter().rfind(is_in_bytes)?;
         let (start, end) = (first.raw.start, last.raw.end);
         let text = simdutf8::basic::from_utf8(self.bytes.get(start..end)?).ok()?;
         Some(KnownText { text, start })
     }
 
     /// Returns a record that is mapped; `None` if it is longer than a line may be, or no record but a document. `whole`
-    /// is the text of the record and others, if it is known.
+    /// is the text of the record and others, if it is known. `unread` becomes the text of a record that was not read
+    /// before.
     #[inline(always)]
     fn mapped<'a>(
         &'a self,
         record: &format::Record,
         whole: Option<KnownText<'a>>,
         limits: RecordLimits,
+        unread: &'a mut String,
     ) -> Option<ChunkRecord<'a>> {
         let raw = &self.bytes[record.raw.clone()];
         if raw.len() > limits.line_max {
             return None;
         }
-        let text = match &record.body {
-            Body::Raw => match whole {
-                Some(whole) => Ok(part(whole.text, record.raw.start - whole.start..record.raw.end - whole.start)),
-                None => std::str::from_utf8(raw).map_err(|error| not_utf8(&error)),
-            },
-            Body::Text(range) => Ok(&self.records.text[range.clone()]),
-            Body::Fault(fault) => Err(fault.clone()),
-            Body::Cut(_) | Body::Document { .. } => return None,
+        let text = || match whole {
+            Some(whole) => Ok(part(whole.text, record.raw.start - whole.start..record.raw.end - whole.start)),
+            None => std::str::from_utf8(raw).map_err(|error| not_utf8(&error)),
         };
+        let text = self.records.json(record, text, unread)?;
         // A container's record has no raw bytes: a dead letter gets its JSON text.
         let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
         Some(ChunkRecord { text, raw, meta: self.meta(record) })
     }
 
-    /// Returns record number `at`, if it is one that is mapped.
-    pub(super) fn record(&self, at: usize, limits: RecordLimits) -> Option<ChunkRecord<'_>> {
-        self.mapped(&self.records.rows[at], None, limits)
+    /// Returns record number `at`, if it is one that is mapped. `unread` becomes the text of a record that was not read
+    /// before.
+    pub(super) fn record<'a>(
+        &'a self,
+        at: usize,
+        limits: RecordLimits,
+        unread: &'a mut String,
+    ) -> Option<ChunkRecord<'a>> {
+        self.mapped(&self.records.rows[at], None, limits, unread)
     }
 
     /// Returns the first bytes of a record that is not mapped, and its fault; without a fault it is filtered.
@@ -225,7 +232,7 @@ impl Chunk {
                 (text(range), Some(too_large(&bytes, range.len() as u64, record_max)))
             }
             // An input rejects a longer line unless it arrives whole; the outcome is the same.
-            Body::Raw | Body::Text(_) | Body::Fault(_) => {
+            Body::Raw | Body::Unread | Body::Text(_) | Body::Fault(_) => {
                 let raw = &self.bytes[record.raw.clone()];
                 (&raw[..record_max], Some(too_large(&raw.len().to_string(), raw.len() as u64, record_max)))
             }
@@ -260,6 +267,7 @@ impl ChunkMapper {
             counts: Counts::default(),
             fill: BatchFill::default(),
             last_fault: None,
+            unread: String::new(),
         })
     }
 
@@ -274,6 +282,7 @@ impl ChunkMapper {
             counts: Counts::default(),
             fill: BatchFill::default(),
             last_fault: None,
+            unread: String::new(),
             ..*self
         })
     }
@@ -367,7 +376,9 @@ impl ChunkMapper {
         verdict: FutureVerdict,
     ) -> Result<Option<Pause>> {
         self.events.share_buffer(chunk.is_shared.then(|| chunk.bytes.clone()));
-        let pause = self.map_records(chunk, range, verdict);
+        let mut unread = std::mem::take(&mut self.unread);
+        let pause = self.map_records(chunk, range, verdict, &mut unread);
+        self.unread = unread;
         self.events.share_buffer(None);
         pause
     }
@@ -377,6 +388,7 @@ impl ChunkMapper {
         chunk: &Chunk,
         range: &mut Range<usize>,
         verdict: FutureVerdict,
+        unread: &mut String,
     ) -> Result<Option<Pause>> {
         let whole = chunk.text(range);
         for record in &chunk.records.rows[range.clone()] {
@@ -384,7 +396,7 @@ impl ChunkMapper {
             if chunk.passes_over(record) {
                 continue;
             }
-            let pending = match chunk.mapped(record, whole, self.limits) {
+            let pending = match chunk.mapped(record, whole, self.limits, unread) {
                 Some(record) => self.map_one(record, chunk.now, verdict)?,
                 None => {
                     match chunk.unmapped(record, self.limits) {

@@ -270,7 +270,8 @@ impl RecordEmitter {
         self.stamp.read.note(chunk.records.rows[last].line as i64);
         // Other partitions' records may be released and mapped between two records of the chunk.
         let limits = self.batch.alone.limits();
-        self.settle(pause, || chunk.record(last, limits))?;
+        let mut unread = String::new();
+        self.settle(pause, || chunk.record(last, limits, &mut unread))?;
         self.turn_to_partition(chunk.partition)
     }
 
@@ -284,7 +285,8 @@ impl RecordEmitter {
         if chunk.passes_over(record) {
             return Ok(());
         }
-        let found = chunk.record(one.start, self.batch.alone.limits());
+        let mut unread = String::new();
+        let found = chunk.record(one.start, self.batch.alone.limits(), &mut unread);
         let text = found.as_ref().and_then(|found| found.text.as_ref().ok().copied());
         let meta = chunk.meta(record);
         self.stamp.read.note(meta.offset);

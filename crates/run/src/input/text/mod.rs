@@ -358,8 +358,8 @@ impl TextInput {
         let fault = too_large(&length.to_string(), length, emitter.run().record_max);
         let raw = 0..oversized.payload.len();
         let record = format::Record { raw, line: self.lines().cast_unsigned(), body: Body::Fault(fault) };
-        let records =
-            Chunk::new(Records { rows: vec![record], text: String::new() }, self.bytes.name().into(), self.partition);
+        let records = Records { rows: vec![record], ..Records::default() };
+        let records = Chunk::new(records, self.bytes.name().into(), self.partition);
         emitter.records(records.of(Buffer::from_vec(oversized.payload), false))?;
         Ok(true)
     }
