@@ -165,7 +165,7 @@ impl Source {
     fn open_next(&mut self) -> Result<()> {
         let Some((number, uri)) = self.pending.pop_front() else { return Ok(()) };
         let rest = self.rest();
-        self.emitter.stamp_mut().turn_to(number, ByteProgress::default(), rest);
+        self.emitter.turn_to(number, ByteProgress::default(), rest);
         if let Some(positions) = &mut self.positions {
             let origin = self.opener.options.names.origin_of(&uri);
             self.opener.position = positions.begin(&uri, number, &origin, &mut self.emitter, &self.run)?;
@@ -468,7 +468,7 @@ impl Source {
     fn turn_to_first(&mut self) {
         let rest = self.rest();
         if let Some(NumberedInput { number, input }) = self.inputs.current() {
-            self.emitter.stamp_mut().turn_to(*number, input.progress(), rest);
+            self.emitter.turn_to(*number, input.progress(), rest);
         }
     }
 
@@ -479,6 +479,13 @@ impl Source {
         let (ends_partitions, bytes) = (input.ends_partitions(), input.progress());
         self.emitter.stamp_mut().end_first_records()?;
         self.emitter.drain(Rest::None)?;
+        // If nobody notes where this input ends, a file may be read before the rows of this one are queued.
+        let is_followed_by_file = matches!(self.pending.front(), Some((_, Uri::File(_))));
+        let is_noted = self.positions.is_some() || self.needs.keeps_state || self.inputs.running_count() > 1;
+        if is_followed_by_file && !is_noted && ends_partitions && self.emitter.end_input_later(bytes)? {
+            self.inputs.end_current();
+            return Ok(());
+        }
         self.emitter.flush()?;
         if let Some(positions) = &mut self.positions {
             self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);

@@ -422,7 +422,7 @@ impl Reader {
         };
         for member in members {
             let key = member.key(text);
-            let key = name(key.as_bytes(), key.contains('\\'));
+            let key = if key.contains('\\') { unescape(key) } else { Cow::Borrowed(key) };
             let Some(at) = watched_name(&self.properties, &key) else { continue };
             // A column that evt adds does not override a property of its name inside `properties`.
             let is_added = column_of(&key).is_some_and(|column| ADDED_BITS >> column & 1 == 1);

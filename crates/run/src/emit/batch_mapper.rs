@@ -2,7 +2,7 @@
 //! the first ones have decided what they decide for all.
 
 use super::chunk::{Chunk, ChunkMapper, ChunkRows};
-use super::queue::ByteProgress;
+use super::queue::InputStep;
 use super::tasks::{Done, MappedTask, TaskPartition, Tasks};
 use crate::run::Run;
 use crate::task_pool::TaskPool;
@@ -42,10 +42,15 @@ impl BatchMapper {
         self.partition.as_ref().is_some_and(|current| current.number == partition)
     }
 
-    /// Turns to the records of a partition with these names.
-    pub(super) fn turn_to(&mut self, partition: u32, names: (&str, &str)) {
+    /// Returns the input of the records.
+    pub(super) fn input(&self) -> u32 {
+        self.partition.as_ref().map_or(0, |partition| partition.input)
+    }
+
+    /// Turns to the records of a partition of an input, with these names.
+    pub(super) fn turn_to(&mut self, partition: u32, input: u32, names: (&str, &str)) {
         self.alone.events_mut().turn_to(partition, names);
-        self.partition = Some(TaskPartition::new(partition, names));
+        self.partition = Some(TaskPartition::new(partition, input, names));
     }
 
     /// Whether there are rows or letters that were not taken.
@@ -101,10 +106,18 @@ impl BatchMapper {
         })
     }
 
-    /// Keeps the place of a progress message among batches that are not taken; returns whether there are any.
-    pub(super) fn keeps_progress(&mut self, bytes: ByteProgress) -> bool {
+    /// Keeps what an input does behind batches that are not taken; returns whether there are any.
+    pub(super) fn keeps(&mut self, step: InputStep) -> bool {
         let tasks = self.tasks.as_mut().filter(|tasks| !tasks.are_done());
-        tasks.map(|tasks| tasks.note_progress(bytes)).is_some()
+        tasks.map(|tasks| tasks.keep(step)).is_some()
+    }
+
+    /// The same for a step that ends the batch.
+    pub(super) fn keeps_behind_batch(&mut self, step: InputStep) -> Result<bool> {
+        if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.has_open()) {
+            tasks.begin()?;
+        }
+        Ok(self.keeps(step))
     }
 
     /// Takes the incomplete batch; the complete ones are taken. Its letters are left if not `with_letters`.

@@ -91,7 +91,7 @@ fn nothing_follows_a_batch_that_could_not_be_mapped() {
         chunk.records.rows[25].raw = 0..BATCH_BYTES / 2;
         let (chunk, mut range) = (Arc::new(chunk), 0..45);
         while !range.is_empty() {
-            if tasks.add(&chunk, &mut range, &TaskPartition::new(0, ("in", "0"))) {
+            if tasks.add(&chunk, &mut range, &TaskPartition::new(0, 0, ("in", "0"))) {
                 tasks.begin().unwrap();
             }
         }
@@ -99,8 +99,8 @@ fn nothing_follows_a_batch_that_could_not_be_mapped() {
         let batches: Vec<Result<Option<i64>>> = batches
             .map(|done| {
                 done.map(|done| match done {
-                    Done::Batch(mapped) => mapped.last,
-                    Done::Progress(_) => None,
+                    Done::Batch(mapped) => mapped.last.map(|last| last.number),
+                    Done::Input(_) => None,
                 })
             })
             .collect();

@@ -61,6 +61,7 @@ use tasks::{Done, MappedTask};
 pub use chunk::Chunk;
 pub use learn::RecordOptions;
 pub use letters::{Dead, too_large};
+use queue::InputStep;
 pub use queue::{ByteProgress, Item, ItemQueue, PendingInputs, QueuedItem};
 pub use stamp::Stamp;
 
@@ -233,11 +234,14 @@ impl RecordEmitter {
             if self.batch.begin(chunk, &mut range)? {
                 self.stamp.end_batch();
             }
-            while self.batch.is_full() {
-                self.take_task(true)?;
-            }
+            self.take_tasks()?;
         }
-        while self.take_task(false)? {}
+        Ok(())
+    }
+
+    /// Stamps batches that are mapped, and waits for one if too many are not.
+    fn take_tasks(&mut self) -> Result<()> {
+        while self.take_task(self.batch.is_full())? {}
         Ok(())
     }
 
@@ -245,11 +249,8 @@ impl RecordEmitter {
     fn take_task(&mut self, waits: bool) -> Result<bool> {
         match self.batch.next(waits)? {
             None => return Ok(false),
-            Some(Done::Progress(bytes)) => self.stamp.report_progress(bytes),
-            Some(Done::Batch(mapped)) => {
-                self.stamp.send_mapped(mapped, &mut self.form)?;
-                self.stamp.read.end_batch();
-            }
+            Some(Done::Input(step)) => self.stamp.input_step(step),
+            Some(Done::Batch(mapped)) => self.stamp.send_mapped(mapped, &mut self.form)?,
         }
         Ok(true)
     }
@@ -360,11 +361,11 @@ impl RecordEmitter {
     #[cold]
     fn begin_partition(&mut self, partition: u32) -> Result<()> {
         let input = self.stamp.partition_table.input_of(partition);
-        if input != self.stamp.input() {
+        if input != self.batch.input() && !self.batch.keeps_behind_batch(InputStep::Batch(input))? {
             self.flush_batch()?;
             self.stamp.begin_batch(input);
         }
-        self.batch.turn_to(partition, self.stamp.partition_table.name(partition));
+        self.batch.turn_to(partition, input, self.stamp.partition_table.name(partition));
         Ok(())
     }
 
@@ -528,9 +529,26 @@ impl RecordEmitter {
 
     /// Queues a progress message if one is due, but not before the first record, because the kind is not known then.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
-        if !self.batch.keeps_progress(bytes) && self.counts().taken > 0 {
+        if !self.batch.keeps(InputStep::Progress(bytes)) && self.counts().taken > 0 {
             self.stamp.report_progress(bytes);
         }
+    }
+
+    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
+    /// yet.
+    pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: PendingInputs) {
+        match self.batch.keeps(InputStep::Turn { input, bytes, rest }) {
+            true => self.stamp.read_from(input),
+            false => self.stamp.turn_to(input, bytes, rest),
+        }
+    }
+
+    /// Ends the current input and its partitions after `bytes` bytes, as soon as the threads have mapped its records;
+    /// the next input may be read before. Returns false if no records are mapped by threads now.
+    pub fn end_input_later(&mut self, bytes: ByteProgress) -> Result<bool> {
+        let is_kept = self.batch.keeps_behind_batch(InputStep::End(bytes))?;
+        self.take_tasks()?;
+        Ok(is_kept)
     }
 
     /// Drops the held records of a partition that this run stops reading; its next reader reads them again.

@@ -53,6 +53,19 @@ pub struct PendingInputs {
     pub complete: bool,
 }
 
+/// What an input does between its records.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum InputStep {
+    /// So many bytes are read: a progress message may be due.
+    Progress(ByteProgress),
+    /// It begins a batch.
+    Batch(u32),
+    /// It ends behind so many bytes, and others follow.
+    End(ByteProgress),
+    /// It becomes the current one.
+    Turn { input: u32, bytes: ByteProgress, rest: PendingInputs },
+}
+
 /// The queue, in the order of the records.
 pub struct ItemQueue {
     queue: VecDeque<QueuedItem>,

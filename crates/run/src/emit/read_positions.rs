@@ -88,6 +88,16 @@ impl ReadPositions {
         self.current.last = offset.max(self.current.skipped);
     }
 
+    /// Notes that the records of an input up to this number are read and in complete batches.
+    pub(super) fn complete_to(&mut self, input: u32, number: i64) {
+        let position = match input as usize {
+            current if current == self.number => &mut self.current,
+            other => &mut self.inputs[other],
+        };
+        position.last = number.max(position.skipped);
+        position.complete = position.last;
+    }
+
     /// Notes that a record is read; returns false if the record must be skipped.
     #[inline]
     pub(super) fn take(&mut self, offset: i64) -> bool {

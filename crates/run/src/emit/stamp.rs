@@ -6,10 +6,10 @@ use super::chunk::ChunkRows;
 use super::flags::FlagChecks;
 use super::learn::RowForm;
 use super::letters::{Dead, Letters};
-use super::queue::{ByteProgress, Item, ItemQueue, PendingInputs};
+use super::queue::{ByteProgress, InputStep, Item, ItemQueue, PendingInputs};
 use super::read_positions::ReadPositions;
 use super::ruled::Outcomes;
-use super::tasks::MappedTask;
+use super::tasks::{LastRecord, MappedTask};
 use crate::run::Run;
 use arrow::array::RecordBatch;
 use evt_core::counts::Counts;
@@ -92,11 +92,6 @@ impl Stamp {
         self.flags.seeks_time = true;
     }
 
-    /// Returns the input of the incomplete batch.
-    pub(super) fn input(&self) -> u32 {
-        self.open.input
-    }
-
     /// Begins a batch of an input; the batch before has ended.
     pub(super) fn begin_batch(&mut self, input: u32) {
         self.open.input = input;
@@ -115,9 +110,24 @@ impl Stamp {
     /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
     /// yet.
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: PendingInputs) {
+        self.read_from(input);
+        self.queue.turn_to(input, bytes, rest);
+    }
+
+    /// Makes `input` the one that is read; items may still be those of an input before.
+    pub(super) fn read_from(&mut self, input: u32) {
         self.read.turn_to(input);
         self.partition_table.set_input(input);
-        self.queue.turn_to(input, bytes, rest);
+    }
+
+    /// Does what an input does between its records.
+    pub(super) fn input_step(&mut self, step: InputStep) {
+        match step {
+            InputStep::Progress(bytes) => self.report_progress(bytes),
+            InputStep::Batch(input) => self.begin_batch(input),
+            InputStep::End(bytes) => self.end_input(bytes, false),
+            InputStep::Turn { input, bytes, rest } => self.queue.turn_to(input, bytes, rest),
+        }
     }
 
     /// Returns the queue of items for the stage.
@@ -165,7 +175,7 @@ impl Stamp {
 
     /// Queues the letters and the rows of a mapped batch.
     pub(super) fn send_mapped(&mut self, MappedTask { chunk, last }: MappedTask, form: &mut RowForm) -> Result<()> {
-        last.into_iter().for_each(|last| self.read.note(last));
+        last.into_iter().for_each(|LastRecord { input, number }| self.read.complete_to(input, number));
         self.outcomes.counts.add(&chunk.counts);
         self.send_letters(chunk.letters);
         match chunk.rows {

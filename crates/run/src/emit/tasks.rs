@@ -5,7 +5,7 @@
 //! two that it shares with its neighbours.
 
 use super::chunk::{BatchFill, Chunk, ChunkMapper, MappedChunk};
-use super::queue::ByteProgress;
+use super::queue::InputStep;
 use crate::task_pool::{OrderedResults, TaskPool};
 use evt_core::error::Result;
 use evt_core::mapping::FutureVerdict;
@@ -13,17 +13,18 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The names of a partition.
+/// A partition, its input and its names.
 #[derive(Clone)]
 pub(super) struct TaskPartition {
     pub(super) number: u32,
+    pub(super) input: u32,
     origin: Arc<str>,
     name: Arc<str>,
 }
 
 impl TaskPartition {
-    pub(super) fn new(number: u32, (origin, name): (&str, &str)) -> Self {
-        Self { number, origin: origin.into(), name: name.into() }
+    pub(super) fn new(number: u32, input: u32, (origin, name): (&str, &str)) -> Self {
+        Self { number, input, origin: origin.into(), name: name.into() }
     }
 }
 
@@ -39,29 +40,36 @@ struct Piece {
 struct Task {
     pieces: Vec<Piece>,
     fill: BatchFill,
-    /// The number of the last record.
-    last: i64,
+    last: LastRecord,
+}
+
+/// The last record of a batch.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LastRecord {
+    pub(super) input: u32,
+    /// Its number in the input.
+    pub(super) number: i64,
 }
 
 /// The mapped records of a batch.
 pub(super) struct MappedTask {
     pub(super) chunk: MappedChunk,
-    /// The number of the last record, if the thread of the run has not noted it.
-    pub(super) last: Option<i64>,
+    /// The last record, if the thread of the run has not noted it.
+    pub(super) last: Option<LastRecord>,
 }
 
 /// What is done in the order of the records.
 enum Step {
     /// The next task ends.
     Task,
-    /// A progress message may be due.
-    Progress(ByteProgress),
+    /// Something that an input does.
+    Input(InputStep),
 }
 
 /// What is next in the order of the records.
 pub(super) enum Done {
     Batch(MappedTask),
-    Progress(ByteProgress),
+    Input(InputStep),
 }
 
 /// The tasks of a run.
@@ -111,7 +119,7 @@ impl Tasks {
             if chunk.passes_over(record) {
                 continue;
             }
-            self.open.last = record.line as i64;
+            self.open.last = LastRecord { input: partition.input, number: record.line as i64 };
             is_complete = self.open.fill.add(chunk.length(record), self.batch_max);
             if is_complete {
                 break;
@@ -134,9 +142,9 @@ impl Tasks {
         self.mappers.map(std::mem::take(&mut self.open))
     }
 
-    /// Notes that a progress message may be due behind the records that are begun.
-    pub(super) fn note_progress(&mut self, bytes: ByteProgress) {
-        self.order.push_back(Step::Progress(bytes));
+    /// Keeps what an input does behind the records that are begun.
+    pub(super) fn keep(&mut self, step: InputStep) {
+        self.order.push_back(Step::Input(step));
     }
 
     /// Returns what is next in the order of the records, if it is done; `waits` for it if it is not. `None` if nothing
@@ -152,7 +160,7 @@ impl Tasks {
     fn take(&mut self, waits: bool) -> Result<Option<Done>> {
         let done = match self.order.front() {
             None => return Ok(None),
-            Some(Step::Progress(bytes)) => Some(Done::Progress(*bytes)),
+            Some(Step::Input(step)) => Some(Done::Input(*step)),
             Some(Step::Task) if waits => self.results.wait()?.transpose()?.map(Done::Batch),
             Some(Step::Task) => self.results.take()?.transpose()?.map(Done::Batch),
         };

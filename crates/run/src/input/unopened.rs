@@ -213,6 +213,10 @@ impl UnopenedInput {
             ByteSource::Watched(WatchedFile { watch, id, bytes, former }) => (bytes, Some((watch, id, former))),
             ByteSource::Awaited(_) | ByteSource::Taken => return Err(Error::broken("an input is opened twice")),
         };
+        if !matches!(format.input, InputForm::Text(_)) {
+            // Its schema and its partitions follow the rows before.
+            emitter.finish_tasks()?;
+        }
         let is_watched = watched.is_some();
         let is_followed = matches!(format.input, InputForm::Text(_)) && bytes.is_regular();
         if let Some((watch, ..)) = watched.as_ref().filter(|_| !is_followed) {
