@@ -299,7 +299,7 @@ impl Source {
         self.step().or_else(|error| {
             let salvages = self.needs.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
             if salvages {
-                self.emitter.drain(Rest::Unknown)?;
+                self.emitter.release(|held| held.judge_all(Rest::Unknown))?;
             }
             self.emitter.end(salvages)?;
             self.failure = Some(error);
@@ -309,7 +309,7 @@ impl Source {
 
     /// Releases records that `--max-future` has held since before `before` (µs) for the rows that follow them.
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
-        self.emitter.release_waited(before)
+        self.emitter.release(|held| held.judge_waited(before))
     }
 
     /// Queues the rows that were read so far. Returns how far the partitions of the current input, or of the last one,
@@ -478,7 +478,7 @@ impl Source {
         self.end.add(input.end());
         let (ends_partitions, bytes) = (input.ends_partitions(), input.progress());
         self.emitter.stamp_mut().end_first_records()?;
-        self.emitter.drain(Rest::None)?;
+        self.emitter.release(|held| held.judge_all(Rest::None))?;
         // If nobody notes where this input ends, a file may be read before the rows of this one are queued.
         let is_followed_by_file = matches!(self.pending.front(), Some((_, Uri::File(_))));
         let is_noted = self.positions.is_some() || self.needs.keeps_state || self.inputs.running_count() > 1;
@@ -507,7 +507,7 @@ impl Source {
             self.emitter.stamp_mut().turn_to(*number, input.progress(), rest);
             input.stop(&mut self.emitter)?;
         }
-        self.emitter.drain(Rest::Unknown)?;
+        self.emitter.release(|held| held.judge_all(Rest::Unknown))?;
         self.emitter.flush()?;
         self.end.how = EndReason::Stopped;
         if let Some(positions) = &mut self.positions {
@@ -549,7 +549,7 @@ impl Source {
             // A restart reads held records of topics again, because the positions are before them. Held records of
             // followed names are released now, because a restart does not read them again.
             if self.opener.options.files.follow {
-                self.emitter.release_waited(i64::MAX)?;
+                self.emitter.release(|held| held.judge_waited(i64::MAX))?;
             }
             self.emitter.flush()?;
             return Ok(!self.is_queued());

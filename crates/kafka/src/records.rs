@@ -10,8 +10,8 @@ use evt_core::error::{Error, Result};
 use evt_core::frame::{Control, Frame, Progress};
 use evt_core::kind::dead::{ErrorType, Fault};
 use evt_core::kind::{Kind, older};
-use evt_core::mapping::RecordMeta;
-use evt_run::emit::RecordEmitter;
+use evt_core::mapping::{RecordMeta, Rest};
+use evt_run::emit::{MessageText, RecordEmitter};
 use evt_run::registry::place;
 use evt_run::registry::wire::{self, WireDecoder};
 use evt_run::run::Run;
@@ -112,7 +112,7 @@ impl PartitionSet {
                         })?,
                         Err(error) => {
                             let fault = Fault::new(ErrorType::ParseError, format!("expected frames: {error}"));
-                            emitter.reject(payload, &fault, meta)?;
+                            emitter.message(payload, MessageText::Fault(&fault), meta)?;
                         }
                     },
                 }
@@ -169,7 +169,7 @@ impl PartitionSet {
         if std::mem::replace(&mut cursor.ended, true) {
             return Ok(false);
         }
-        emitter.drain_one(cursor.partition_index)?;
+        emitter.release(|held| held.judge(cursor.partition_index, Rest::Unknown))?;
         emitter.flush()?;
         let partition_index = cursor.partition_index;
         self.end_partition(partition_index, emitter);
@@ -235,21 +235,21 @@ impl PayloadDecoder {
 
     /// Takes a record: a dead letter, or the value of an event.
     fn json(&mut self, payload: &[u8], meta: RecordMeta<'_>, emitter: &mut RecordEmitter) -> Result<()> {
-        let Some(headers) = meta.headers else { return emitter.message(payload, meta) };
+        let Some(headers) = meta.headers else { return emitter.message(payload, MessageText::Payload, meta) };
         let letters = *self.letters.get_or_insert_with(|| letter::is_letter(headers) && emitter.becomes(Kind::Dead));
         if !letters {
             // A dead letter read as its original record must hold all of that record.
             return match letter::whole_length(headers) {
-                None => emitter.message(payload, meta),
-                Some(length) => emitter.reject(payload, &cut_short(payload.len(), length), meta),
+                None => emitter.message(payload, MessageText::Payload, meta),
+                Some(length) => emitter.message(payload, MessageText::Fault(&cut_short(payload.len(), length)), meta),
             };
         }
         if !letter::is_letter(headers) {
             let fault = Fault::new(ErrorType::EnvelopeError, "expected a dead letter, found no headers of a failure");
-            return emitter.reject(payload, &fault, meta);
+            return emitter.message(payload, MessageText::Fault(&fault), meta);
         }
         let json = letter::to_json(payload, meta.key, headers);
-        emitter.text(payload, &json, meta)
+        emitter.message(payload, MessageText::Text(&json), meta)
     }
 
     fn avro(&mut self, payload: &[u8], topic: usize, meta: RecordMeta<'_>, emitter: &mut RecordEmitter) -> Result<()> {
@@ -263,8 +263,8 @@ impl PayloadDecoder {
             });
         }
         match wire.text(payload, header.as_deref(), topic)? {
-            Ok(text) => emitter.text(payload, text, meta),
-            Err(fault) => emitter.reject(payload, &fault, meta),
+            Ok(text) => emitter.message(payload, MessageText::Text(text), meta),
+            Err(fault) => emitter.message(payload, MessageText::Fault(&fault), meta),
         }
     }
 

@@ -100,18 +100,18 @@ struct CsvColumns {
 }
 
 impl CsvColumns {
-    /// Appends the members of the object of a record, without the end of the object. `is_member` is asked for each
-    /// field; a field is left out if it says so.
+    /// Appends the members of the object of a record, without the end of the object. Fields that are no members are left
+    /// out.
     #[inline(always)]
     fn write(
         &self,
         record: &str,
         out: &mut String,
-        mut is_member: impl FnMut(usize, &Field<'_>) -> bool,
+        mut is_member: impl FnMut(usize, &CsvField<'_>) -> bool,
     ) -> Result<(), Fault> {
         let (start, mut count) = (out.len() + 1, 0);
         out.push('{');
-        for field in Fields::new(record, self.delimiter) {
+        for field in CsvFields::new(record, self.delimiter) {
             let field = field.map_err(|fault| parse_error(fault.message()))?;
             let (at, value) = (count, &*field.text);
             count += 1;
@@ -183,7 +183,7 @@ static OTHERS: LazyLock<HashSet<String>> = LazyLock::new(|| {
 });
 
 /// A field, without its quotes.
-struct Field<'a> {
+struct CsvField<'a> {
     text: Cow<'a, str>,
     is_quoted: bool,
 }
@@ -208,7 +208,7 @@ impl QuoteFault {
 }
 
 /// The fields of a record.
-struct Fields<'a> {
+struct CsvFields<'a> {
     record: &'a str,
     /// Where the next field begins; `None` behind the last one.
     next: Option<usize>,
@@ -216,7 +216,7 @@ struct Fields<'a> {
     has_quotes: bool,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> CsvFields<'a> {
     #[inline(always)]
     fn new(record: &'a str, delimiter: u8) -> Self {
         Self { record, next: Some(0), delimiter, has_quotes: memchr::memchr(b'"', record.as_bytes()).is_some() }
@@ -224,7 +224,7 @@ impl<'a> Fields<'a> {
 
     /// Reads the field that has its opening quote at `start`.
     #[cold]
-    fn quoted(&mut self, start: usize) -> Result<Field<'a>, QuoteFault> {
+    fn quoted(&mut self, start: usize) -> Result<CsvField<'a>, QuoteFault> {
         let bytes = self.record.as_bytes();
         let Some(end) = closing_quote(bytes, start + 1) else { return Err(QuoteFault::Open) };
         let rest = end + 1;
@@ -237,12 +237,12 @@ impl<'a> Fields<'a> {
         let text = &self.record[start + 1..end];
         let is_doubled = memchr::memchr(b'"', text.as_bytes()).is_some();
         let text = if is_doubled { Cow::Owned(text.replace("\"\"", "\"")) } else { Cow::Borrowed(text) };
-        Ok(Field { text, is_quoted: true })
+        Ok(CsvField { text, is_quoted: true })
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, QuoteFault>;
+impl<'a> Iterator for CsvFields<'a> {
+    type Item = Result<CsvField<'a>, QuoteFault>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
@@ -253,7 +253,7 @@ impl<'a> Iterator for Fields<'a> {
         }
         let end = memchr::memchr(self.delimiter, rest.as_bytes());
         self.next = end.map(|end| start + end + 1);
-        Some(Ok(Field { text: Cow::Borrowed(&rest[..end.unwrap_or(rest.len())]), is_quoted: false }))
+        Some(Ok(CsvField { text: Cow::Borrowed(&rest[..end.unwrap_or(rest.len())]), is_quoted: false }))
     }
 }
 
@@ -390,7 +390,7 @@ impl CsvRows {
         let (names, is_row) = match &mut self.header {
             Columns::Given(names) => (std::mem::take(names), true),
             Columns::Numbered => {
-                let count = Fields::new(&String::from_utf8_lossy(record), self.delimiter).count();
+                let count = CsvFields::new(&String::from_utf8_lossy(record), self.delimiter).count();
                 ((1..=count).map(|number| format!("c{number}")).collect(), true)
             }
             _ => (read_header(record, self.delimiter)?, false),
@@ -422,7 +422,7 @@ impl CsvRows {
 fn read_header(line: &[u8], delimiter: u8) -> Result<Vec<String>> {
     let wrong = |message: &str| Error::corrupt(format!("the header{message}"));
     let text = str::from_utf8(line).map_err(|_| wrong(": invalid UTF-8; --encoding NAME reads other encodings"))?;
-    let fields = Fields::new(text, delimiter).map(|field| field.map(|field| field.text));
+    let fields = CsvFields::new(text, delimiter).map(|field| field.map(|field| field.text));
     let names: Vec<Cow<'_, str>> = fields.collect::<Result<_, _>>().map_err(|fault| match fault {
         QuoteFault::Open => wrong(": expected a closing quote, found the end of the input"),
         QuoteFault::Behind(_) => wrong(&format!(", {}", fault.message())),

@@ -8,6 +8,7 @@ use crate::records::PartitionSet;
 use crate::source::{Cluster, RecordSource};
 use crate::topic_check::{self, AwaitedPartitions, TopicCheck};
 use evt_core::error::Result;
+use evt_core::mapping::Rest;
 use evt_run::emit::RecordEmitter;
 use evt_run::input::topic_id::TopicId;
 use rdkafka::error::KafkaError;
@@ -54,7 +55,7 @@ impl ReadPartitions {
     fn begin_anew(&mut self, moved: &[usize], emitter: &mut RecordEmitter) -> Result<()> {
         let cursors = || moved.iter().map(|at| &self.partitions.cursors[*at]);
         for cursor in cursors() {
-            emitter.drain_one(cursor.partition_index)?;
+            emitter.release(|held| held.judge(cursor.partition_index, Rest::Unknown))?;
             emitter.flush()?;
             emitter.stamp_mut().resume(cursor.partition_index, None);
         }

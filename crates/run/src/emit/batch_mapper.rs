@@ -3,7 +3,7 @@
 
 use super::chunk::{Chunk, ChunkMapper, ChunkRows};
 use super::queue::InputStep;
-use super::tasks::{Done, MappedTask, TaskPartition, Tasks};
+use super::tasks::{Done, LoneRecord, MappedTask, TaskPartition, Tasks};
 use crate::run::Run;
 use crate::task_pool::TaskPool;
 use evt_core::error::Result;
@@ -86,6 +86,26 @@ impl BatchMapper {
     pub(super) fn begin(&mut self, chunk: &Arc<Chunk>, range: &mut Range<usize>) -> Result<bool> {
         let (Some(tasks), Some(partition)) = (&mut self.tasks, &self.partition) else { return Ok(false) };
         let is_complete = tasks.add(chunk, range, partition);
+        if is_complete {
+            tasks.begin()?;
+        }
+        Ok(is_complete)
+    }
+
+    /// Whether the threads map a record of `bytes` bytes that came alone: `is_free` as in [`BatchMapper::shares`].
+    #[inline(always)]
+    pub(super) fn shares_message(&mut self, bytes: usize, is_free: bool) -> Result<bool> {
+        if self.is_alone {
+            return Ok(false);
+        }
+        self.chunk_bytes += bytes as u64;
+        self.shares(is_free)
+    }
+
+    /// Lets the threads map a record that came alone. Returns whether the batch is complete.
+    pub(super) fn begin_message(&mut self, message: LoneRecord<'_>) -> Result<bool> {
+        let (Some(tasks), Some(partition)) = (&mut self.tasks, &self.partition) else { return Ok(false) };
+        let is_complete = tasks.add_message(message, partition);
         if is_complete {
             tasks.begin()?;
         }

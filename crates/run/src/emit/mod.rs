@@ -56,7 +56,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tasks::{Done, MappedTask};
+use tasks::{Done, LoneRecord, MappedTask};
 
 pub use chunk::Chunk;
 pub use learn::RecordOptions;
@@ -64,6 +64,7 @@ pub use letters::{Dead, too_large};
 use queue::InputStep;
 pub use queue::{ByteProgress, Item, ItemQueue, PendingInputs, QueuedItem};
 pub use stamp::Stamp;
+pub use tasks::MessageText;
 
 /// Takes the records of all inputs, maps them to rows, stamps these, and queues them for the stage.
 pub struct RecordEmitter {
@@ -320,12 +321,36 @@ impl RecordEmitter {
         Ok(false)
     }
 
-    /// Maps a record that its input reads alone.
+    /// Maps a record that its input reads alone, or makes a dead letter of it.
     #[inline(always)]
-    fn record(&mut self, raw: &[u8], text: Result<&str, Fault>, meta: RecordMeta<'_>) -> Result<()> {
+    pub fn message(&mut self, payload: &[u8], text: MessageText<'_>, meta: RecordMeta<'_>) -> Result<()> {
+        let is_free = self.stamp.allows_threads() && !self.control && !self.form.is_unknown();
+        if self.batch.shares_message(payload.len(), is_free)? {
+            if meta.offset > self.stamp.read.passed() {
+                self.turn_to_partition(meta.partition)?;
+                if self.batch.begin_message(LoneRecord { payload, text, meta, now: self.now })? {
+                    self.stamp.end_batch();
+                    self.take_tasks()?;
+                }
+            }
+            return Ok(());
+        }
         if !self.stamp.read.take(meta.offset) {
             return Ok(());
         }
+        match text {
+            MessageText::Text(text) => self.record(payload, Ok(text), meta),
+            MessageText::Fault(fault) => self.reject(payload, fault, meta),
+            MessageText::Payload => {
+                let text = one_line(payload);
+                self.record(payload, text.as_ref().map(AsRef::as_ref).map_err(Clone::clone), meta)
+            }
+        }
+    }
+
+    /// Maps a record in the thread of the run.
+    #[inline(always)]
+    fn record(&mut self, raw: &[u8], text: Result<&str, Fault>, meta: RecordMeta<'_>) -> Result<()> {
         let known = text.as_ref().ok().copied();
         if (self.control || self.form.is_unknown()) && self.decides(known, meta)? {
             return Ok(());
@@ -382,7 +407,7 @@ impl RecordEmitter {
     }
 
     /// Lets `judge` judge held records. Maps those that have a verdict then, or makes dead letters of them.
-    fn release(&mut self, judge: impl FnOnce(&mut Lookahead)) -> Result<()> {
+    pub fn release(&mut self, judge: impl FnOnce(&mut Lookahead)) -> Result<()> {
         self.stamp.waiting.as_mut().map(judge);
         while let Some((held, verdict)) = self.stamp.waiting.as_mut().and_then(Lookahead::pop_judged) {
             self.judged(held.record(), verdict, held.check.partition)?;
@@ -401,24 +426,9 @@ impl RecordEmitter {
         self.settle(pause, || None)
     }
 
-    /// Releases all held records, because their input has ended, or, if the rest is unknown, is read no further.
-    pub fn drain(&mut self, rest: Rest) -> Result<()> {
-        self.release(|waiting| waiting.judge_all(rest))
-    }
-
-    /// Releases the held records of one partition, which later runs may read on.
-    pub fn drain_one(&mut self, partition: u32) -> Result<()> {
-        self.release(|waiting| waiting.judge(partition, Rest::Unknown))
-    }
-
     /// Releases the held records if they name their partitions: the position of an input is before those of its own.
     pub fn drain_named(&mut self) -> Result<()> {
-        if self.stamp.maps_partition() { self.drain(Rest::Unknown) } else { Ok(()) }
-    }
-
-    /// Releases the held records that were read before `before` (µs); see [`Lookahead::judge_waited`].
-    pub fn release_waited(&mut self, before: i64) -> Result<()> {
-        self.release(|waiting| waiting.judge_waited(before))
+        if self.stamp.maps_partition() { self.release(|held| held.judge_all(Rest::Unknown)) } else { Ok(()) }
     }
 
     /// Queues the incomplete batch because no records come for now; reports once that records are held for long.
@@ -430,22 +440,8 @@ impl RecordEmitter {
         Ok(())
     }
 
-    /// Maps a record whose `payload` is one JSON object.
-    pub fn message(&mut self, payload: &[u8], meta: RecordMeta<'_>) -> Result<()> {
-        let text = one_line(payload);
-        self.record(payload, text.as_ref().map(AsRef::as_ref).map_err(Clone::clone), meta)
-    }
-
-    /// Maps a record that its input has converted to JSON text.
-    pub fn text(&mut self, payload: &[u8], text: &str, meta: RecordMeta<'_>) -> Result<()> {
-        self.record(payload, Ok(text), meta)
-    }
-
     /// Makes a dead letter of a record that cannot be mapped.
-    pub fn reject(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
-        if !self.stamp.read.take(meta.offset) {
-            return Ok(());
-        }
+    fn reject(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
         self.turn_to_partition(meta.partition)?;
         let record = ChunkRecord { text: Err(fault.clone()), raw: payload, meta };
         let pause = self.batch.alone.reject(record, self.run.clock.now())?;
@@ -508,7 +504,7 @@ impl RecordEmitter {
             None => return Ok(false),
             Some(ControlLine::PassedOver) => {}
             Some(ControlLine::Watermark(watermark)) => {
-                self.drain(Rest::Unknown)?;
+                self.release(|held| held.judge_all(Rest::Unknown))?;
                 self.flush()?;
                 self.stamp.watermark(meta.partition, watermark);
                 self.turn_to_partition(meta.partition)?;

@@ -41,7 +41,7 @@ impl Input for RowInput {
             return Ok(Step::Stopped);
         }
         let Some(rows) = self.rows.next() else {
-            emitter.drain(Rest::None)?;
+            emitter.release(|held| held.judge_all(Rest::None))?;
             emitter.flush()?;
             self.carried.report_ended(emitter);
             return Ok(Step::End);

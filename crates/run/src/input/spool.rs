@@ -1,7 +1,7 @@
 //! The requests in the spool of the HTTP server as an input, in the order of their offsets.
 
 use super::{EndProof, Input, InputEnd, InputPosition, Step};
-use crate::emit::{ByteProgress, RecordEmitter};
+use crate::emit::{ByteProgress, MessageText, RecordEmitter};
 use crate::run::Run;
 use crate::spool::dir::Position;
 use crate::spool::reader::Pace;
@@ -74,6 +74,8 @@ impl SpoolInput {
         // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record
         // is read.
         emitter.set_schema(emitter.schema());
+        // Requests are small and wait for their commits: copying records for other threads would cost more.
+        emitter.use_one_thread();
         Self {
             run,
             reader,
@@ -118,9 +120,11 @@ impl SpoolInput {
         for (record, offset) in request.records.iter().zip(entry.offset..).filter(|(_, offset)| *offset >= self.next) {
             self.bytes += record.payload.len() as u64;
             match &record.outcome {
-                RecordOutcome::New => emitter.message(&record.payload, meta.at(offset))?,
+                RecordOutcome::New => emitter.message(&record.payload, MessageText::Payload, meta.at(offset))?,
                 RecordOutcome::Duplicate => emitter.stamp_mut().duplicate(),
-                RecordOutcome::Rejected(fault) => emitter.reject(&record.payload, fault, meta.at(offset))?,
+                RecordOutcome::Rejected(fault) => {
+                    emitter.message(&record.payload, MessageText::Fault(fault), meta.at(offset))?
+                }
             }
             self.since.get_or_insert(now);
         }
