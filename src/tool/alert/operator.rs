@@ -436,7 +436,7 @@ impl FeedOperator for AlertOperator {
 
     fn store(&mut self, feeds: &mut Feeds) -> Result<()> {
         let Self { setup, outputs, progress, .. } = self;
-        let AlertSetup { run, options, to, feeds: of_run, beginning, services } = setup;
+        let AlertSetup { run, options, to, feeds: of_run, beginning, services, topics, .. } = setup;
         let mut settles = false;
         for (feed, source) in of_run.iter_mut().zip(feeds.sources()) {
             settles |= feed.settle(source, to);
@@ -457,6 +457,7 @@ impl FeedOperator for AlertOperator {
                 clock: to.engine.clock(),
                 now: run.clock.now(),
                 positions: &to.positions,
+                topics,
                 inputs: &beginning.inputs,
                 first_rows: Some(&beginning.first_rows).filter(|_| to.engine.evaluated().is_none()),
                 frames: &frames,
