@@ -42,7 +42,7 @@ use batches::StampedBatches;
 use chunk::{ChunkMapper, ChunkRecord, MappedChunk, Pause, RecordLimits};
 use control_line::ControlLine;
 use evt_core::counts::Counts;
-use evt_core::error::Result;
+use evt_core::error::{Error, Result};
 use evt_core::format::{Records, one_line};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Fault;
@@ -82,6 +82,8 @@ pub struct RecordEmitter {
     stamp: Stamp,
     /// Rows that have stamps.
     batches: StampedBatches,
+    /// The kind that every input must have, if the user names it.
+    named: Option<Kind>,
 }
 
 impl RecordEmitter {
@@ -92,7 +94,7 @@ impl RecordEmitter {
         if options.rules.is_some() && options.mapping.keep_raw == KeepRaw::No {
             options.mapping.keep_raw = KeepRaw::Within;
         }
-        let RecordOptions { mapping, control, rules, untimed, .. } = options;
+        let RecordOptions { mapping, control, rules, untimed, named, .. } = options;
         let mut stamp = Stamp::new(run.clone(), &mapping, rules);
         if control {
             stamp.partition_table.set_explicit();
@@ -108,6 +110,7 @@ impl RecordEmitter {
             reach: Reach::default(),
             stamp,
             batches: StampedBatches::default(),
+            named,
             run,
         })
     }
@@ -125,9 +128,12 @@ impl RecordEmitter {
     }
 
     /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind,
-    /// 2 if an earlier input has rows of another kind.
+    /// 2 if an earlier input has rows of another kind, or `--kind` names another one.
     pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
         let kind = self.batches.take_schema(schema.clone(), name)?;
+        if let Some(named) = self.named.filter(|named| *named != kind) {
+            return Err(Error::usage(format!("expected rows of kind {named} (--kind), found kind {kind}")).at(name));
+        }
         self.form.expect(kind)?;
         self.decide_raw(has_raw(&schema));
         Ok(())
