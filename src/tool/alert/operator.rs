@@ -9,7 +9,7 @@ use super::messages::{
 };
 use super::positions::FramePartitions;
 use super::setup::{AlertSetup, Services};
-use super::state::{ChannelNotifications, Commit, RuleEdit, StateFile};
+use super::state::{ChannelNotifications, Commit, CommitPositions, RuleEdit, StateFile};
 use super::writer::{Writer, WriterPlan};
 use crate::source;
 use crate::stage::feeds::{FeedInput, Feeds};
@@ -456,11 +456,9 @@ impl FeedOperator for AlertOperator {
                 snapshot: &snapshot::save(&to.engine),
                 clock: to.engine.clock(),
                 now: run.clock.now(),
-                positions: &to.positions,
-                topics,
+                positions: CommitPositions { reached: &to.positions, topics, frames: &frames },
                 inputs: &beginning.inputs,
                 first_rows: Some(&beginning.first_rows).filter(|_| to.engine.evaluated().is_none()),
-                frames: &frames,
                 channels: &options.channels,
                 files: &mut marks,
                 transitions: &transitions,

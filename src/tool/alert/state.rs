@@ -121,6 +121,17 @@ pub struct RuleEdit {
     pub definition: Option<String>,
 }
 
+/// How far topics and stores were read.
+#[derive(Clone, Copy)]
+pub struct CommitPositions<'a> {
+    /// The positions.
+    pub reached: &'a BTreeMap<PartitionKey, RowPosition>,
+    /// The topics of this run.
+    pub topics: &'a [ReadTopic],
+    /// The partitions in topics of frames.
+    pub frames: &'a [FramePartitions],
+}
+
 /// The data that one transaction stores.
 pub struct Commit<'a> {
     /// The engine's snapshot.
@@ -129,16 +140,12 @@ pub struct Commit<'a> {
     pub clock: Option<i64>,
     /// The wall time (µs).
     pub now: i64,
-    /// Positions of topics.
-    pub positions: &'a BTreeMap<PartitionKey, RowPosition>,
-    /// The topics of this run.
-    pub topics: &'a [ReadTopic],
+    /// How far topics and stores were read.
+    pub positions: CommitPositions<'a>,
     /// The partitions of the inputs of all runs, by the names of these.
     pub inputs: &'a BTreeMap<String, PartitionTimes>,
     /// The first rows, until the first instant has been evaluated.
     pub first_rows: Option<&'a BegunPartitions>,
-    /// The partitions in topics of frames.
-    pub frames: &'a [FramePartitions],
     /// Files that were read.
     pub files: &'a mut [FileMark],
     /// The channels of this run. Firings on other channels are not kept.
@@ -455,10 +462,11 @@ fn hold(lock: &File, path: &Path) -> Result<()> {
 
 /// Executes the statements of a commit.
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
-    let stored = store_frames(tx, commit.frames).and_then(|()| store_beginning(tx, &commit));
-    let stored = stored.and_then(|()| store_topics(tx, commit.topics));
+    let CommitPositions { reached, topics, frames } = commit.positions;
+    let stored = store_frames(tx, frames).and_then(|()| store_beginning(tx, &commit));
+    let stored = stored.and_then(|()| store_topics(tx, topics));
     stored.map_err(|error| failed(&error))?;
-    let Commit { snapshot, clock, now, positions, files, transitions, edits, effective_from, .. } = commit;
+    let Commit { snapshot, clock, now, files, transitions, edits, effective_from, .. } = commit;
     let known = commit.channels;
     let (clock, effective_from) = (clock.map(format_instant), effective_from.map(format_instant));
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
@@ -466,7 +474,7 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
     };
     execute("INSERT OR REPLACE INTO engine VALUES (1, ?1, ?2, ?3)", params![snapshot, clock, format_instant(now)])?;
     let mut merged = BTreeMap::new();
-    for (PartitionKey { origin: topic, partition, .. }, position) in positions {
+    for (PartitionKey { origin: topic, partition, .. }, position) in reached {
         add_position(&mut merged, (topic, partition), *position);
     }
     for ((topic, partition), RowPosition { next, stream_time, topic_id }) in merged {

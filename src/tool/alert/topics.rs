@@ -2,8 +2,8 @@
 //! positions have its id; the origin of its rows is whatever a user calls it (`--origin`).
 //!
 //! A state of an earlier version has the positions of a topic under the origin of its rows, and does not say which
-//! topic that is. They are those of the topic that this run gives the origin, or whose name it is. A topic that has none,
-//! beside positions of which no input is known, may be the topic of these: it is refused.
+//! topic that is. They are those of the topic that this run gives the origin, or whose name it is. A topic that has
+//! none, beside positions of which no input is known, may be the topic of these: it is refused.
 
 use super::positions::{FramePartition, Positions, RowPosition, WHOLE, add_position, parse_partition};
 use evt_core::error::{Error, Result};
@@ -51,8 +51,8 @@ impl StoredTopics {
     }
 
     /// Returns what the state has of the topics of an input. `origin`, if given, is the origin of all rows instead of
-    /// the name of their topic; `has_own` is whether the partitions of the rows are those of the topics; `named` are the
-    /// names and origins of all topics of the run.
+    /// the name of their topic; `has_own` is whether the partitions of the rows are those of the topics; `named` are
+    /// the names and origins of all topics of the run.
     ///
     /// Errors: exit status 78 if an earlier version may have stored positions of a topic under another origin.
     pub fn kept(&self, address: &Address, origin: Option<&str>, has_own: bool, named: &[String]) -> Result<KeptTopics> {

@@ -130,10 +130,11 @@ impl RecordEmitter {
     /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind,
     /// 2 if an earlier input has rows of another kind, or `--kind` names another one.
     pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
-        let kind = self.batches.take_schema(schema.clone(), name)?;
-        if let Some(named) = self.named.filter(|named| *named != kind) {
+        let contradicts = |kind: &Kind| self.named.is_some_and(|named| named != *kind);
+        if let (Some(named), Some(kind)) = (self.named, Kind::of(&schema).filter(contradicts)) {
             return Err(Error::usage(format!("expected rows of kind {named} (--kind), found kind {kind}")).at(name));
         }
+        let kind = self.batches.take_schema(schema.clone(), name)?;
         self.form.expect(kind)?;
         self.decide_raw(has_raw(&schema));
         Ok(())
