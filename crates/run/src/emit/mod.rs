@@ -42,7 +42,7 @@ use batches::StampedBatches;
 use chunk::{ChunkMapper, ChunkRecord, MappedChunk, Pause, RecordLimits};
 use control_line::ControlLine;
 use evt_core::counts::Counts;
-use evt_core::error::{Error, Result};
+use evt_core::error::Result;
 use evt_core::format::{Records, one_line};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Fault;
@@ -82,8 +82,6 @@ pub struct RecordEmitter {
     stamp: Stamp,
     /// Rows that have stamps.
     batches: StampedBatches,
-    /// The kind that every input must have, if the user names it.
-    named: Option<Kind>,
 }
 
 impl RecordEmitter {
@@ -109,8 +107,7 @@ impl RecordEmitter {
             batch: BatchMapper::new(ChunkMapper::new(mapping, untimed, limits, letters)?, &run),
             reach: Reach::default(),
             stamp,
-            batches: StampedBatches::default(),
-            named,
+            batches: StampedBatches { named, ..StampedBatches::default() },
             run,
         })
     }
@@ -130,10 +127,6 @@ impl RecordEmitter {
     /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind,
     /// 2 if an earlier input has rows of another kind, or `--kind` names another one.
     pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
-        let contradicts = |kind: &Kind| self.named.is_some_and(|named| named != *kind);
-        if let (Some(named), Some(kind)) = (self.named, Kind::of(&schema).filter(contradicts)) {
-            return Err(Error::usage(format!("expected rows of kind {named} (--kind), found kind {kind}")).at(name));
-        }
         let kind = self.batches.take_schema(schema.clone(), name)?;
         self.form.expect(kind)?;
         self.decide_raw(has_raw(&schema));
