@@ -469,8 +469,8 @@ impl StageArgs {
         let Self { input, map, .. } = self;
         let (format, text) = input.text.options(input.input_format.as_deref())?;
         input.text.check_sources(&input.uris(run)?)?;
-        let mut options = SourceOptions::default();
-        options.records = RecordOptions { mapping, kind: input.kind()?, control: input.control, ..options.records };
+        let (mut options, kind, control) = (SourceOptions::default(), input.kind()?, input.control);
+        options.records = RecordOptions { mapping, kind, named: kind, control, ..options.records };
         options.inputs.files = FileOptions { format, text, ..options.inputs.files };
         options.inputs.names = map.names();
         Ok(options)

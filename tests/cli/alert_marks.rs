@@ -93,9 +93,8 @@ fn inputs_whose_positions_the_state_could_not_tell_apart_are_refused() {
         let args: Vec<&str> = ["--state", "alerts.db"].into_iter().chain(inputs.iter().copied()).collect();
         let run = once(&dir, &args).ends_with(2);
         assert!(
-            run.stderr().contains(
-                "the state knows topics by their origins, so give the other one a run and a --state of its own"
-            ),
+            run.stderr()
+                .contains("the state could not tell them apart, so give the other one a run and a --state of its own"),
             "{run}"
         );
         assert!(!dir.path("alerts.db").exists(), "{run}");

@@ -1,5 +1,6 @@
 //! Rows of kind alert: every format and store holds them, and evt-view shows them.
 
+use crate::alert::{lines, once, rule, rules, series};
 use crate::broker::Bench;
 use crate::harness::{Dir, ROOT};
 use crate::servers::{postgres, redis};
@@ -7,6 +8,7 @@ use evt_core::kind::alert::{alert_id, rule_id};
 use evt_core::time::parse_instant;
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The rows of two alerts: one that is resolved, one that fires.
 fn rows() -> Vec<Value> {
@@ -148,4 +150,33 @@ fn alerts_of_an_older_version_are_shown_as_before_and_completed_in_a_store() {
         .and_then(|db| db.query_row("SELECT count(*) FROM alerts", [], |row| row.get(0)))
         .expect("a row");
     assert_eq!(count, 1, "the same row, read as JSON, has the same key");
+}
+
+/// A run that is killed between the write of a row and its confirmation: the state still has the row.
+#[test]
+fn a_row_that_a_killed_run_had_written_comes_again_with_the_same_alert_id_and_state() {
+    let dir = Dir::new("alert-repeated");
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 5, "window_seconds": 10, "keep_firing_for": 0}))]));
+    dir.write("in.jsonl", lines(&[series(0.0, 30.0, 1.0, &json!({})), series(90.0, 91.0, 1.0, &json!({}))]));
+    let flags = ["-q", "--state", "alerts.db", "--to", "out.jsonl", "--to", "sqlite:out.db", "in.jsonl"];
+    once(&dir, &flags).ends_with(1);
+    let written = dir.rows("out.jsonl");
+    assert_eq!(written.len(), 2, "{written:?}");
+    // A run that was not killed leaves nothing to repeat.
+    once(&dir, &flags).succeeds();
+    assert_eq!(dir.rows("out.jsonl"), written);
+    let state = Connection::open(dir.path("alerts.db")).expect("it opens");
+    for row in String::from_utf8(dir.bytes("out.jsonl")).expect("text").lines() {
+        state.execute("INSERT INTO unconfirmed (alert) VALUES (?1)", [row]).expect("a table");
+    }
+    drop(state);
+    let again = ["-q", "--state", "alerts.db", "--to", "-", "--to", "out.jsonl", "--to", "sqlite:out.db", "in.jsonl"];
+    let to_stdout = once(&dir, &again).succeeds();
+    assert_eq!(to_stdout.rows(), written);
+    assert_eq!(dir.rows("out.jsonl"), [&written[..], &written].concat(), "a repeated row is equal to the first one");
+    let key = |row: &Value| (row["alert_id"].to_string(), row["state"].to_string());
+    let kept: BTreeMap<_, _> = dir.rows("out.jsonl").iter().map(|row| (key(row), row.clone())).collect();
+    assert_eq!(kept.len(), written.len());
+    let stored = dir.run("evt-view", &["sqlite:out.db?table=alerts", "-q", "-o", "jsonl"]).succeeds().rows();
+    assert_eq!(sorted(stored), sorted(written));
 }

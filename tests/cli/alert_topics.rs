@@ -213,7 +213,6 @@ fn a_recreated_topic_that_has_grown_beyond_the_position_of_the_state_is_not_read
     let from = bench.uri(&topic, "?end=latest");
     let flags = ["--once", "--rules", "rules.json", "--stats", "stats.json"];
     let plain = [&flags[..], &["--state", "alerts.db"]].concat();
-    // With --origin the positions have the name of the origin.
     let named = [&flags[..], &["--state", "named.db", "--origin", "shop"]].concat();
     let read = |flags: &[&str], uri: &str| dir.run("evt-alert", &[flags, &[uri][..]].concat());
     let taken = || {
@@ -279,4 +278,55 @@ fn what_arrives_in_a_topic_without_rows_while_evt_alert_is_down_is_evaluated() {
     assert_eq!(once(&format!("{both},{added}")), Some(0));
     produce(&added, 25.0, 28.0);
     assert_eq!(once(&format!("{both},{added}")), Some(3));
+}
+
+/// Makes the state one of a version that knew topics by the origins of their rows.
+fn make_older(dir: &Dir, topic: &str, origin: &str) {
+    let db = Connection::open(dir.path("alerts.db")).expect("it opens");
+    db.execute("UPDATE positions SET topic = ?2 WHERE topic = ?1", [topic, origin]).expect("a table");
+    db.execute_batch("DROP TABLE topics").expect("a table");
+}
+
+/// The origin of rows is whatever a user calls it; a position belongs to the topic.
+#[test]
+fn another_origin_neither_counts_rows_twice_nor_makes_another_topic_the_same() {
+    let Some(bench) = Bench::new("alert-origins") else { return };
+    let (dir, topics) = (&bench.dir, ["t", "u"].map(|name| bench.topic(name, 1, &[])));
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    let produce = |topic: &str, from: f64, to: f64| {
+        let events = series(from, to, 1.0, &json!({}));
+        bench.produce(events.iter().map(|(_, event)| record(topic, 0, event.trim_end())));
+    };
+    let read = |flags: &[&str], topic: &str| {
+        let uri = bench.uri(topic, "?end=latest");
+        once(dir, &[&["--state", "alerts.db", "--stats", "stats.json"], flags, &[&uri]].concat())
+    };
+    let taken = |flags: &[&str], topic: &str| {
+        read(flags, topic).succeeds();
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        stats["counts"]["in"].as_u64()
+    };
+    let [t, u] = &topics;
+    produce(t, 0.0, 50.0);
+    assert_eq!(taken(&["--origin", "a"], t), Some(50));
+    produce(t, 50.0, 60.0);
+    for (flags, new) in [(&["--origin", "b"][..], 10), (&[], 0), (&["--origin", "a"], 0)] {
+        assert_eq!(taken(flags, t), Some(new), "{flags:?}");
+    }
+    produce(u, 0.0, 30.0);
+    assert_eq!(taken(&["--origin", "a"], u), Some(30), "another topic is no recreated one");
+    assert_eq!(taken(&["--origin", "a"], t), Some(0));
+    // A state of an earlier version does not say which topic an origin was.
+    dir.shell("rm alerts.db*").succeeds();
+    assert_eq!(taken(&["--origin", "a"], t), Some(60));
+    make_older(dir, t, "a");
+    let said = read(&["--origin", "b"], t).ends_with(78).stderr();
+    let message = format!("knows topics by their origins: a may be topic {t}, read with another --origin");
+    assert!(said.contains(&message), "{said}");
+    produce(t, 60.0, 65.0);
+    for (flags, new) in [(&["--origin", "a"][..], 5), (&["--origin", "b"], 0), (&[], 0)] {
+        assert_eq!(taken(flags, t), Some(new), "{flags:?}");
+    }
+    make_older(dir, t, t);
+    assert_eq!(taken(&["--origin", "b"], t), Some(0), "the origin was the name of the topic");
 }

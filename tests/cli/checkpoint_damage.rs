@@ -36,6 +36,21 @@ fn a_damaged_epoch_stops_the_run_and_changes_nothing() {
     }
 }
 
+/// A directory in the place of an entry is no run that was quicker.
+#[test]
+fn a_directory_in_the_place_of_an_entry_is_an_error_of_the_disk() {
+    let job = Job::new("damaged-entry", &flags());
+    job.dir.write("a.jsonl", ordered(0..5));
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    let last = (1..).take_while(|entry| job.place.files.join(format!("log/{entry}")).exists()).last().expect("a log");
+    std::fs::remove_file(job.place.files.join(format!("log/{last}"))).expect("an entry");
+    std::fs::create_dir(job.place.files.join(format!("log/{last}"))).expect("it is free");
+    for _ in 0..2 {
+        let said = job.run(&["-q", "a.jsonl"]).ends_with(74).stderr();
+        assert!(said.contains(&format!("/log/{last}: is a directory")), "{said}");
+    }
+}
+
 /// The epochs of two runs. The second one is damaged: without it, the next run reads its file again.
 #[test]
 fn the_epoch_before_a_damaged_one_is_continued_on_request() {

@@ -20,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 const ACTIONS: &str = r"\brestore (it|both|them|the) |\bremove (it|them|the) |\bdelete (it|them|the) |\bdrop (it|them|the) |--overwrite\b|--restore n-\{|--take-over\b|\bmove (it|them|the) |\brepair the |\brecreate\b|\brename (it|the table)|\bshrink=ok\b|\bon_gap=continue\b|\(--at-end fire |--allow-partition-subset\b|\bend its transaction\b|\buse a new \w|\buse another (file|directory|database)|\bwithout this file\b|\bkill (it|the)\b";
 
 /// Words of the messages, and the test of each: a file and a function.
-const ADVICE: [(&str, &str, &str); 21] = [
+const ADVICE: [(&str, &str, &str); 22] = [
     (
         "is older than this output, or another copy",
         "checkpoint_copies",
@@ -45,6 +45,7 @@ const ADVICE: [(&str, &str, &str); 21] = [
         "a_file_of_another_program_in_a_day_does_not_end_a_run_that_appends",
     ),
     ("remove the line, as tail", "recognise", "the_line_that_tells_excel_the_delimiter_is_no_header"),
+    ("restore it, or move it away", "metric_progress", "a_damaged_record_of_a_lake_says_what_to_do"),
     ("remove the copies", "event_key", "an_event_that_two_files_hold_is_stored_once_and_counted_as_unchanged"),
     (
         "--take-over ends its correction",

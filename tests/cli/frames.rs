@@ -197,3 +197,33 @@ fn inputs_of_two_kinds_are_refused_in_every_order_and_form() {
         dir.shell(&format!("evt-sink -q {metrics} {metrics} -o csv > out.csv")).succeeds();
     }
 }
+
+/// Rows that declare their kind are of that kind, whatever `--kind` says of text.
+#[test]
+fn a_kind_that_contradicts_the_one_that_an_input_declares_is_refused() {
+    let dir = Dir::new("frames-named-kind");
+    dir.write("e.jsonl", "{\"event_type\":\"a\",\"source\":\"s\",\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
+    dir.shell(
+        "evt-window -q --size 1m e.jsonl -o frames --to m.frames;
+         evt-sink -q m.frames --to m.arrow --to m.parquet --to sqlite:m.db; evt-sink -q e.jsonl --to e.frames",
+    )
+    .succeeds();
+    let metrics = ["m.frames", "- < m.frames", "m.arrow", "m.parquet", "'sqlite:m.db?table=aggregated_metrics'"]
+        .map(|input| (input, "metric"));
+    for (input, kind) in metrics.into_iter().chain([("e.frames", "event")]) {
+        let other = if kind == "metric" { "event" } else { "metric" };
+        for tool in ["evt-validate", "evt-window --size 1m"] {
+            let run = dir.shell(&format!("{tool} -q --kind {other} {input} > rows")).ends_with(2);
+            assert!(run.stderr().contains(&format!("kind {kind}")), "{tool} {input}: {run}");
+        }
+        for tool in ["evt-view", "evt-sink --to out.jsonl --overwrite"] {
+            let run = dir.shell(&format!("{tool} -q --kind {other} {input} > rows")).ends_with(2);
+            let message = format!("expected rows of kind {other} (--kind), found kind {kind}");
+            assert!(run.stderr().contains(&message), "{tool} {input}: {run}");
+            assert!(dir.bytes("rows").is_empty() && !dir.path("out.jsonl").exists(), "{tool} {input}: {run}");
+        }
+        dir.shell(&format!("evt-view -q --kind {kind} {input}")).succeeds();
+    }
+    let piped = "evt-window -q --size 1m e.jsonl | evt-sink -q --kind event --to out.jsonl";
+    assert!(dir.shell(piped).ends_with(2).stderr().contains("(--kind), found kind metric"));
+}

@@ -369,3 +369,22 @@ fn rows_of_a_lake_without_a_statement_have_no_bound_beside_metrics_that_have_one
     let said = dir.shell("evt-backfill -m a.toml e.jsonl --time t --to parquet:m --dry-run").stderr();
     assert!(said.contains("--out-of-orderness 2s, with which a of pipeline evt was written"), "{said}");
 }
+
+#[test]
+fn a_damaged_record_of_a_lake_says_what_to_do() {
+    let dir = disordered("progress-damaged");
+    let write = "evt-window -q -m m.toml --late null: e.jsonl --to parquet:m";
+    dir.shell(write).succeeds();
+    let path = String::from_utf8(dir.shell("ls m/.evt/progress/*.json").succeeds().stdout().to_vec()).expect("text");
+    for damaged in ["", "{", "[]"] {
+        dir.write(path.trim(), damaged);
+        for line in [write, "evt-backfill -q e.jsonl -m m.toml --to parquet:m --dry-run"] {
+            let said = dir.shell(line).ends_with(65).stderr();
+            let advice = "restore it, or move it away, and give evt-backfill --out-of-orderness";
+            assert!(said.contains(path.trim()) && said.contains(advice), "{line}: {said}");
+        }
+    }
+    dir.shell(&format!("rm {path}")).succeeds();
+    let correct = "evt-backfill -q e.jsonl -m m.toml --out-of-orderness all --to parquet:m --dry-run";
+    assert_eq!(dir.shell(correct).succeeds().text(), "");
+}

@@ -500,11 +500,18 @@ fn the_status_of_the_pipeline_is_that_of_the_stage_with_a_lasting_fault() {
     let text = pipeline_text("evt-pipeline.service", &dir.path("etc"));
     let run = |raw: &str, text: &str| {
         let mut command = dir.command("evt", &["pipe", text]);
-        command.env("RAW", raw).env("STORE", "sqlite:out.db").stdin(Stdio::null());
+        command.env("RAW", raw).env("STORE", "sqlite:out.db").env("EVT_LOG_FORMAT", "json").stdin(Stdio::null());
         Run::of(&mut command)
     };
     // Without the file of the metrics.
     run("in.jsonl", &text).ends_with(78);
+    // A server that is away hides that from the status, not from the log.
+    let away = text.replace("$STORE", "postgres://evt@127.0.0.1:1/evt?retry=1s");
+    let said = run("in.jsonl", &away).ends_with(69).stderr();
+    let errors: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let errors = errors.iter().filter(|line| line["level"] == "error").filter_map(|line| line["tool"].as_str());
+    assert_eq!(errors.collect::<Vec<_>>(), ["evt-window", "evt-sink"], "{said}");
+    assert!(said.contains("metrics.toml: no such file"), "{said}");
     dir.write("etc/metrics.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
     run("in.jsonl", &text.replace("evt-validate", "evt-validate --no-such-flag")).ends_with(2);
     run("in.jsonl", &text.replace("/schemas", "/no-schemas")).ends_with(78);

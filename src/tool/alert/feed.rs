@@ -438,6 +438,7 @@ impl Feed {
             let least = self.first_counted(least, after);
             let stream_time = to.clock.rows(key.clone(), least, greatest, is_cut);
             if self.form == FeedForm::Records {
+                let key = self.topics.key_of_rows(key);
                 let (next, known) = (offsets[last] + 1, to.positions.get(&key));
                 let topic_id = known.and_then(|known| known.topic_id);
                 to.positions.insert(key, RowPosition { next, stream_time: Some(stream_time), topic_id });

@@ -17,7 +17,8 @@
 //! - `load.rs`: rules from files and tables, and their thread; `messages.rs`: what is said about them, and about rows
 //!   left out.
 //! - `writer.rs`: the thread of the outputs.
-//! - `state.rs`: the state file; `positions.rs`: how far inputs were read; `known/`: rows that are not evaluated.
+//! - `state.rs`: the state file; `positions.rs`: how far inputs were read; `topics.rs`: what the state has of topics;
+//!   `known/`: rows that are not evaluated.
 //! - `testing.rs`: `evt-alert test`.
 
 mod feed;
@@ -30,6 +31,7 @@ mod setup;
 mod state;
 mod testing;
 mod topic;
+mod topics;
 mod writer;
 
 use self::feed::{Feed, FeedForm};
@@ -38,9 +40,10 @@ use self::known::stored::{ReadStore, time_columns};
 use self::known::{FileRows, KnownRows, UnmarkedRows};
 use self::load::{RuleLoader, RuleRefresh};
 use self::operator::AlertOperator;
-use self::positions::{KeptTopics, PartitionTimes, TopicNames, is_substitution};
+use self::positions::{PartitionTimes, RenamedTopic, TopicNames, is_substitution};
 use self::setup::{AlertSetup, RunOptions, Services};
 use self::state::StateFile;
+use self::topics::{KeptTopics, StoredTopics};
 use self::writer::WriterPlan;
 use crate::cli::args::{StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
@@ -272,8 +275,8 @@ impl Args {
             let twice = origins.iter().find(|origin| kept.iter().any(|(other, of)| other == *origin && overlaps(of)));
             if let Some(twice) = twice.filter(|_| self.state.is_some()) {
                 return Err(Error::usage(format!(
-                    "{uri}: expected each topic with an origin of its own, found {twice} twice; the state knows topics by \
-                     their origins, so give the other one a run and a --state of its own"
+                    "{uri}: expected each topic with a name and an origin of its own, found {twice} twice; the state could \
+                     not tell them apart, so give the other one a run and a --state of its own"
                 )));
             }
             kept.extend(origins.iter().map(|origin| (origin.clone(), partitions.clone())));
@@ -321,6 +324,10 @@ impl Args {
         let max_future = self.stage.map.max_future.unwrap_or(MAX_FUTURE);
         let options = RunOptions { is_quiet, faults_shown, channels: names, max_future, range };
         let (mut alerts, mut sources) = (AlertSetup::new(options, engine, services, run)?, vec![]);
+        let addresses =
+            inputs.iter().filter_map(|uri| if let Uri::Kafka(address) = uri { Some(address) } else { None });
+        alerts.named =
+            addresses.flat_map(|address| address.topics.clone()).chain(self.stage.map.origin.clone()).collect();
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
             if let Some((feed, source)) = self.feed(number, uri, file, &mut alerts)? {
                 alerts.feeds.push(feed);
@@ -429,16 +436,18 @@ impl Args {
         options.opened = opened_file;
         let (mut opened, mut form, mut kept) = (uri.clone(), FeedForm::Bytes, KeptTopics::default());
         let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
+        let mut topics = TopicNames { input: number, renamed: None };
         if let Uri::Kafka(address) = &mut opened {
             let is_framed = address.options.form == Some(TopicFormat::Frames);
             form = match is_framed || options.records.mapping.maps_partition() {
                 true => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
                 false => FeedForm::Records,
             };
-            if let Some(state) = &alerts.services.state {
-                kept = state.kept(address, options.inputs.names.origin.as_deref(), form == FeedForm::Records)?;
-            }
+            kept = alerts.continue_topics(address, named, form == FeedForm::Records)?;
             origins = address.topics.iter().map(|topic| named.unwrap_or(topic).clone()).collect();
+            let renamed = address.topics.first().zip(named).filter(|_| form == FeedForm::Records);
+            topics.renamed =
+                renamed.map(|(topic, origin)| RenamedTopic { topic: topic.clone(), origin: origin.clone() });
             // The positions of the state count, whatever the group has committed; without them a topic begins with its
             // first records.
             if !kept.positions.is_empty() || self.state.is_some() && address.options.start.is_none() {
@@ -452,7 +461,6 @@ impl Args {
         }
         let source = source::Source::open(std::slice::from_ref(&opened), options, run)?;
         let is_framed = matches!(form, FeedForm::Frames(_));
-        let topics = TopicNames { input: number, origin: self.stage.map.origin.clone() };
         let mut feed = Feed::new(topics, uri.to_string(), form, &mut alerts.to.clock);
         if let Some(whole) = kept.whole {
             feed.resume_whole(whole.stream_time, &mut alerts.to.clock);
@@ -477,7 +485,7 @@ impl Args {
         let is_rewritten = self.once && file.as_ref().is_some_and(|file| file.is_rewritten);
         let known_to = alerts.known_to(&name, is_stored);
         let state = alerts.services.state.as_ref().filter(|_| is_stored);
-        let earlier = state.map(StateFile::positions).transpose()?;
+        let earlier = state.map(|state| state.topics().map(StoredTopics::by_origin)).transpose()?;
         let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
         Ok(match (file, earlier) {
             (Some(KnownFile { mark, .. }), _) => {

@@ -9,7 +9,7 @@ use super::messages::{
 };
 use super::positions::FramePartitions;
 use super::setup::{AlertSetup, Services};
-use super::state::{ChannelNotifications, Commit, RuleEdit, StateFile};
+use super::state::{ChannelNotifications, Commit, CommitPositions, RuleEdit, StateFile};
 use super::writer::{Writer, WriterPlan};
 use crate::source;
 use crate::stage::feeds::{FeedInput, Feeds};
@@ -436,7 +436,7 @@ impl FeedOperator for AlertOperator {
 
     fn store(&mut self, feeds: &mut Feeds) -> Result<()> {
         let Self { setup, outputs, progress, .. } = self;
-        let AlertSetup { run, options, to, feeds: of_run, beginning, services } = setup;
+        let AlertSetup { run, options, to, feeds: of_run, beginning, services, topics, .. } = setup;
         let mut settles = false;
         for (feed, source) in of_run.iter_mut().zip(feeds.sources()) {
             settles |= feed.settle(source, to);
@@ -456,10 +456,9 @@ impl FeedOperator for AlertOperator {
                 snapshot: &snapshot::save(&to.engine),
                 clock: to.engine.clock(),
                 now: run.clock.now(),
-                positions: &to.positions,
+                positions: CommitPositions { reached: &to.positions, topics, frames: &frames },
                 inputs: &beginning.inputs,
                 first_rows: Some(&beginning.first_rows).filter(|_| to.engine.evaluated().is_none()),
-                frames: &frames,
                 channels: &options.channels,
                 files: &mut marks,
                 transitions: &transitions,

@@ -4,7 +4,6 @@ use evt_core::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
 use evt_core::alert::engine::AlertEngine;
 use evt_core::kind::PartitionName;
 use evt_core::time::SECOND;
-use evt_kafka::address::KeptPosition;
 use evt_run::input::ReadPosition;
 use evt_run::input::topic_id::TopicId;
 use std::borrow::Cow;
@@ -23,7 +22,7 @@ pub struct RowPosition {
     pub topic_id: Option<TopicId>,
 }
 
-/// Positions by topic or origin, and partition; those of a store by the name of its table, and origin and partition.
+/// Positions by topic and partition; those of a store by the name of its table, and origin and partition.
 pub type Positions = BTreeMap<(String, String), RowPosition>;
 
 /// Returns the name of a partition of events in a store: its origin and its name.
@@ -59,33 +58,32 @@ pub struct FramePartitions {
     pub open: Vec<FramePartition>,
 }
 
-/// The positions and partitions that the state has for the topics of an input.
-#[derive(Default)]
-pub struct KeptTopics {
-    /// The positions of their partitions.
-    pub positions: Vec<KeptPosition>,
-    /// The position of all of them as one partition, if their rows have no stamps.
-    pub whole: Option<RowPosition>,
-    /// The partitions of the rows in their frames.
-    pub frames: Vec<FramePartition>,
-}
-
 /// Adds a position; of two of the same partition, the later one counts, because its rows were evaluated.
 pub fn add_position<K: Ord>(positions: &mut BTreeMap<K, RowPosition>, key: K, new: RowPosition) {
     let known = positions.entry(key).or_insert(new);
-    // Two topics can have the same origin.
+    // Topics of two clusters can have the same name, and two topics the same origin.
     let topic_id = known.topic_id.filter(|id| new.topic_id == Some(*id));
     let (next, stream_time) = (known.next.max(new.next), known.stream_time.max(new.stream_time));
     *known = RowPosition { next, stream_time, topic_id };
 }
 
-/// The names of the partitions of the topics of an input.
+/// A topic whose rows have another origin than its name (`--origin`).
+#[derive(Clone, Debug)]
+pub struct RenamedTopic {
+    /// The topic.
+    pub topic: String,
+    /// The origin.
+    pub origin: String,
+}
+
+/// The names of the partitions of the topics of an input. The clock knows partitions by the origin of their rows; the
+/// state knows them by their topic, because the origin is whatever a user calls it.
 #[derive(Clone, Debug)]
 pub struct TopicNames {
     /// The number of the input on the command line.
     pub input: u32,
-    /// The origin of all rows instead of the name of their topic.
-    pub origin: Option<String>,
+    /// The only topic, if its rows have another origin.
+    pub renamed: Option<RenamedTopic>,
 }
 
 /// Whether a position is one of an earlier topic of the name.
@@ -94,22 +92,37 @@ fn is_of_other(position: &RowPosition, reached: &ReadPosition) -> bool {
 }
 
 impl TopicNames {
-    /// Returns the key of a partition.
+    /// Returns the key of a partition in the clock.
     pub fn key(&self, reached: &ReadPosition) -> PartitionKey {
-        let origin = self.origin.as_ref().unwrap_or(&reached.topic);
+        let origin = self.renamed.as_ref().map_or(&reached.topic, |renamed| &renamed.origin);
         PartitionKey::new(self.input, origin.clone(), reached.partition.to_string())
+    }
+
+    /// Returns the key of the position of a partition.
+    fn key_of_position(&self, reached: &ReadPosition) -> PartitionKey {
+        PartitionKey::new(self.input, reached.topic.clone(), reached.partition.to_string())
+    }
+
+    /// Returns the key of the position of the partition that rows have come from, by its key in the clock.
+    pub fn key_of_rows(&self, key: PartitionKey) -> PartitionKey {
+        match &self.renamed {
+            Some(renamed) => PartitionKey { origin: renamed.topic.clone(), ..key },
+            None => key,
+        }
     }
 
     /// Whether a topic that is read now was created again since the positions in it.
     pub fn are_new(&self, positions: &BTreeMap<PartitionKey, RowPosition>, reached: &[ReadPosition]) -> bool {
-        reached.iter().any(|one| positions.get(&self.key(one)).is_some_and(|position| is_of_other(position, one)))
+        reached
+            .iter()
+            .any(|one| positions.get(&self.key_of_position(one)).is_some_and(|position| is_of_other(position, one)))
     }
 
     /// Sets the ids of the topics in the positions; those of earlier topics become the ones that were reached in the
     /// new ones.
     pub fn set_ids(&self, positions: &mut BTreeMap<PartitionKey, RowPosition>, reached: &[ReadPosition]) {
         for one in reached {
-            positions.entry(self.key(one)).and_modify(|position| {
+            positions.entry(self.key_of_position(one)).and_modify(|position| {
                 if is_of_other(position, one) {
                     (position.next, position.stream_time) = (one.next, one.stream_time);
                 }
@@ -128,7 +141,7 @@ impl TopicNames {
     ) -> bool {
         let mut has_moved = false;
         for one in reached {
-            let key = self.key(&one);
+            let key = self.key_of_position(&one);
             let known = positions.get(&key).copied();
             if known.is_some_and(|known| !moves(known.next, one.next)) {
                 continue;

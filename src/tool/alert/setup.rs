@@ -4,10 +4,12 @@ use super::feed::{Evaluation, Feed};
 use super::load::RuleRefresh;
 use super::positions::Beginning;
 use super::state::StateFile;
+use super::topics::{KeptTopics, ReadTopic};
 use evt_core::alert::clock::{AlertClock, EarlierClock};
 use evt_core::alert::engine::AlertEngine;
 use evt_core::error::Result;
 use evt_core::kind::span::Span;
+use evt_kafka::address::Address;
 use evt_notify::sender::Sender;
 use evt_run::run::Run;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +51,10 @@ pub struct AlertSetup {
     pub to: Evaluation,
     /// The feeds, in the order of their numbers.
     pub feeds: Vec<Feed>,
+    /// The names and origins of all topics of the run.
+    pub named: Vec<String>,
+    /// The topics that the state has to know.
+    pub topics: Vec<ReadTopic>,
     /// What earlier runs have read, if no instant has been evaluated.
     pub beginning: Beginning,
     /// The state file, notifications and rules.
@@ -72,7 +78,28 @@ impl AlertSetup {
         let mut clock = AlertClock::new(earlier);
         clock.resume(beginning.first_rows.clone(), engine.read_to());
         let to = Evaluation { engine, clock, positions: BTreeMap::new() };
-        Ok(Self { run: run.clone(), options, to, feeds: vec![], beginning, services })
+        let (run, feeds, named, topics) = (run.clone(), vec![], vec![], vec![]);
+        Ok(Self { run, options, to, feeds, named, topics, beginning, services })
+    }
+
+    /// Returns where the state continues the topics of an input. `origin`, if given, is the origin of all rows instead
+    /// of the name of their topic; `has_own` is whether the partitions of the rows are those of the topics.
+    pub fn continue_topics(&mut self, address: &Address, origin: Option<&String>, has_own: bool) -> Result<KeptTopics> {
+        let Some(state) = &self.services.state else { return Ok(KeptTopics::default()) };
+        let stored = state.topics()?;
+        let mut kept = stored.kept(address, origin.map(String::as_str), has_own, &self.named)?;
+        for topic in &address.topics {
+            let stored_as = stored.stored_as(topic, origin.filter(|_| has_own).map(String::as_str)).to_owned();
+            let present = has_own.then(|| origin.unwrap_or(topic).clone());
+            if let Some(present) = &present {
+                let former = stored.origins.get(topic).and_then(Option::as_ref).unwrap_or(&stored_as);
+                self.to.clock.rename(former, present);
+            } else {
+                kept.frames.extend(state.frame_partitions(topic)?);
+            }
+            self.topics.push(ReadTopic { topic: topic.clone(), origin: present, stored_as });
+        }
+        Ok(kept)
     }
 
     /// Returns the last instant (µs) of which an earlier run may have read rows of a store, or of a file with new

@@ -4,9 +4,9 @@
 use super::known::files::FileMark;
 use super::known::older::OlderMark;
 use super::positions::{
-    Beginning, FramePartition, FramePartitions, KeptTopics, PartitionTimes, Positions, RowPosition, WHOLE,
-    add_position, parse_partition,
+    Beginning, FramePartition, FramePartitions, PartitionTimes, Positions, RowPosition, add_position,
 };
+use super::topics::{ReadTopic, StoredTopics};
 use arrow::array::RecordBatch;
 use evt_core::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
 use evt_core::alert::running::{Transition, TransitionUse};
@@ -16,7 +16,6 @@ use evt_core::kind::alert::{Alert, AlertState};
 use evt_core::kind::{Kind, PartitionName};
 use evt_core::time::rounded;
 use evt_core::time::{format_instant, parse_instant};
-use evt_kafka::address::{Address, KeptPosition};
 use evt_notify::outbox;
 use evt_run::input::position::FileId;
 use evt_run::input::topic_id::TopicId;
@@ -45,6 +44,10 @@ CREATE TABLE IF NOT EXISTS positions (
     stream_time INTEGER,
     topic_id TEXT,
     PRIMARY KEY (topic, \"partition\")
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS topics (
+    topic TEXT PRIMARY KEY,
+    origin TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS frame_partitions (
     topic TEXT NOT NULL,
@@ -118,6 +121,17 @@ pub struct RuleEdit {
     pub definition: Option<String>,
 }
 
+/// How far topics and stores were read.
+#[derive(Clone, Copy)]
+pub struct CommitPositions<'a> {
+    /// The positions.
+    pub reached: &'a BTreeMap<PartitionKey, RowPosition>,
+    /// The topics of this run.
+    pub topics: &'a [ReadTopic],
+    /// The partitions in topics of frames.
+    pub frames: &'a [FramePartitions],
+}
+
 /// The data that one transaction stores.
 pub struct Commit<'a> {
     /// The engine's snapshot.
@@ -126,14 +140,12 @@ pub struct Commit<'a> {
     pub clock: Option<i64>,
     /// The wall time (µs).
     pub now: i64,
-    /// Positions of topics.
-    pub positions: &'a BTreeMap<PartitionKey, RowPosition>,
+    /// How far topics and stores were read.
+    pub positions: CommitPositions<'a>,
     /// The partitions of the inputs of all runs, by the names of these.
     pub inputs: &'a BTreeMap<String, PartitionTimes>,
     /// The first rows, until the first instant has been evaluated.
     pub first_rows: Option<&'a BegunPartitions>,
-    /// The partitions in topics of frames.
-    pub frames: &'a [FramePartitions],
     /// Files that were read.
     pub files: &'a mut [FileMark],
     /// The channels of this run. Firings on other channels are not kept.
@@ -269,49 +281,11 @@ impl StateFile {
         Ok(positions.into_iter().collect())
     }
 
-    /// Returns the positions and partitions that the state has for the topics of an input. `origin`, if given, is the
-    /// origin of all rows instead of the name of their topic; `has_own` is whether the partitions of the rows are those
-    /// of the topics.
-    pub fn kept(&self, address: &Address, origin: Option<&str>, has_own: bool) -> Result<KeptTopics> {
-        let mut kept = KeptTopics::default();
-        for (topic, name) in address.topics.iter().enumerate() {
-            let mut positions = self.positions_of(name)?;
-            let whole = positions.remove(WHOLE);
-            // The position of events is that of their origin, except in frames.
-            if let (None, Some(origin), true) = (&whole, origin, has_own) {
-                positions = self.positions_of(origin)?;
-            }
-            let position = |(partition, RowPosition { next, stream_time, topic_id }): (String, RowPosition)| {
-                Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time, topic_id })
-            };
-            if whole.is_none() && positions.is_empty() && has_own {
-                positions = self.positions_in_stores(origin.unwrap_or(name))?;
-            }
-            kept.positions.extend(positions.into_iter().filter_map(position));
-            kept.whole = kept.whole.or(whole);
-            if !has_own {
-                kept.frames.extend(self.frame_partitions(name)?);
-            }
-        }
-        Ok(kept)
-    }
-
-    /// Returns the positions of a topic by partition.
-    pub fn positions_of(&self, topic: &str) -> Result<BTreeMap<String, RowPosition>> {
-        let of_topic = self.positions()?.into_iter().filter(|((name, _), _)| name == topic);
-        Ok(of_topic.map(|((_, partition), position)| (partition, position)).collect())
-    }
-
-    /// Returns the positions by partition up to which events of an origin were read from stores.
-    pub fn positions_in_stores(&self, origin: &str) -> Result<BTreeMap<String, RowPosition>> {
-        let mut found = BTreeMap::new();
-        for ((_, name), position) in self.positions()? {
-            // Names of partitions of topics are not JSON arrays of two texts.
-            if let Some((_, partition)) = parse_partition(&name).filter(|(of_store, _)| of_store == origin) {
-                add_position(&mut found, partition, position);
-            }
-        }
-        Ok(found)
+    /// Returns what the state has of topics.
+    pub fn topics(&self) -> Result<StoredTopics> {
+        let sql = "SELECT topic, origin FROM topics";
+        let origins = self.rows(sql, [], "cannot read the topics", |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(StoredTopics { positions: self.positions()?, origins: origins.into_iter().collect() })
     }
 
     /// Returns the partitions of the rows in a topic of frames.
@@ -488,9 +462,11 @@ fn hold(lock: &File, path: &Path) -> Result<()> {
 
 /// Executes the statements of a commit.
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
-    let stored = store_frames(tx, commit.frames).and_then(|()| store_beginning(tx, &commit));
+    let CommitPositions { reached, topics, frames } = commit.positions;
+    let stored = store_frames(tx, frames).and_then(|()| store_beginning(tx, &commit));
+    let stored = stored.and_then(|()| store_topics(tx, topics));
     stored.map_err(|error| failed(&error))?;
-    let Commit { snapshot, clock, now, positions, files, transitions, edits, effective_from, .. } = commit;
+    let Commit { snapshot, clock, now, files, transitions, edits, effective_from, .. } = commit;
     let known = commit.channels;
     let (clock, effective_from) = (clock.map(format_instant), effective_from.map(format_instant));
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
@@ -498,7 +474,7 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
     };
     execute("INSERT OR REPLACE INTO engine VALUES (1, ?1, ?2, ?3)", params![snapshot, clock, format_instant(now)])?;
     let mut merged = BTreeMap::new();
-    for (PartitionKey { origin: topic, partition, .. }, position) in positions {
+    for (PartitionKey { origin: topic, partition, .. }, position) in reached {
         add_position(&mut merged, (topic, partition), *position);
     }
     for ((topic, partition), RowPosition { next, stream_time, topic_id }) in merged {
@@ -549,6 +525,19 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
                 TransitionUse::Repeat => outbox::enqueue_repeat(tx, channel, alert)?,
             };
         }
+    }
+    Ok(())
+}
+
+/// Stores which topics were read. The positions that an earlier version has stored become those of the topic.
+fn store_topics(tx: &Transaction<'_>, topics: &[ReadTopic]) -> rusqlite::Result<()> {
+    for ReadTopic { topic, origin, stored_as } in topics {
+        let known = "SELECT 1 FROM topics WHERE topic = ?1";
+        if !tx.prepare_cached(known)?.exists([topic])? {
+            let sql = "UPDATE OR REPLACE positions SET topic = ?1 WHERE topic = ?2";
+            tx.execute(sql, params![topic, stored_as])?;
+        }
+        tx.prepare_cached("INSERT OR REPLACE INTO topics VALUES (?1, ?2)")?.execute(params![topic, origin])?;
     }
     Ok(())
 }

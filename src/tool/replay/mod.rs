@@ -205,7 +205,7 @@ fn records(args: &Args) -> Result<Option<RecordFormat>> {
 fn source(stage: &StageArgs, run: &Run) -> Result<SourceOptions> {
     // The letters are rows already: the mapping applies to the records in them.
     let mut options = stage.source(evt_core::mapping::Options::default(), run)?;
-    options.records.expected = options.records.kind;
+    options.records.expected = options.records.named.take();
     options.needs.first_rows = true;
     options.inputs.topics.read_mode = ReadMode::Bounded;
     options.inputs.names = PartitionNames::default();

@@ -162,6 +162,15 @@ impl AlertClock {
         (self.earlier_first, self.earlier_to) = (first, to);
     }
 
+    /// Gives the first rows of earlier runs another origin.
+    pub fn rename(&mut self, former: &str, present: &str) {
+        let rename = |((origin, partition), first)| match origin == former {
+            true => ((present.to_owned(), partition), first),
+            false => ((origin, partition), first),
+        };
+        self.earlier_first = std::mem::take(&mut self.earlier_first).into_iter().map(rename).collect();
+    }
+
     fn partition(&mut self, key: PartitionKey) -> &mut ClockPartition {
         let first = self.earlier_first.get(&(key.origin.clone(), key.partition.clone())).copied();
         let new = ClockPartition { stream_time: None, first, quiet: None, at_end: None, is_ended: false };

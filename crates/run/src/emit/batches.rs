@@ -13,12 +13,14 @@ use evt_core::kind::{Kind, letters, older};
 /// The schema and the counts of the batches that inputs deliver.
 #[derive(Default)]
 pub(super) struct StampedBatches {
+    /// The kind that every input must have, if the user names it.
+    pub(super) named: Option<Kind>,
     /// The schema of the first input that delivers batches.
     pub(super) schema: Option<SchemaRef>,
     /// The counts of their rows.
     pub(super) counts: Counts,
     /// Whether the warning about dropped raw records has been printed.
-    reported_raw: bool,
+    pub(super) reported_raw: bool,
 }
 
 /// Returns the error of inputs of two kinds.
@@ -28,7 +30,7 @@ pub(super) fn several_kinds(known: Kind, found: Kind) -> Error {
 
 impl StampedBatches {
     /// Checks the schema of an input and keeps the first one; returns its kind. Errors: exit status 65 if it lacks the
-    /// columns of its kind, 2 if an earlier input has rows of another kind.
+    /// columns of its kind, 2 if an earlier input has rows of another kind, or `--kind` names another one.
     pub(super) fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<Kind> {
         let Some(kind) = Kind::of(&schema) else {
             return Err(Error::corrupt("rows of no known kind").at(name));
@@ -36,6 +38,9 @@ impl StampedBatches {
         if !kind.leads(&schema) {
             let message = format!("expected the columns of kind {kind}, found others");
             return Err(Error::corrupt(message).at(name));
+        }
+        if let Some(named) = self.named.filter(|named| *named != kind) {
+            return Err(Error::usage(format!("expected rows of kind {named} (--kind), found kind {kind}")).at(name));
         }
         match self.schema.as_ref().and_then(|schema| Kind::of(schema)) {
             Some(known) if known != kind => Err(several_kinds(known, kind)),

@@ -20,6 +20,8 @@ pub struct RecordOptions {
     pub mapping: mapping::Options,
     /// The kind of the rows (`--kind`); without one, the field names of the first record decide it.
     pub kind: Option<Kind>,
+    /// The same if it is an instruction of the user: an input that declares another kind is refused.
+    pub named: Option<Kind>,
     /// The kind that the field names of the first record must have, if any (evt-replay).
     pub expected: Option<Kind>,
     /// The rules that are applied to rows before they are stamped (`--let` and `--where` of evt-ingest).

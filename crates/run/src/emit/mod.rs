@@ -93,7 +93,7 @@ impl RecordEmitter {
         if options.rules.is_some() && options.mapping.keep_raw == KeepRaw::No {
             options.mapping.keep_raw = KeepRaw::Within;
         }
-        let RecordOptions { mapping, control, rules, untimed, .. } = options;
+        let RecordOptions { mapping, control, rules, untimed, named, .. } = options;
         let mut stamp = Stamp::new(run.clone(), &mapping, rules);
         if control {
             stamp.partition_table.set_explicit();
@@ -108,7 +108,7 @@ impl RecordEmitter {
             batch: BatchMapper::new(ChunkMapper::new(mapping, untimed, limits, letters)?, &run),
             reach: Reach::default(),
             stamp,
-            batches: StampedBatches::default(),
+            batches: StampedBatches { named, ..StampedBatches::default() },
             run,
         })
     }
@@ -126,7 +126,7 @@ impl RecordEmitter {
     }
 
     /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind,
-    /// 2 if an earlier input has rows of another kind.
+    /// 2 if an earlier input has rows of another kind, or `--kind` names another one.
     pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
         let kind = self.batches.take_schema(schema.clone(), name)?;
         self.form.expect(kind)?;

@@ -110,6 +110,10 @@ impl Objects for DirectoryObjects {
         let put = || {
             let (is_new, ()) = self.link_new(key, |file| write_synced(file, bytes))?;
             self.disk.sync_directory(access::parent(&path))?;
+            // A directory is no object that another process has written.
+            if !is_new && path.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
             Ok(is_new)
         };
         put().map_err(failed(&path))

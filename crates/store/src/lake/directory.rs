@@ -91,13 +91,25 @@ pub fn kept_metrics(root: &Path, metrics: &[String]) -> Result<Vec<KeptProgress>
     Ok(kept)
 }
 
+/// Reads what a lake has recorded of the metrics of a pipeline. Errors: exit status 65 if it is damaged.
+fn read_progress(path: &Path) -> Result<Option<PipelineMetrics>> {
+    read_json(path).map_err(|error| match error.kind() {
+        ErrorKind::Corrupt => {
+            let message = "damaged; it says how far the metrics of a pipeline are: restore it, or move it away, and give \
+                           evt-backfill --out-of-orderness, without which it changes no row for late events then";
+            Error::corrupt(message).because(error.cause().unwrap_or_default()).at(path.display().to_string())
+        }
+        _ => error,
+    })
+}
+
 /// Returns what a lake has recorded of the metrics of each pipeline.
 fn progress_files(root: &Path) -> Result<Vec<PipelineMetrics>> {
     let mut files = vec![];
     for path in entries(&root.join(".evt").join(PROGRESS))? {
         // A killed run may leave a file that is not complete.
         if path.extension().is_some_and(|extension| extension == "json") {
-            files.extend(read_json(&path)?);
+            files.extend(read_progress(&path)?);
         }
     }
     Ok(files)
@@ -406,7 +418,7 @@ impl Lake {
             self.dir.create_dir(&directory)?;
         }
         let path = directory.join(format!("{}.json", pipeline_id(pipeline)));
-        let mut file: PipelineMetrics = read_json(&path)?.unwrap_or_default();
+        let mut file = read_progress(&path)?.unwrap_or_default();
         pipeline.clone_into(&mut file.pipeline);
         file.since_first_row |= !noted.had_rows || others.iter().any(|other| other.since_first_row);
         for metric in noted.all() {
