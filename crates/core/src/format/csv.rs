@@ -100,8 +100,7 @@ struct CsvColumns {
 }
 
 impl CsvColumns {
-    /// Appends the members of the object of a record, without the end of the object. Fields that are no members are left
-    /// out.
+    /// Appends the members of the object of a record, without its end. Fields that are no members are left out.
     #[inline(always)]
     fn write(
         &self,
