@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Instructions per event of fourteen jobs, counted by callgrind, beside the recorded figures: instructions/run.py.
+# Instructions per event of sixteen jobs, counted by callgrind, beside the recorded figures: instructions/run.py.
 #
 #   benches/instructions.sh [JOB…]
 #   benches/instructions.sh --check                 # exit 1 if a figure is more than 3 % higher than the recorded one

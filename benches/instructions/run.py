@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,10 +33,15 @@ RAW = "--time client_timestamp --require event_id,event_type --report 0 -q"
 # Windows fire while the input is read, as those of a stream do.
 LIVE = "--out-of-orderness 30s"
 COUNT = f"evt-window {{events}} {RAW} {LIVE} --size 1m --by event_type,country --where 'country is not null' -o jsonl --to {{out}}/rows.jsonl"
+# J1 in four stages.
+STAGES = f"evt-ingest {{events}} {RAW} | evt-validate -q --report 0 --schemas {HERE.parent}/schemas | evt-window -q --report 0 {LIVE} --size 1m --by event_type,country" \
+    " --where 'country is not null' | evt-sink -q -o jsonl --to {out}/rows.jsonl"
 # The jobs of job.sh, and parts of a pipe. {events}, {frames} and {broken} hold the input, {topic} is one.
 JOBS = {
     "J1": COUNT,
     "J1 with --dlq and --late": f"{COUNT} --dlq {{out}}/dead.jsonl --late {{out}}/late.jsonl",
+    "J1 of four processes": STAGES,
+    "J1 by evt pipe": f"evt pipe {shlex.quote(STAGES)}",
     "J2": f"evt-window {{events}} {RAW} -m {HERE.parent}/dashboard.toml --out-of-orderness 3h -o jsonl --to {{out}}/rows.jsonl",
     "J3": f"evt-sink {{events}} {RAW} --to {{out}}/events.parquet",
     "J4": f"evt-validate {{events}} {RAW} --schemas {HERE.parent}/schemas -o raw --to {{out}}/good.jsonl --dlq {{out}}/dead.jsonl",
@@ -75,11 +81,13 @@ def run(command, out):
 
 
 def instructions(command, out):
-    """The instructions that a command executes."""
-    counts = out.with_suffix(".callgrind")
+    """The instructions that the processes of a command execute."""
+    processes = [command] if command.startswith("evt pipe ") else command.split(" | ")
+    counts = [out.with_suffix(f".{at}.callgrind") for at in range(len(processes))]
     # A tool that ends by itself writes the counts at its end.
-    run(f"valgrind --tool=callgrind --callgrind-out-file={counts} {command}", out)
-    return int(re.search(r"^(?:totals|summary): (\d+)", counts.read_text(), re.M)[1])
+    counted = [f"valgrind --tool=callgrind --callgrind-out-file={file} {one}" for file, one in zip(counts, processes)]
+    run(" | ".join(counted), out)
+    return sum(int(re.search(r"^(?:totals|summary): (\d+)", file.read_text(), re.M)[1]) for file in counts)
 
 
 def inputs(directory, lines):

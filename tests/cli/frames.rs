@@ -1,6 +1,6 @@
 //! Streams of frames: other programs read what evt wrote, and a truncated stream is never a clean end.
 
-use crate::harness::{Dir, ROOT, ask, python};
+use crate::harness::{Dir, ROOT, THREADS, ask, python};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
@@ -84,32 +84,40 @@ fn kept(which: &str) -> Vec<PathBuf> {
     files
 }
 
+/// Runs a check of the files of a directory with each number of threads, in a directory of its own.
+fn check_kept(which: &str, check: impl Fn(&Dir, &[PathBuf])) {
+    let files = kept(which);
+    THREADS.into_iter().for_each(|threads| check(&Dir::new(which).with_threads(threads), &files));
+}
+
 #[test]
 fn every_stream_that_was_kept_shows_the_rows_it_always_showed() {
-    let dir = Dir::new("kept");
-    for file in kept("valid") {
-        let path = file.display().to_string();
-        // The end of the stream with every control message holds a failing verdict of an earlier stage.
-        let status = i32::from(path.ends_with("control.frames"));
-        let args = ["-q", "--control", "-o", "jsonl", "--origin", "in", "--now", "2026-02-01T00:00:00Z"];
-        let run = dir.run("evt-view", &[&[path.as_str()], &args[..]].concat()).ends_with(status);
-        let shown = std::fs::read(file.with_extension("jsonl")).expect("it is committed");
-        assert!(run.stdout() == shown, "{run}");
-        dir.run("evt-sink", &[&path, "-q", "--to", "null:"]).ends_with(status);
-    }
+    check_kept("valid", |dir, files| {
+        for file in files {
+            let path = file.display().to_string();
+            // The end of the stream with every control message holds a failing verdict of an earlier stage.
+            let status = i32::from(path.ends_with("control.frames"));
+            let args = ["-q", "--control", "-o", "jsonl", "--origin", "in", "--now", "2026-02-01T00:00:00Z"];
+            let run = dir.run("evt-view", &[&[path.as_str()], &args[..]].concat()).ends_with(status);
+            let shown = std::fs::read(file.with_extension("jsonl")).expect("it is committed");
+            assert!(run.stdout() == shown, "{run}");
+            dir.run("evt-sink", &[&path, "-q", "--to", "null:"]).ends_with(status);
+        }
+    });
 }
 
 #[test]
 fn every_torn_stream_that_was_kept_is_torn() {
-    let dir = Dir::new("torn");
-    for file in kept("torn") {
-        let path = file.display().to_string();
-        for (tool, args) in [("evt-view", &[][..]), ("evt-sink", &["--to", "out.parquet"]), ("evt-validate", &[])] {
-            let run = dir.run(tool, &[&[path.as_str(), "-q"], args].concat()).ends_with(65).stays_calm();
-            assert!(run.stderr().contains("torn stream") && run.stderr().lines().count() == 1, "{run}");
+    check_kept("torn", |dir, files| {
+        for file in files {
+            let path = file.display().to_string();
+            for (tool, args) in [("evt-view", &[][..]), ("evt-sink", &["--to", "out.parquet"]), ("evt-validate", &[])] {
+                let run = dir.run(tool, &[&[path.as_str(), "-q"], args].concat()).ends_with(65).stays_calm();
+                assert!(run.stderr().contains("torn stream") && run.stderr().lines().count() == 1, "{run}");
+            }
+            assert!(!dir.path("out.parquet").exists());
         }
-        assert!(!dir.path("out.parquet").exists());
-    }
+    });
 }
 
 /// The message for each corrupt stream. A wrong count is a violated invariant, not invalid input.
@@ -130,20 +138,20 @@ const CORRUPT: [(&str, i32, &str); 12] = [
 
 #[test]
 fn every_corrupt_stream_that_was_kept_is_refused_with_its_place_and_cause() {
-    let dir = Dir::new("corrupt");
-    let files = kept("corrupt");
-    assert_eq!(files.len(), CORRUPT.len());
-    for (file, (name, status, told)) in files.iter().zip(CORRUPT) {
-        assert_eq!(file.file_stem().expect("a name"), name);
-        let path = file.display().to_string();
-        for args in [&[][..], &["--describe"]] {
-            let run = dir.run("evt-view", &[&[path.as_str(), "-q"], args].concat()).ends_with(status);
-            assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{run}");
+    check_kept("corrupt", |dir, files| {
+        assert_eq!(files.len(), CORRUPT.len());
+        for (file, (name, status, told)) in files.iter().zip(CORRUPT) {
+            assert_eq!(file.file_stem().expect("a name"), name);
+            let path = file.display().to_string();
+            for args in [&[][..], &["--describe"]] {
+                let run = dir.run("evt-view", &[&[path.as_str(), "-q"], args].concat()).ends_with(status);
+                assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{run}");
+            }
+            let run = dir.run("evt-sink", &[&path, "-q", "--to", "out.parquet"]).ends_with(status);
+            assert!(run.stderr().contains(told), "{run}");
+            assert!(!dir.path("out.parquet").exists());
         }
-        let run = dir.run("evt-sink", &[&path, "-q", "--to", "out.parquet"]).ends_with(status);
-        assert!(run.stderr().contains(told), "{run}");
-        assert!(!dir.path("out.parquet").exists());
-    }
+    });
 }
 
 #[test]

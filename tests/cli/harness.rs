@@ -21,6 +21,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Limit of a wait for work that takes minutes on a slow machine; less than the ten minutes for which stages wait.
 pub const LONG_WAIT: Duration = Duration::from_secs(300);
+/// Numbers of threads with which what is kept in `testdata` is the same.
+pub const THREADS: [&str; 2] = ["1", "3"];
 /// The checkout.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -43,6 +45,8 @@ pub struct Dir {
     path: PathBuf,
     /// Whether its files stand for a stream that continues.
     is_live: bool,
+    /// `EVT_THREADS` of its commands.
+    threads: Option<&'static str>,
 }
 
 impl Dir {
@@ -52,7 +56,7 @@ impl Dir {
         let name = format!("{name}-{}-{number}", std::process::id());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).expect("the target directory is writable");
-        Self { path, is_live: false }
+        Self { path, is_live: false, threads: None }
     }
 
     /// A new directory in which windows fire while files are read, as those of a topic do: `EVT_OUT_OF_ORDERNESS=30s`.
@@ -60,6 +64,12 @@ impl Dir {
         let mut dir = Self::new(name);
         dir.is_live = true;
         dir
+    }
+
+    /// Lets commands use this many threads, also for an input of a few bytes.
+    pub fn with_threads(mut self, count: &'static str) -> Self {
+        self.threads = Some(count);
+        self
     }
 
     /// The path of `name` in here.
@@ -97,6 +107,9 @@ impl Dir {
         let path = std::env::join_paths(std::iter::once(bin_dir()).chain(std::env::split_paths(&path)));
         if self.is_live {
             command.env("EVT_OUT_OF_ORDERNESS", "30s");
+        }
+        if let Some(threads) = self.threads {
+            command.env("EVT_THREADS", threads);
         }
         command.env("PATH", path.expect("PATH had no colon in a name")).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8");
         command

@@ -8,7 +8,7 @@ use crate::alert::{event, once, rule, rules, series, transitions};
 use crate::broker::Bench;
 use crate::checkpoint::generated;
 use crate::checkpoint_pipes::Pipe;
-use crate::harness::{Dir, ROOT, eventually};
+use crate::harness::{Dir, ROOT, THREADS, eventually};
 use crate::kafka::record;
 use crate::listener::Listener;
 use crate::state::{BATCH_ROWS, Version, kept, results};
@@ -454,11 +454,15 @@ fn every_checkpoint_ever_kept_is_restored_and_goes_on_to_the_same_rows() {
     for version in Kept::all() {
         let shown = version.0.display();
         let expected: Value = serde_json::from_str(&version.text("pipe.json")).expect("JSON");
-        assert_eq!(pipe::finish(&version.copied("pipe")), expected, "{shown}");
+        for threads in THREADS {
+            let copied = |name: &str| version.copied(name).with_threads(threads);
+            assert_eq!(pipe::finish(&copied("pipe")), expected, "{shown}, {threads} threads");
+            let found = alerts::finish(&copied("alerts"));
+            assert_eq!(found, version.text("alerts.transitions"), "{shown}, {threads} threads");
+        }
         spilled::restore(&version.copied("spilled"));
         intent::restore(&version.copied("intent"));
         positions::restore(&version.copied("positions"));
-        assert_eq!(alerts::finish(&version.copied("alerts")), version.text("alerts.transitions"), "{shown}");
     }
 }
 

@@ -128,6 +128,7 @@ mod open_transactions;
 mod oracle;
 mod outputs;
 mod package;
+mod panics;
 mod pipe;
 mod plot;
 mod private_files;

@@ -10,6 +10,8 @@ use evt_core::op::state_storage::{MemoryBound, MemoryStorage};
 use evt_core::op::window::metric::Emit;
 use evt_core::op::window::{Options, Window, spec, watermark};
 use evt_core::time::SECOND;
+use evt_run::task_pool::TaskPool;
+use evt_run::thread::Threads;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -200,9 +202,13 @@ fn every_snapshot_ever_saved_is_restored_and_goes_on_to_the_same_results() {
         let (batches, told) = version.events();
         let rest = &batches[CUT / BATCH_ROWS..];
         let saved = version.saved();
-        let window = Window::restore(version.options(), &saved.window.0).expect("it restores");
-        let found = results(window, rest, &told[told.len() - 1..]);
-        assert!(are_same(&found, &saved.window.1), "{}: {found}", version.0.display());
+        for threads in [1, 3] {
+            let parallelism = TaskPool::new(Threads::new(Some(threads))).parallelism();
+            let options = Options { parallelism, ..version.options() };
+            let window = Window::restore(options, &saved.window.0).expect("it restores");
+            let found = results(window, rest, &told[told.len() - 1..]);
+            assert!(are_same(&found, &saved.window.1), "{}, {threads} threads: {found}", version.0.display());
+        }
         let dedup = Dedup::restore(Version::dedup_options(), &saved.dedup.0).expect("it restores");
         assert_eq!(kept(dedup, rest), saved.dedup.1, "{}", version.0.display());
     }

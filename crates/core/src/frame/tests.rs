@@ -3,6 +3,7 @@ use crate::error::{ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::letters::Builder;
+use crate::test_cases::cases;
 use arrow::array::RecordBatch;
 
 fn letters(rows: i64) -> RecordBatch {
@@ -166,7 +167,8 @@ fn a_flipped_byte_is_an_error_or_another_value_never_a_panic() {
     assert!(expected > 0);
     let (mut corrupt, mut read) = (0, 0);
     for at in 0..whole.len() {
-        for flip in [0x01u8, 0x80, 0xff] {
+        // With fewer cases than usual each byte has a part of the flips, in turn.
+        for flip in [0x01u8, 0x80, 0xff].into_iter().cycle().skip(at % 3).take(cases(3).cases as usize) {
             let mut bytes = whole.clone();
             bytes[at] ^= flip;
             let (frames, end) = decode(&bytes, usize::MAX);
@@ -226,7 +228,6 @@ fn a_batch_that_claims_more_than_its_bytes_can_hold_is_refused_before_memory_is_
 
 mod reading_back {
     use super::*;
-    use crate::test_cases::cases;
     use arrow::array::{
         ArrayRef, BinaryArray, BooleanArray, DictionaryArray, FixedSizeBinaryBuilder, Float64Array, StringArray,
         TimestampMicrosecondArray,

@@ -284,7 +284,7 @@ fn an_option_out_of_its_range_is_refused_by_its_name() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::test_cases::cases(24))]
     #[test]
     fn shares_are_what_was_asked_for(
         seed: u64, late in 0.0..0.16, duplicates in 0.0..0.16, future in 0.0..0.16, malformed in 0.0..0.16,

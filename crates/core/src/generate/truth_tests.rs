@@ -226,7 +226,7 @@ fn rules() -> impl Strategy<Value = Rules> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::test_cases::cases(48))]
     #[test]
     fn the_truth_is_what_the_bytes_say_when_read_again(seed: u64, rate in 1.0..50.0, rules in rules()) {
         let lines = make(Options { rate, late_by: 20 * SECOND, ..mixed(800, seed) });

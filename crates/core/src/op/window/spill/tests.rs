@@ -61,15 +61,15 @@ fn compare(
 
 #[test]
 fn state_in_files_has_the_results_of_state_in_memory() {
-    for (toml, cases) in [(MANY, 30), (WIDE, 15), (FEW, 40), (HOPS, 60)] {
+    for (toml, usual) in [(MANY, 30), (WIDE, 15), (FEW, 40), (HOPS, 60)] {
         for emit in [Emit::Panes, Emit::Final] {
             let written = std::cell::Cell::new(0);
             let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
-            check_cases(cases, &strategy, |(events, splits, bound, bytes)| {
+            let cases = check_cases(usual, &strategy, |(events, splits, bound, bytes)| {
                 written.set(written.get() + compare(toml, emit, (&events, &splits), bound, bytes)?);
                 Ok(())
             });
-            assert!(written.get() > cases as usize, "{} files", written.get());
+            assert!(written.get() > cases, "{} files", written.get());
         }
     }
 }
@@ -151,7 +151,7 @@ fn metrics_that_change_beside_others_in_files_have_the_results_of_those_in_memor
     let written = std::cell::Cell::new(0);
     let versions = proptest::collection::vec(0..CHANGING.len(), 1..5);
     let strategy = (scattered(), splits(), versions, 0..25i64, prop::sample::select(&BOUNDS[..]));
-    check_cases(60, &strategy, |(events, splits, versions, bound, bytes)| {
+    let cases = check_cases(60, &strategy, |(events, splits, versions, bound, bytes)| {
         let make = |version: usize| options(CHANGING[version], bound, Emit::Panes);
         let storage = MemoryStorage::default();
         let expected = run_changing(&make, (&events, &splits), &versions);
@@ -162,7 +162,7 @@ fn metrics_that_change_beside_others_in_files_have_the_results_of_those_in_memor
         written.set(written.get() + files);
         Ok(())
     });
-    assert!(written.get() > 60, "{} files", written.get());
+    assert!(written.get() > cases, "{} files", written.get());
 }
 
 /// Returns each row, in the order in which it was emitted. Unless `is_exhausted`, the run stops before the end.
@@ -201,7 +201,7 @@ fn final_rows_of_state_in_files_come_in_the_order_of_state_in_memory() {
             prop::sample::select(&BOUNDS[..]),
             any::<bool>(),
         );
-        check_cases(40, &strategy, |((events, splits), bound, bytes, is_exhausted)| {
+        let cases = check_cases(40, &strategy, |((events, splits), bound, bytes, is_exhausted)| {
             let make = || {
                 let mut options = options(toml, bound.unwrap_or_default(), Emit::Final);
                 options.watermark.out_of_orderness = options.watermark.out_of_orderness.filter(|_| bound.is_some());
@@ -215,7 +215,7 @@ fn final_rows_of_state_in_files_come_in_the_order_of_state_in_memory() {
             written.set(written.get() + files);
             Ok(())
         });
-        assert!(written.get() > 30, "{} files", written.get());
+        assert!(written.get() > cases * 3 / 4, "{} files", written.get());
     }
 }
 
