@@ -110,6 +110,37 @@ fn letters_of_evt_validate_and_their_replays_have_the_key_headers_and_time_of_th
 }
 
 #[test]
+fn rows_and_letters_of_a_topic_are_the_same_for_every_number_of_threads() {
+    let Some(bench) = Bench::new("record-threads") else { return };
+    let raw = bench.topic("raw", 4, &[]);
+    (0..20).for_each(|_| produce(&bench, &raw));
+    let from = bench.uri(&raw, "?end=latest");
+    let found = |threads: &str| {
+        let line = format!("EVT_THREADS={threads} evt-validate '{from}' {CHECK} --dlq dead.jsonl -q -o jsonl");
+        let run = bench.dir.shell(&format!("rm -f dead.jsonl; {line}"));
+        let rows = [run.succeeds().stdout().to_vec(), bench.dir.bytes("dead.jsonl")].map(|bytes| {
+            let mut rows: Vec<String> = String::from_utf8(bytes).expect("text").lines().map(unclocked).collect();
+            rows.sort_unstable();
+            rows
+        });
+        assert!(rows.iter().all(|rows| rows.len() == 10 * COUNT), "{rows:?}");
+        rows
+    };
+    let expected = found("1");
+    assert!(expected[1][0].contains("\"headers\"") && expected[1][0].contains("_key\":\"k"), "{}", expected[1][0]);
+    for threads in ["2", "3", "8"] {
+        assert!(found(threads) == expected, "{threads} threads");
+    }
+}
+
+/// A row without what the clock decides.
+fn unclocked(row: &str) -> String {
+    let mut row = crate::edges::parsed(row.as_bytes());
+    ["ingested_at", "failed_at"].iter().for_each(|name| _ = row.as_object_mut().expect("an object").remove(*name));
+    row.to_string()
+}
+
+#[test]
 fn letters_of_other_stages_have_the_key_of_their_record() {
     let Some(bench) = Bench::new("record-parts-others") else { return };
     let raw = bench.topic("raw", 4, &[]);

@@ -46,6 +46,8 @@ struct TaskQueue {
 struct QueueState {
     tasks: VecDeque<Task>,
     is_closed: bool,
+    /// The threads that wait for a task.
+    waiting: usize,
 }
 
 impl TaskPool {
@@ -73,15 +75,19 @@ impl TaskPool {
         if self.threads.count > 1 { Parallelism::of(Arc::new(PoolWork(self.clone()))) } else { Parallelism::default() }
     }
 
-    fn begin(&self, task: Task) -> Result<()> {
+    fn begin(&self, tasks: Vec<Task>) -> Result<()> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         while started.len() < self.others {
             let queue = self.queue.clone();
             started.push(spawn("task", move || queue.work())?);
         }
         drop(started);
-        self.queue.state().tasks.push_back(task);
-        self.queue.changed.notify_one();
+        let mut state = self.queue.state();
+        // To wake a thread is a system call, which costs more than many a task.
+        let woken = tasks.len().min(state.waiting);
+        state.tasks.extend(tasks);
+        drop(state);
+        (0..woken).for_each(|_| self.queue.changed.notify_one());
         Ok(())
     }
 
@@ -98,7 +104,7 @@ struct PoolWork(Arc<TaskPool>);
 impl WorkRunner for PoolWork {
     fn run(&self, parts: Vec<Work>) -> Result<()> {
         let mut results = OrderedResults::new(&self.0);
-        parts.into_iter().try_for_each(|part| results.begin(part))?;
+        results.begin_all(parts)?;
         while results.wait()?.is_some() {}
         Ok(())
     }
@@ -126,7 +132,11 @@ impl TaskQueue {
                 match state.tasks.pop_front() {
                     Some(task) => break task,
                     None if state.is_closed => return,
-                    None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    None => {
+                        state.waiting += 1;
+                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        state.waiting -= 1;
+                    }
                 }
             };
             drop(state);
@@ -167,10 +177,18 @@ impl<R: Send + 'static> OrderedResults<R> {
 
     /// Begins a task. Errors: exit status 74 if no thread can start.
     pub fn begin(&mut self, task: impl FnOnce() -> R + Send + 'static) -> Result<()> {
-        let (result, taken) = sync_channel(1);
-        self.results.push_back(taken);
-        // Nobody takes the result if the run has failed.
-        self.pool.begin(Box::new(move || _ = result.send(task())))
+        self.begin_all(vec![task])
+    }
+
+    /// Begins tasks at once. Errors: as [`OrderedResults::begin`].
+    pub fn begin_all(&mut self, tasks: Vec<impl FnOnce() -> R + Send + 'static>) -> Result<()> {
+        let begun = tasks.into_iter().map(|task| -> Task {
+            let (result, taken) = sync_channel(1);
+            self.results.push_back(taken);
+            // Nobody takes the result if the run has failed.
+            Box::new(move || _ = result.send(task()))
+        });
+        self.pool.begin(begun.collect())
     }
 
     /// Returns the first result that was not taken, if it is there. Errors: exit status 70 if its task has panicked.
