@@ -118,7 +118,7 @@ fn a_zip_bomb_is_refused_with_flat_memory() {
     listener.stop();
 }
 
-/// The allocator keeps less after a burst than without its settings, with which this process has grown by 128 MiB.
+/// Without `malloc_trim` this process has kept 100 MiB more.
 #[test]
 fn memory_goes_back_after_a_burst_of_large_bodies() {
     let dir = Dir::new("http-burst");
@@ -134,7 +134,7 @@ fn memory_goes_back_after_a_burst_of_large_bodies() {
         let post = || assert!([200, 503].contains(&listener.post(&headers, &body).status));
         (0..12).for_each(|_| drop(scope.spawn(post)));
     });
-    eventually("its memory has gone back", || listener.memory("VmRSS") < before + (112 << 10));
+    eventually("its memory has gone back", || listener.memory("VmRSS") < before + (48 << 10));
     listener.stop();
 }
 
