@@ -222,7 +222,6 @@ impl<'a> CsvFields<'a> {
     }
 
     /// Reads the field that has its opening quote at `start`.
-    #[cold]
     fn quoted(&mut self, start: usize) -> Result<CsvField<'a>, QuoteFault> {
         let bytes = self.record.as_bytes();
         let Some(end) = closing_quote(bytes, start + 1) else { return Err(QuoteFault::Open) };
