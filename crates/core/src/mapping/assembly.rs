@@ -343,7 +343,7 @@ impl<'a> Assembly<'a, '_, '_> {
                 let is_first = self.record.verdict != FutureVerdict::Passed;
                 self.out.facts.doubled += u64::from(is_first && when.is_doubled(value, instant));
                 if self.out.facts.is_local.is_none() && self.plan.options.window_zone.is_some() {
-                    self.out.facts.is_local = Some(when.zone.is_none() && when.is_local(value, instant));
+                    self.out.facts.is_local = Some(when.zone.is_none() && when.is_local(value));
                 }
                 Ok(Some(instant))
             }

@@ -85,6 +85,41 @@ fn check(midnight: i64, zone: Zone) -> Option<i64> {
 }
 
 #[test]
+fn every_local_time_that_clocks_show_twice_is_noted_in_every_zone() {
+    let mut doubled = 0;
+    for zone in zones() {
+        let when = When { format: None, zone: Some(zone), unit: None };
+        let mut before = zone.offset(0);
+        for day in (BLOCK..47_482).step_by(BLOCK as usize) {
+            let (old, new) = (before, zone.offset(day * DAY));
+            before = new;
+            if new >= old {
+                continue;
+            }
+            let (mut first, mut last) = ((day - BLOCK) * 86_400, day * 86_400);
+            while last - first > 1 {
+                let middle = first.midpoint(last);
+                if zone.offset(middle * SECOND) == new { last = middle } else { first = middle }
+            }
+            // The clocks go back at `last`.
+            let instant = first * SECOND;
+            let local = DateTime::from_timestamp_micros(shown(instant, zone)).expect("an instant");
+            let text = local.format("%FT%T").to_string();
+            let is_noted = |text: &str| {
+                let found = when.read(Value::Plain(text), &mut Parser::default()).expect("a time");
+                assert_eq!(found, instant, "{zone} {text}");
+                when.is_doubled(Value::Plain(text), found)
+            };
+            assert!(is_noted(&text), "{zone} {text}");
+            let utc = DateTime::from_timestamp_micros(instant).expect("an instant");
+            assert!(!is_noted(&utc.format("%FT%TZ").to_string()), "{zone} {text}");
+            doubled += 1;
+        }
+    }
+    assert!(doubled > 10_000, "{doubled}");
+}
+
+#[test]
 fn a_time_of_day_that_clocks_skip_does_not_exist() {
     let when = |format: &str| When {
         format: Some(format.into()),

@@ -183,19 +183,21 @@ impl When {
 
     /// Whether a value has a local time that the clocks of the zone show twice, `instant` being the first one.
     pub(in crate::mapping) fn is_doubled(&self, value: Value<'_>, instant: i64) -> bool {
-        self.zone.is_some_and(|zone| shows_twice(instant, zone)) && self.is_local(value, instant)
+        self.zone.is_some_and(|zone| shows_twice(instant, zone)) && self.is_local(value)
     }
 
-    /// Whether a value, which reads as `instant`, is text without an offset.
-    pub(in crate::mapping) fn is_local(&self, value: Value<'_>, instant: i64) -> bool {
+    /// Whether a value that is a time is text without an offset.
+    pub(in crate::mapping) fn is_local(&self, value: Value<'_>) -> bool {
         let (Value::Plain(text) | Value::Escaped(text)) = value else { return false };
         if self.format.as_deref().is_some_and(has_zone) {
             return false;
         }
-        // A text with an offset is the same instant in every zone.
-        let far = FAR.parse().ok().filter(|far| self.zone != Some(*far));
-        let elsewhere = Self { zone: far, ..self.clone() };
-        elsewhere.read(Value::Plain(&unescape(text)), &mut Parser::default()) != Some(instant)
+        // A text with an offset is the same instant in every zone. Other zones than these two may have the same offset.
+        let text = unescape(text);
+        let within = |zone: Option<Zone>| {
+            Self { zone, ..self.clone() }.read(Value::Plain(&text), &mut Parser::default())
+        };
+        within(None) != within(FAR.parse().ok())
     }
 
     /// Reads the instant of a number, even outside the calendar.
