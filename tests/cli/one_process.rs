@@ -127,6 +127,20 @@ fn stages_in_epochs() -> Vec<(&'static str, Vec<String>)> {
     .to_vec()
 }
 
+#[test]
+fn lines_of_a_file_may_end_with_cr_lf() {
+    let dir = Dir::new("pipe-crlf");
+    let text = "# A comment.\n\nevt-gen -q --events 5 |   \n  evt-ingest -q \\\n --plain \\\n | evt-view -q --columns \\\nevent_type -o \"js\\\nonl\"\n";
+    dir.write("lf", text);
+    let right = dir.shell("evt pipe --now 2024-01-15T11:00:00Z -f lf").succeeds().text();
+    assert_eq!(right.lines().count(), 5, "{right}");
+    for text in [text.replace('\n', "\r\n"), text.trim_end().replace('\n', "\r\n") + "\r"] {
+        dir.write("crlf", text);
+        let run = dir.shell("evt pipe --now 2024-01-15T11:00:00Z -f crlf").succeeds();
+        assert_eq!(run.text(), right);
+    }
+}
+
 /// Kills a pipeline in a shell and by evt-pipe in turn; each continues the checkpoint of the other.
 #[test]
 fn a_checkpoint_of_the_shell_is_continued_and_the_reverse() {

@@ -6,8 +6,9 @@
 //!   | evt-sink --to 'sqlite:m.db'
 //! ```
 //!
-//! A text that this parser accepts means the same in a shell, with three exceptions: the value of a variable is one
-//! word, whatever it holds; an unset variable is an error; `?` and `{a,b}` stand for themselves. What would mean
+//! A text that this parser accepts means the same in a shell, with four exceptions: the value of a variable is one
+//! word, whatever it holds; an unset variable is an error; `?` and `{a,b}` stand for themselves; a line may end with
+//! CR LF. What would mean
 //! something else in a shell (`*`, `>`, `&`, …) is refused with its place unless it is quoted.
 
 use crate::error::{Error, ErrorKind, Result};
@@ -93,6 +94,7 @@ impl PipelineParser<'_> {
             let starts_word = self.word.is_none();
             match c {
                 ' ' | '\t' => self.end_word(),
+                '\r' if self.is_end_of_line() => self.end_word(),
                 '\n' => {
                     self.end_word();
                     is_complete = is_complete || !self.words.is_empty();
@@ -118,6 +120,20 @@ impl PipelineParser<'_> {
         self.end_word();
         self.end_stage(self.place)?;
         Ok(self.stages)
+    }
+
+    /// Whether the next character is the CR of a line that ends with CR LF, or of the last line.
+    fn is_end_of_line(&self) -> bool {
+        let mut rest = self.rest.clone();
+        rest.next() == Some('\r') && rest.next().is_none_or(|c| c == '\n')
+    }
+
+    /// Passes over the CR of a line that ends with CR LF and goes on behind a `\`.
+    fn skip_return(&mut self) -> &mut Self {
+        if self.is_end_of_line() {
+            self.next();
+        }
+        self
     }
 
     fn next(&mut self) -> Option<char> {
@@ -155,7 +171,7 @@ impl PipelineParser<'_> {
         match c {
             '\'' => self.single_quoted(place),
             '"' => self.double_quoted(place),
-            '\\' => match self.next() {
+            '\\' => match self.skip_return().next() {
                 Some('\n') => Ok(()),
                 Some(c) => {
                     self.push(c.encode_utf8(&mut [0; 4]), place);
@@ -199,7 +215,7 @@ impl PipelineParser<'_> {
                     let message = "found ` in double quotes: a shell would run a command; \\` stands for itself";
                     return Err(at.refused(self.reading.fault, message));
                 }
-                Some('\\') => match self.rest.peek().copied() {
+                Some('\\') => match self.skip_return().rest.peek().copied() {
                     Some('\n') => _ = self.next(),
                     Some(c) if "$`\"\\".contains(c) => {
                         self.next();
