@@ -23,6 +23,24 @@ fn command(dir: &Dir, line: &str) -> String {
 }
 
 #[test]
+fn a_bracket_before_json_lines_is_a_dead_letter_and_the_lines_are_read() {
+    let dir = Dir::new("bracket");
+    let line = |n: u32| format!("{{\"t\":\"2026-01-01T00:00:0{n}Z\"}}\n");
+    for start in ["[", "[1,", "\n [", "[1,\r"] {
+        dir.write("a.jsonl", [format!("{start}\n"), line(1), line(2)].concat());
+        for command in ["evt-ingest a.jsonl", "cat a.jsonl | evt-ingest"] {
+            let run = dir.shell(&format!("{command} -q --time t --dlq d.jsonl --overwrite -o jsonl")).succeeds();
+            assert_eq!((run.rows().len(), dir.rows("d.jsonl").len()), (2, 1), "{start:?} {command}: {run}");
+        }
+    }
+    // An array of which a line has several, or that breaks off.
+    for array in ["[\n{\"a\":1},\n{\"a\":2}\n]\n", "[\n{\"a\":1}\n,{\"a\":2}\n", "[{\"b\":\n{\"a\":1}\n}]\n"] {
+        dir.write("a.jsonl", array);
+        assert!(dir.shell("evt-ingest -q a.jsonl").ends_with(2).stderr().contains("--explode . reads"), "{array}");
+    }
+}
+
+#[test]
 fn archives_and_json_over_several_lines_name_the_program_that_unpacks_them() {
     let dir = Dir::new("archives");
     dir.write("in.jsonl", ROW);

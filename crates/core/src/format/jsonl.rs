@@ -42,9 +42,21 @@ const PIECE_BYTES: usize = 1 << 20;
 /// The message if the input is one JSON array.
 pub const ARRAY_HINT: &str = "expected JSON lines, found a JSON array; --explode . reads its elements";
 
-/// Whether input that starts with `bytes` is one JSON array: its first character other than white space is `[`.
+/// Whether input that starts with `bytes` is one JSON array: its first character other than white space is `[`, and the
+/// lines behind it are no JSON lines.
 pub fn is_array(bytes: &[u8]) -> bool {
-    bytes.iter().find(|byte| !is_space(**byte)) == Some(&b'[')
+    bytes.iter().find(|byte| !is_space(**byte)) == Some(&b'[') && !has_separate_objects(bytes)
+}
+
+/// Whether one of the lines has an object and the next one does not continue the value in which that object is: in a
+/// JSON document a comma or the end of the value follows.
+pub fn has_separate_objects(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut before = lines.next().unwrap_or_default();
+    lines.any(|line| {
+        let last = std::mem::replace(&mut before, line);
+        !b",]}".contains(&line[0]) && last.starts_with(b"{") && str::from_utf8(last).is_ok_and(scan::is_json)
+    })
 }
 
 /// Whether `bytes` are only white space.

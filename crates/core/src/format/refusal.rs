@@ -3,6 +3,7 @@
 //! Text is JSON lines if a line begins with `{`; its broken lines are dead letters. Nothing else is guessed.
 
 use super::elements::arrays_of;
+use super::jsonl::has_separate_objects;
 use super::{by_extension, clf, logfmt, syslog, without_mark};
 use crate::json::scan::is_json;
 use crate::parse::shell;
@@ -200,7 +201,8 @@ fn has_object_behind_prefix(line: &[u8]) -> bool {
 }
 
 /// Whether text is one JSON array or several, not lines: it begins with an array that continues behind its first line,
-/// or that no line with an object follows. A word in brackets, as a log has, is no array.
+/// or that no line with an object follows. A word in brackets, as a log has, is no array, nor is a bracket before JSON
+/// lines.
 fn is_array(text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
     let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
@@ -208,7 +210,7 @@ fn is_array(text: &[u8]) -> bool {
     // A line that is no JSON and cannot become JSON by further lines is no array either: `[3, main] started`.
     let continues = || serde_json::from_slice::<IgnoredAny>(first).is_err_and(|error| error.is_eof());
     let has_objects = || rest.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_start().starts_with(b"{"));
-    begins_array(text) && (continues() || !has_objects())
+    begins_array(text) && (!has_objects() || continues() && !has_separate_objects(rest))
 }
 
 /// Whether text begins as a JSON array does: with a bracket and, as far as the text goes, a value and what may follow
@@ -351,6 +353,8 @@ mod tests {
             "{\"a\":[1]}",
             "",
             "[1,2]",
+            "[\n{\"a\":0}",
+            "[1,\n\n {\"a\":0}\r",
         ] {
             assert!(!is_array(format!("{line}\n{{\"a\":1}}\n").as_bytes()), "{line}");
         }
