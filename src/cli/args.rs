@@ -1,7 +1,7 @@
 //! Flags that tools share, one group each, and the values they take.
 
 use super::prometheus::MetricsTarget;
-use super::values::{parse_count, parse_min_time, parse_positive};
+use super::values::{parse_count, parse_min_time, parse_path, parse_positive, path_or};
 use crate::source::{PartitionNames, SourceOptions};
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
@@ -68,7 +68,7 @@ pub struct CommonArgs {
     #[arg(short, long)]
     pub quiet: bool,
     /// Write the summary to FILE as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse_path)]
     pub stats: Option<String>,
     /// Use INSTANT as the current time, for repeatable output
     #[arg(long, value_name = "INSTANT")]
@@ -322,7 +322,7 @@ pub struct OutputArgs {
 pub struct CheckpointArgs {
     /// Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run
     /// (evt-checkpoint(5))
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", value_parser = path_or(&["s3"]))]
     pub checkpoint: Option<PathBuf>,
     /// End an epoch, whose rows become visible together, every DURATION
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s", requires = "checkpoint")]

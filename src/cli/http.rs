@@ -2,7 +2,7 @@
 
 use super::args::MapArgs;
 use super::check::CheckReport;
-use super::values::parse_count;
+use super::values::{parse_count, parse_registry, path};
 use clap::{Args, ValueEnum};
 use evt_core::error::{Error, Result};
 use evt_core::kind::event::column;
@@ -104,7 +104,7 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<NonZeroU32>,
     /// Validate events against this directory or registry of schemas before answering
-    #[arg(long, value_name = "DIR|URL")]
+    #[arg(long, value_name = "DIR|URL", value_parser = parse_registry)]
     schemas: Option<String>,
     /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
     #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
@@ -230,7 +230,7 @@ pub enum AckArg {
 #[command(next_help_heading = "Acknowledgement")]
 pub struct AckArgs {
     /// Store requests in DIR and acknowledge them once they are on disk
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path())]
     spool: Option<PathBuf>,
     /// Limit the size of the spool [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]

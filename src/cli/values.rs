@@ -1,7 +1,10 @@
-//! Values of flags: counts, shares, instants.
+//! Values of flags: counts, shares, instants, paths.
 
+use crate::uri::check_path;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use evt_core::error::{Error, Result};
 use evt_core::time::{EARLIEST, Zone, read_iso};
+use std::path::PathBuf;
 
 /// Parses a count that fits the type of a flag: `10`, `5k`, `1M`.
 pub fn parse_count<T: TryFrom<u64>>(text: &str) -> std::result::Result<T, String> {
@@ -34,6 +37,30 @@ pub fn parse_share(text: &str) -> std::result::Result<f64, String> {
     };
     let share = number.parse::<f64>().map_err(|_| "expected a share like 0.01 or 1%".to_owned())? / scale;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share between 0 and 1".to_owned()) }
+}
+
+/// Parses the path of a file or a directory. A URI is a mistake: a directory would have its name.
+pub fn path() -> impl TypedValueParser<Value = PathBuf> {
+    path_or(&[])
+}
+
+/// Parses a path or the URI of one of these schemes.
+pub fn path_or(schemes: &'static [&'static str]) -> impl TypedValueParser<Value = PathBuf> {
+    // A path that is not UTF-8 is no URI.
+    PathBufValueParser::new().try_map(|path| match path.to_str().map(|text| check_path(text, schemes)) {
+        Some(Err(why)) => Err(why),
+        _ => Ok(path),
+    })
+}
+
+/// Parses the path of a file that is written, as text.
+pub fn parse_path(text: &str) -> std::result::Result<String, String> {
+    check_path(text, &[]).map(|()| text.to_owned())
+}
+
+/// Parses the place of schemas: a directory, or the URL of a registry.
+pub fn parse_registry(text: &str) -> std::result::Result<String, String> {
+    check_path(text, &["http", "https"]).map(|()| text.to_owned())
 }
 
 /// Parses `--min-time`. Results do not depend on the clock, so the instant is absolute. The first date accepts every

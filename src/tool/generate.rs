@@ -6,7 +6,7 @@ use crate::cli::args::{CommonArgs, StageArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
-use crate::cli::values::{parse_count, parse_share};
+use crate::cli::values::{parse_count, parse_share, path};
 use crate::output::identity::{Identities, Identity};
 use crate::source::SourceOptions;
 use crate::stage::Stage;
@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     pub too_large: f64,
     /// Write the expected results under the rules below to FILE, as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub truth: Option<PathBuf>,
     #[command(flatten)]
     rules: RuleArgs,

@@ -3,6 +3,7 @@
 use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::CheckReport;
+use crate::cli::values::parse_registry;
 use clap::{Parser, Subcommand};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::schema::AVRO;
@@ -47,7 +48,7 @@ enum Action {
         #[arg(long, value_name = "NAME", requires = "schemas", conflicts_with = "against")]
         subject: Option<String>,
         /// Find the subject in this directory or registry of schemas
-        #[arg(long, value_name = "DIR|URL", requires = "subject")]
+        #[arg(long, value_name = "DIR|URL", requires = "subject", value_parser = parse_registry)]
         schemas: Option<String>,
         /// Check at this compatibility level: NONE, BACKWARD, FORWARD, FULL, or one of the last three with _TRANSITIVE
         /// [default: the level of the subject, else BACKWARD]
@@ -63,13 +64,13 @@ enum Action {
         #[arg(long, value_name = "NAME")]
         subject: String,
         /// Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
-        #[arg(long, value_name = "DIR|URL")]
+        #[arg(long, value_name = "DIR|URL", value_parser = parse_registry)]
         schemas: String,
     },
     /// List subjects with their level and versions
     List {
         /// Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
-        #[arg(long, value_name = "DIR|URL")]
+        #[arg(long, value_name = "DIR|URL", value_parser = parse_registry)]
         schemas: String,
     },
     /// Print a schema
@@ -81,7 +82,7 @@ enum Action {
         #[arg(long, value_name = "N")]
         number: Option<u32>,
         /// Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
-        #[arg(long, value_name = "DIR|URL")]
+        #[arg(long, value_name = "DIR|URL", value_parser = parse_registry)]
         schemas: String,
     },
 }

@@ -1,6 +1,7 @@
 //! The operator that checks events and drops duplicates, and its flags: evt-validate, and evt-backfill for raw records;
 //! evt-replay has those of schemas.
 
+use crate::cli::values::parse_registry;
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Operator, Snapshot};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 #[command(next_help_heading = "Schemas")]
 pub struct SchemaArgs {
     /// Validate against this directory or registry of schemas; without it only the envelope is checked
-    #[arg(long, value_name = "DIR|URL")]
+    #[arg(long, value_name = "DIR|URL", value_parser = parse_registry)]
     pub schemas: Option<String>,
     /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
     #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]

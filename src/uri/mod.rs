@@ -111,9 +111,7 @@ impl Uri {
             let shown = (revealed != shown).then_some(shown);
             Uri::File(FileName { path: revealed.into(), shown })
         };
-        let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
-            return Ok(path(text));
-        };
+        let Some((scheme, rest)) = split_scheme(text) else { return Ok(path(text)) };
         match scheme {
             "null" if rest.is_empty() => Ok(Uri::Null),
             "null" => Err(Error::usage(format!("expected null:, found {text}"))),
@@ -205,6 +203,35 @@ impl fmt::Display for Uri {
     }
 }
 
+/// Splits a URI behind its scheme; `None` for a path. Before `//` a scheme may have upper-case letters, which no scheme
+/// has: it is a mistake then, and not the name of a directory.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let is_uri = |scheme: &str, rest: &str| {
+        is_scheme(scheme) || rest.starts_with("//") && is_scheme(&scheme.to_ascii_lowercase())
+    };
+    text.split_once(':').filter(|(scheme, rest)| is_uri(scheme, rest))
+}
+
+/// Checks that a text is a path, or the URI of one of the schemes that `allowed` has. Errors: what is wrong, for a
+/// message that has the text itself.
+pub fn check_path(text: &str, allowed: &[&str]) -> std::result::Result<(), String> {
+    let Some((scheme, rest)) = split_scheme(text) else { return Ok(()) };
+    let is_allowed = rest.starts_with("//") && allowed.contains(&scheme);
+    if is_allowed || Path::new(text).exists() {
+        return Ok(());
+    }
+    let lower = scheme.to_ascii_lowercase();
+    let why = match evt_store::by_scheme(scheme) {
+        _ if allowed.contains(&&*lower) => format!("is written {lower}://"),
+        Some(_) => "names no path".to_owned(),
+        None if SCHEMES.contains(&scheme) || scheme == "file" => "names no path".to_owned(),
+        None => why_unknown(scheme).to_owned(),
+    };
+    let also: String = allowed.iter().map(|scheme| format!(" {scheme}://")).collect();
+    let expected = if also.is_empty() { "a path" } else { "one of PATH" };
+    Err(format!("{scheme}: {why}; expected {expected}{also} (for a path write ./{text})"))
+}
+
 /// Whether a text is a scheme: a lower-case letter, then at least one more of lower-case letters, digits, `+` and `-`.
 /// `C:x` and `10:30.log` are paths.
 fn is_scheme(text: &str) -> bool {
@@ -252,15 +279,20 @@ fn location(store: &'static Store, scheme: &str, rest: &str, caller: &Caller) ->
 
 fn unknown(text: &str, scheme: &str) -> Error {
     let known: Vec<_> = evt_store::ALL.iter().map(|store| store.scheme).collect();
-    let why = match scheme {
-        "s3" => "a bucket holds checkpoints only (--checkpoint, evt-view)",
-        _ if LATER.contains(&scheme) => "is not supported yet",
-        _ => "is an unknown scheme",
-    };
+    let why = why_unknown(scheme);
     Error::usage(format!(
         "{text}: {scheme}: {why}; expected one of - PATH file: null: kafka: {}: (for a path write ./{text})",
         known.join(": ")
     ))
+}
+
+/// Says why a scheme cannot be used.
+fn why_unknown(scheme: &str) -> &'static str {
+    match scheme {
+        "s3" => "a bucket holds checkpoints only (--checkpoint, evt-view)",
+        _ if LATER.contains(&scheme) => "is not supported yet",
+        _ => "is an unknown scheme",
+    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ use self::writer::WriterPlan;
 use crate::cli::args::{StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::resolve::{LINES, Resolved, StageSpec, resolve};
-use crate::cli::values::parse_count;
+use crate::cli::values::{parse_count, path};
 use crate::cli::{Tool, Unit};
 use crate::output::dead_letters::DeadLetters;
 use crate::source::{self, SourceOptions, StoreOrder};
@@ -108,7 +108,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count::<usize>, help_heading = "Rules")]
     max_groups: usize,
     /// Keep the state, the positions of the inputs and due notifications in FILE
-    #[arg(long, value_name = "FILE", help_heading = "State", conflicts_with_all = ["since", "until", "last"])]
+    #[arg(long, value_name = "FILE", value_parser = path(), help_heading = "State", conflicts_with_all = ["since", "until", "last"])]
     state: Option<PathBuf>,
     /// Read the inputs to their end, for cron: the exit status is 1 if an alert fired or still fires; nothing is
     /// printed if no alert fired, was resolved or still fires
