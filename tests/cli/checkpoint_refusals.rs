@@ -156,25 +156,36 @@ fn a_uri_in_the_place_of_a_path_is_refused_before_anything_is_made() {
     let dir = Dir::new("paths");
     dir.write("a.jsonl", ordered(0..5));
     dir.write("s.json", "{\"type\":\"record\",\"name\":\"r\",\"fields\":[]}");
-    dir.write("r.toml", "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'gt'\nthreshold = 1\nwindow = '1m'\n");
+    dir.write(
+        "r.toml",
+        "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'gt'\nthreshold = 1\nwindow = '1m'\n",
+    );
     let window = "evt-window -q a.jsonl --size 1m --to m.db --checkpoint";
     let listener = "evt-ingest http://127.0.0.1:0 --anonymous --to out.jsonl --spool";
     let (bucket, place) = ("s3: a bucket holds checkpoints only", "expected one of PATH s3://");
     for (line, uri, why) in [
-        (window, "gs://bucket/p", "gs: is an unknown scheme; expected one of PATH s3:// (for a path write ./gs://bucket/p)"),
+        (
+            window,
+            "gs://bucket/p",
+            "gs: is an unknown scheme; expected one of PATH s3:// (for a path write ./gs://bucket/p)",
+        ),
         (window, "S3://bucket/p", "S3: is written s3://"),
         (window, "s3a://bucket/p", "s3a: is an unknown scheme"),
         (window, "s3:/bucket/p", "s3: is written s3://"),
         (window, "postgres://u:PASSW@h/d", "postgres: names no path; expected one of PATH s3://"),
         (window, "file:ck", place),
         ("evt-ingest -q a.jsonl --to b.jsonl --dlq", "GS://bucket/p", "GS: is an unknown scheme"),
-        ("evt-ingest -q a.jsonl --to b.jsonl --dlq", "Kafka://h/t", "Kafka: is written kafka:"),
+        (
+            "evt-ingest -q a.jsonl --to b.jsonl --dlq",
+            "Kafka://h/t",
+            "Kafka: is an unknown scheme; expected one of - PATH file: null: kafka:",
+        ),
         (listener, "s3://bucket/p", bucket),
         (listener, "mysql://u:PASSW@h/d", "mysql: is an unknown scheme; expected a path (for a path write ./mysql://"),
         ("evt-alert a.jsonl --rules r.toml --once --state", "redis://u:PASSW@h/0", "redis: names no path"),
         ("evt-schema register s.json --subject s --schemas", "gs://b/p", "expected one of PATH http:// https://"),
         ("evt-validate -q a.jsonl --schemas", "s3://b/p", bucket),
-        ("evt-gen -q --events 1 --to g.jsonl --truth", "gs://b/p", "gs: is an unknown scheme"),
+        ("evt-gen -q --events 1 --truth", "gs://b/p", "gs: is an unknown scheme"),
         ("evt-ingest -q a.jsonl --to b.jsonl --stats", "s3://b/p", bucket),
     ] {
         let before = dir.shell("ls").text();

@@ -1,7 +1,8 @@
 //! Stores keep how far metrics are, and evt-backfill takes the out-of-orderness of the run that wrote the rows from it.
 
 use crate::backfill::{cells, stores};
-use crate::harness::{Dir, Draws, eventually, is_killed_within};
+use crate::harness::{Dir, Draws, ended, eventually, is_killed_within};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Stdio;
@@ -282,6 +283,38 @@ fn rows_of_several_bounds_are_not_lowered_whatever_the_last_run_had() {
             assert!(second != "empty" || before == after, "{what}");
         }
     }
+}
+
+/// A stream that never ends may begin anywhere, whatever run reads its first row.
+#[test]
+fn a_run_that_is_stopped_before_its_first_row_says_nothing_about_where_the_next_one_begins() {
+    let mut seen = vec![];
+    for is_stopped in [false, true] {
+        let dir = Dir::new(&format!("progress-before-{is_stopped}"));
+        dir.write("e.jsonl", "");
+        let line = "evt-ingest -q -f jsonl --time t --follow e.jsonl --checkpoint ck --checkpoint-every 50ms \
+                    | evt-window -q --size 1m --out-of-orderness 5s --late null: --to sqlite:m.db";
+        let start = || dir.command("evt", &["pipe", line]).stdin(Stdio::null()).spawn().expect("it starts");
+        let stops = |mut run: std::process::Child| {
+            kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+            assert_eq!(ended("it stops", &mut run), 143);
+        };
+        let mut run = start();
+        if is_stopped {
+            eventually("it has begun", || dir.path("ck/log/1").exists());
+            stops(run);
+            run = start();
+        }
+        let rows = || {
+            let database = rusqlite::Connection::open(dir.path("m.db"))?;
+            database.query_row("SELECT count(*) FROM aggregated_metrics", [], |row| row.get::<_, i64>(0))
+        };
+        events(&dir, "e.jsonl", &[30, 100, 200]);
+        eventually("windows are stored", || dir.path("m.db").exists() && rows().is_ok_and(|rows| rows == 2));
+        stops(run);
+        seen.push(kept(&dir, "m.db").iter().map(|row| row[8].clone()).collect::<Vec<_>>());
+    }
+    assert!(seen.iter().all(|rows| rows.len() == 1 && rows[0].is_string()), "{seen:?}");
 }
 
 /// Rows that are left out are in no store, so no watermark may say so.

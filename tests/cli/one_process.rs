@@ -130,7 +130,7 @@ fn stages_in_epochs() -> Vec<(&'static str, Vec<String>)> {
 #[test]
 fn lines_of_a_file_may_end_with_cr_lf() {
     let dir = Dir::new("pipe-crlf");
-    let text = "# A comment.\n\nevt-gen -q --events 5 |   \n  evt-ingest -q \\\n --plain \\\n | evt-view -q --columns \\\nevent_type -o \"js\\\nonl\"\n";
+    let text = "# A comment.\n\nevt-gen -q --events 5 |   \n  evt-ingest -q \\\n -f jsonl \\\n | evt-view -q --columns \\\nevent_type -o \"js\\\nonl\"\n";
     dir.write("lf", text);
     let right = dir.shell("evt pipe --now 2024-01-15T11:00:00Z -f lf").succeeds().text();
     assert_eq!(right.lines().count(), 5, "{right}");

@@ -29,7 +29,7 @@ fn a_bracket_before_json_lines_is_a_dead_letter_and_the_lines_are_read() {
     for start in ["[", "[1,", "\n [", "[1,\r"] {
         dir.write("a.jsonl", [format!("{start}\n"), line(1), line(2)].concat());
         for command in ["evt-ingest a.jsonl", "cat a.jsonl | evt-ingest"] {
-            let run = dir.shell(&format!("{command} -q --time t --dlq d.jsonl --overwrite -o jsonl")).succeeds();
+            let run = dir.shell(&format!("rm -f d.jsonl; {command} -q --time t --dlq d.jsonl -o jsonl")).succeeds();
             assert_eq!((run.rows().len(), dir.rows("d.jsonl").len()), (2, 1), "{start:?} {command}: {run}");
         }
     }

@@ -33,7 +33,7 @@ fn local_times_that_clocks_show_twice_are_counted_where_the_offset_is_that_of_an
         ("Pacific/Apia", "2012-04-01T03:30"),
         ("Pacific/Tongatapu", "2017-01-15T02:30"),
         ("America/Adak", "1980-10-26T01:30"),
-        ("Pacific/Kiritimati", "1979-10-01T00:10"),
+        ("Pacific/Kiritimati", "2024-10-27T02:30"),
         ("Europe/Berlin", "2024-10-27T02:30"),
     ] {
         dir.write("a.csv", format!("t\n{text}\n{text}Z\n"));

@@ -171,7 +171,8 @@ impl Operator for Windows {
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
         let window = Window::restore(self.window.into_options(), state)?;
         let mut restored = Self { window, ..*self };
-        restored.progress.continues(restored.window.emitted());
+        let had_rows = restored.window.watermark().greatest_ever().is_some();
+        restored.progress.continues(restored.window.emitted(), had_rows);
         Ok(Box::new(restored))
     }
 

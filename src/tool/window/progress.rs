@@ -48,9 +48,10 @@ impl StatedProgress {
     }
 
     /// Notes that the run continues another one, which has emitted the windows of each metric up to these instants
-    /// (µs).
-    pub fn continues(&mut self, emitted: Vec<Option<i64>>) {
-        (self.begins_within, self.has_rows) = (None, true);
+    /// (µs). If that one `had_rows`, it has stated where the metrics begin.
+    pub fn continues(&mut self, emitted: Vec<Option<i64>>, had_rows: bool) {
+        self.begins_within = self.begins_within.filter(|_| !had_rows);
+        self.has_rows = had_rows;
         self.set(emitted);
     }
 

@@ -194,9 +194,8 @@ impl When {
         }
         // A text with an offset is the same instant in every zone. Other zones than these two may have the same offset.
         let text = unescape(text);
-        let within = |zone: Option<Zone>| {
-            Self { zone, ..self.clone() }.read(Value::Plain(&text), &mut Parser::default())
-        };
+        let within =
+            |zone: Option<Zone>| Self { zone, ..self.clone() }.read(Value::Plain(&text), &mut Parser::default());
         within(None) != within(FAR.parse().ok())
     }
 
