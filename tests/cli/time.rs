@@ -27,23 +27,6 @@ fn times(texts: &[&str]) -> Vec<Option<String>> {
 }
 
 #[test]
-fn local_times_that_clocks_show_twice_are_counted_where_the_offset_is_that_of_any_other_zone() {
-    let dir = Dir::new("doubled");
-    for (zone, text) in [
-        ("Pacific/Apia", "2012-04-01T03:30"),
-        ("Pacific/Tongatapu", "2017-01-15T02:30"),
-        ("America/Adak", "1980-10-26T01:30"),
-        ("Pacific/Kiritimati", "2024-10-27T02:30"),
-        ("Europe/Berlin", "2024-10-27T02:30"),
-    ] {
-        dir.write("a.csv", format!("t\n{text}\n{text}Z\n"));
-        let run = dir.shell(&format!("evt-view a.csv --time t --min-time 1970-01-01 --time-zone {zone}")).succeeds();
-        let is_doubled = zone != "Pacific/Kiritimati";
-        assert_eq!(run.stderr().contains("occurs twice"), is_doubled, "{zone}: {run}");
-    }
-}
-
-#[test]
 fn every_text_of_the_standard_is_the_instant_it_says_or_a_dead_letter() {
     let cases = cases("time/rfc3339.jsonl");
     if cases.is_empty() {

@@ -238,3 +238,20 @@ fn a_number_that_a_format_does_not_read_names_the_format() {
     let times: Vec<_> = run.rows().iter().map(|row| row["event_time"].to_string()).collect();
     assert_eq!(times, ["\"2023-11-14T22:13:20.500000Z\"", "\"2023-11-14T22:13:21.000000Z\""]);
 }
+
+#[test]
+fn local_times_that_clocks_show_twice_are_counted_where_the_offset_is_that_of_any_other_zone() {
+    let dir = Dir::new("doubled");
+    for (zone, text) in [
+        ("Pacific/Apia", "2012-04-01T03:30"),
+        ("Pacific/Tongatapu", "2017-01-15T02:30"),
+        ("America/Adak", "1980-10-26T01:30"),
+        ("Pacific/Kiritimati", "2024-10-27T02:30"),
+        ("Europe/Berlin", "2024-10-27T02:30"),
+    ] {
+        dir.write("a.csv", format!("t\n{text}\n{text}Z\n"));
+        let run = dir.shell(&format!("evt-view a.csv --time t --min-time 1970-01-01 --time-zone {zone}")).succeeds();
+        let is_doubled = zone != "Pacific/Kiritimati";
+        assert_eq!(run.stderr().contains("occurs twice"), is_doubled, "{zone}: {run}");
+    }
+}

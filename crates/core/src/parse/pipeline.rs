@@ -128,7 +128,7 @@ impl PipelineParser<'_> {
         rest.next() == Some('\r') && rest.next().is_none_or(|c| c == '\n')
     }
 
-    /// Passes over the CR of a line that ends with CR LF and goes on behind a `\`.
+    /// Skips a CR behind a `\` at the end of a line.
     fn skip_return(&mut self) -> &mut Self {
         if self.is_end_of_line() {
             self.next();
