@@ -1,4 +1,4 @@
-//! Times that are read without a flag: usual names, the units of numbers, dates beside times of day; and expressions.
+//! Times that are read without a flag: usual names, units, dates beside times of day; expressions; doubled local times.
 
 use crate::harness::Dir;
 
