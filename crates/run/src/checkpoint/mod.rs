@@ -106,8 +106,8 @@ pub struct PlannedStage {
     pub state: Option<StateCheck>,
 }
 
-/// Checks that a stage could continue the saved state of its operator. Errors: exit status 78 if it could not, 65 if the
-/// state is damaged.
+/// Checks that a stage could continue the saved state of its operator. Errors: exit status 78 if it could not, 65 if
+/// the state is damaged.
 pub type StateCheck = Box<dyn FnOnce(&[u8]) -> Result<()> + Send>;
 
 /// A complete epoch that is kept.

@@ -387,8 +387,8 @@ fn restore(dedup: &mut Dedup, snapshot: &[u8]) -> Result<()> {
     if dedup.index.len() + dropped < dedup.partitions.len() { Err(damaged()) } else { Ok(()) }
 }
 
-/// Checks that a run with this span continues the state that [`Dedup::snapshot`] saved. Errors: exit status 78 if it was
-/// saved with another span, 65 if it is damaged.
+/// Checks that a run with this span continues the state that [`Dedup::snapshot`] saved. Errors: exit status 78 if it
+/// was saved with another span, 65 if it is damaged.
 pub fn check_saved(snapshot: &[u8], span: i64) -> Result<()> {
     read_span(&mut Reader::new(snapshot), span).map(drop)
 }

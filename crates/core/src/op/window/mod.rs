@@ -570,8 +570,8 @@ impl Window {
 }
 
 /// Checks that a run continues the bytes of [`Window::snapshot`] if it emits rows as `emit` says; `bound` returns its
-/// out-of-orderness (µs) for a stream with watermarks of its own (true) or without, which only the stream shows. Errors:
-/// exit status 78 if the options differ, 65 if the bytes are not a snapshot.
+/// out-of-orderness (µs) for a stream with watermarks of its own (true) or without, which only the stream shows.
+/// Errors: exit status 78 if the options differ, 65 if the bytes are not a snapshot.
 pub fn check_saved(bytes: &[u8], emit: Emit, bound: impl Fn(bool) -> Option<i64>) -> Result<()> {
     let mut saved = Reader::new(bytes);
     let (_version, fingerprint) = (saved.byte()?, saved.text()?);
