@@ -121,3 +121,25 @@ fn a_check_finds_what_the_flags_of_records_and_the_names_of_inputs_show() {
         dir.shell(line).succeeds();
     }
 }
+
+/// A name or an expression of any length is data; a message shows at most 200 bytes of it.
+#[test]
+fn messages_show_the_beginning_of_long_names_and_expressions() {
+    let dir = Dir::new("long-names");
+    dir.write("e.jsonl", format!("{}\n", EVENT.replace('}', ",\"b\":\"x\"}")));
+    let (long, max) = ("n".repeat(9000), 1500);
+    for line in [
+        format!("evt-window e.jsonl --size 1m --late null: --agg \"sum(case when a='{long}' then 1 else b end)\""),
+        format!("evt-window e.jsonl --size 1m --late null: --agg '{long}=sum(b)'"),
+        format!("evt-window e.jsonl --size 1m --late null: --by {long}"),
+        format!("evt-view e.jsonl --time '={long}('"),
+        format!("evt-view e.jsonl --where '{long} = 1'"),
+        format!("evt-view e.jsonl --let 'c={long} + 1'"),
+        format!("evt-view e.jsonl --sort {long}"),
+        format!("evt-view e.jsonl --columns {long}"),
+    ] {
+        let said = dir.shell(&line).stderr();
+        let longest = said.lines().map(str::len).max().unwrap_or(0);
+        assert!(longest > 0 && longest < max, "{}: {longest} bytes: {}", &line[..40], &said[..said.len().min(300)]);
+    }
+}
