@@ -215,8 +215,8 @@ impl Checkpoint {
     /// Checks that a run could begin or join as a stage of a checkpoint, or create it; changes nothing and verifies no
     /// part. `planned` is `None` if the outputs of the stage are faulty themselves.
     ///
-    /// Errors: those of [`Checkpoint::open`] and [`Checkpoint::join`], except for damaged parts and other runs; those of
-    /// [`PlannedStage::state`].
+    /// Errors: those of [`Checkpoint::open`] and [`Checkpoint::join`], except for damaged parts and other runs; those
+    /// of [`PlannedStage::state`].
     pub fn check(
         options: &CheckpointOptions,
         planned: Option<PlannedStage>,
