@@ -7,19 +7,22 @@ use super::exactly_once;
 use super::prometheus::MetricsTarget;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::output::OutputPlan;
-use crate::source::SourceOptions;
+use crate::output::identity::Identity;
+use crate::source::{SourceOptions, check_unopened};
 use crate::uri::Uri;
 use crate::uri::readable;
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::kind::Kind;
+use evt_core::op::validate::SubjectOf;
 use evt_core::time::rounded;
 use evt_http::server::{self, check_address};
 use evt_kafka::group::CommitMode;
 use evt_kafka::input::KafkaInput;
 use evt_kafka::input::check::PlannedReading;
 use evt_kafka::range::ReadMode;
+use evt_run::checkpoint::header::{CheckpointHeader, CheckpointOptions};
 use evt_run::checkpoint::show::show;
-use evt_run::checkpoint::{Checkpoint, check_name, is_in_bucket};
+use evt_run::checkpoint::{Checkpoint, PlannedStage, StateCheck, check_name, is_in_bucket};
 use evt_run::client::Location;
 use evt_run::registry::place;
 use evt_run::run::Run;
@@ -33,6 +36,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Time in which all servers together must answer.
@@ -68,7 +72,43 @@ pub struct CheckReport {
     start: Duration,
     /// The address of `--prometheus`.
     metrics: Option<TcpListener>,
+    /// The pipeline, if the tool is a stage of one.
+    pipe: Option<SharedPipe>,
+    /// What the stage before writes; `None` if that is not known.
+    link: Option<CheckedLink>,
+    /// Checks the state of the operator in a checkpoint.
+    state: Option<StateCheck>,
 }
+
+/// What a check of a pipeline has found of the stages before the one that it checks.
+#[derive(Default)]
+pub struct CheckedPipe {
+    /// What the stage before writes; `None` if that is not known.
+    link: Option<CheckedLink>,
+    /// The files that stages write as a whole.
+    whole_files: Vec<Identity>,
+}
+
+impl CheckedPipe {
+    /// Notes a file that the stage writes as a whole; returns whether an earlier stage does so too.
+    fn writes_too(&mut self, file: Identity) -> bool {
+        let is_written = self.whole_files.contains(&file);
+        self.whole_files.push(file);
+        is_written
+    }
+}
+
+/// What a stage writes to the next one.
+#[derive(Clone, Debug, Default)]
+struct CheckedLink {
+    /// Whether it writes to standard output.
+    has_rows: bool,
+    /// The checkpoint that the next stage joins, with the header that it would read.
+    checkpoint: Option<(CheckpointOptions, CheckpointHeader)>,
+}
+
+/// A checked pipeline, which its stages share.
+pub type SharedPipe = Arc<Mutex<CheckedPipe>>;
 
 /// What a tool can do with an input.
 #[derive(Clone, Copy)]
@@ -103,10 +143,25 @@ impl InputNeeds {
 
 impl CheckReport {
     /// Creates an empty check; the servers' time starts now.
-    pub fn new(run: &Rc<Run>) -> Self {
+    pub fn new(run: &Rc<Run>, pipe: Option<SharedPipe>) -> Self {
         run.stop.set_deadline(LIMIT);
-        let start = run.clock.monotonic();
-        Self { run: run.clone(), found: vec![], faults: Faults::default(), reported: 0, start, metrics: None }
+        let link = pipe.as_ref().and_then(|pipe| locked(pipe).link.take());
+        Self {
+            run: run.clone(),
+            found: vec![],
+            faults: Faults::default(),
+            reported: 0,
+            start: run.clock.monotonic(),
+            metrics: None,
+            pipe,
+            link,
+            state: None,
+        }
+    }
+
+    /// Sets the check of the state of the operator, which a stage with a checkpoint continues.
+    pub fn state(&mut self, check: impl FnOnce(&[u8]) -> Result<()> + Send + 'static) {
+        self.state = Some(Box::new(check));
     }
 
     /// Returns the value of a good result; keeps the fault of any other.
@@ -163,6 +218,14 @@ impl CheckReport {
             place::check(&text, &run.caller())?;
             Ok(None)
         });
+    }
+
+    /// Checks the same, and that a directory has valid schemas for the events: of the subject that all of them have, or
+    /// of every subject.
+    pub fn schemas_of(&mut self, text: &str, subject: &SubjectOf) {
+        self.schemas(text);
+        let only = if let SubjectOf::Fixed(only) = subject { Some(only.as_str()) } else { None };
+        self.take(place::check_files(text, only, &self.run.caller()));
     }
 
     /// Checks the inputs of a tool that has no stage.
@@ -234,17 +297,66 @@ impl CheckReport {
         }
     }
 
+    /// Checks that the stage fits those before it in its pipeline, and notes what it writes for the next one. Returns
+    /// the checkpoint that it begins or joins, with its place there, which is `None` if its outputs are not known.
+    fn neighbours(
+        &mut self,
+        spec: StageSpec<'_>,
+        resolved: &Resolved,
+        is_known: bool,
+    ) -> Option<(CheckpointOptions, Option<PlannedStage>)> {
+        let begun = spec.checkpoint.and_then(CheckpointArgs::options).map(|options| {
+            let header = CheckpointHeader::planned(&options);
+            (options, header)
+        });
+        let reads_pipe = resolved.inputs.iter().any(|input| matches!(input, Uri::Standard));
+        let before = self.link.take().filter(|_| reads_pipe);
+        if before.as_ref().is_some_and(|link| !link.has_rows) {
+            self.take::<()>(Err(Error::corrupt(
+                "-: expected rows, but the stage before writes none to standard output",
+            )));
+        }
+        let joined = before.and_then(|link| link.checkpoint).filter(|_| begun.is_none());
+        if joined.is_some() {
+            self.take(resolved.check_joins(&self.run));
+        }
+        for (name, file) in resolved.whole_files(&self.run) {
+            let is_written = self.pipe.as_ref().is_some_and(|pipe| locked(pipe).writes_too(file));
+            self.take(if is_written { Err(in_use(name)) } else { Ok(()) });
+        }
+        let has_readers = resolved.plans.iter().any(OutputPlan::is_stream);
+        let checkpoint = joined.or(begun).map(|(options, header)| (options, header.in_branch(spec.branch)));
+        let next = checkpoint.clone().filter(|_| has_readers).map(|(options, mut header)| {
+            header.stages.push(header.next_stage(self.run.console.tool()));
+            (options, header)
+        });
+        if let Some(pipe) = self.pipe.as_ref().filter(|_| is_known) {
+            let has_rows = resolved.plans.iter().any(OutputPlan::is_standard);
+            locked(pipe).link = Some(CheckedLink { has_rows, checkpoint: next });
+        }
+        let (options, header) = checkpoint?;
+        let planned = is_known.then(|| PlannedStage {
+            stage: header.next_stage(self.run.console.tool()),
+            before: header.stages,
+            outputs: resolved.output_names(),
+            has_readers: self.pipe.is_some().then_some(has_readers),
+            state: self.state.take(),
+        });
+        Some((options, planned))
+    }
+
     /// Checks everything that a stage would open. `options` is `None` if they are faulty and the fault is already
     /// known.
-    pub fn stage(&mut self, spec: StageSpec<'_>, options: Option<&SourceOptions>) {
-        let follow = options.is_some_and(|options| options.inputs.files.follow);
+    pub fn stage(&mut self, spec: StageSpec<'_>, options: Option<SourceOptions>) {
+        let follow = options.as_ref().is_some_and(|options| options.inputs.files.follow);
         let mut resolved = resolve(spec, follow, &self.run);
         let are_outputs_known = resolved.faults.0.is_empty();
         self.faults.0.append(&mut resolved.faults.0);
         let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
         let in_epochs = checkpoint.is_some();
         let place = checkpoint.as_ref().map(|options| options.path.clone());
-        if let Some(options) = options {
+        let continued = self.neighbours(spec, &resolved, are_outputs_known);
+        if let Some(options) = &options {
             self.take(resolved.check_ends(&options.inputs));
             self.take(options.inputs.names.check_topics(&resolved.inputs));
             // Outputs that do not fit the input are not checked further.
@@ -260,28 +372,29 @@ impl CheckReport {
                 self.add(dir.display(), spool::check(dir).map(|()| None));
             }
         }
-        if let Some(options) = checkpoint.filter(|options| check_name(&options.path, &self.run.caller()).is_ok()) {
-            let outputs = are_outputs_known.then(|| resolved.output_names());
+        let is_named = |options: &CheckpointOptions| check_name(&options.path, &self.run.caller()).is_ok();
+        if let Some((options, planned)) = continued.filter(|(options, _)| is_named(options)) {
             self.query(options.path.display().to_string(), move |run| {
-                Checkpoint::check(&options, outputs, evt_store::known, run)?;
+                Checkpoint::check(&options, planned, evt_store::known, run)?;
                 Ok(None)
             });
         }
         // A checkpoint, or the state of evt-alert, has positions if an earlier run has made it.
         let is_new = place.is_none_or(|path| !is_in_bucket(&path) && !path.exists());
         let topics = PlannedReading {
-            read_mode: options.map_or(ReadMode::Commit, |options| options.inputs.topics.read_mode),
+            read_mode: options.as_ref().map_or(ReadMode::Commit, |options| options.inputs.topics.read_mode),
             is_shared: matches!(resolved.commit_mode(), CommitMode::Subscribe) && !in_epochs,
-            has_positions: !is_new || options.is_none_or(|options| options.inputs.topics.keeps_positions()),
+            has_positions: !is_new || options.as_ref().is_none_or(|options| options.inputs.topics.keeps_positions()),
         };
         let Resolved { inputs, plans, dlq, side, kind, .. } = resolved;
         let needs = InputNeeds {
-            has_listener: options.is_none_or(|options| options.inputs.listener.server.is_some()),
+            has_listener: options.as_ref().is_none_or(|options| options.inputs.listener.server.is_some()),
             events: spec.needs_events,
             lists_tables: spec.lists_tables && inputs.len() == 1,
             topics,
         };
         self.take(spec.args.input.kind().ok().flatten().map_or(Ok(()), |kind| needs.check_kind(kind)));
+        options.map(|options| self.take(check_unopened(&inputs, options, &self.run)));
         inputs.into_iter().for_each(|input| self.input(input, needs));
         let rows = RowsToWrite { kind, in_epochs, corrects: spec.corrects };
         plans.into_iter().for_each(|output| self.output(output, rows));
@@ -320,4 +433,14 @@ impl CheckReport {
         let worst = WORST_FIRST.iter().find(has).map(|kind| kind.exit_status());
         Ok(worst.unwrap_or(self.reported.max(u8::from(!self.faults.0.is_empty()))))
     }
+}
+
+/// Returns what is known of a pipeline. The checks of its stages follow one another, so a panic leaves no half of it.
+fn locked(pipe: &SharedPipe) -> MutexGuard<'_, CheckedPipe> {
+    pipe.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the error of a file that an earlier stage of the pipeline replaces.
+fn in_use(name: &str) -> Error {
+    Error::new(ErrorKind::InUse, format!("{name}: an earlier stage writes it as a whole"))
 }

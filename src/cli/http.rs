@@ -172,7 +172,7 @@ impl HttpArgs {
 
     /// Checks that the resources of the flags are available.
     pub fn check(&self, findings: &mut CheckReport) {
-        self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+        self.schemas.iter().for_each(|schemas| findings.schemas_of(schemas, &self.subject));
     }
 
     fn open_schemas(&self, has_registry: bool, caller: Caller) -> Option<Box<OpenSchemas>> {

@@ -33,7 +33,7 @@ mod usage;
 pub mod values;
 
 use args::{CommonArgs, LogFormat, RecordArgs};
-use check::CheckReport;
+use check::{CheckReport, SharedPipe};
 use clap::FromArgMatches;
 use config::Config;
 use evt_core::error::{Error, ErrorKind, Result};
@@ -119,21 +119,22 @@ pub fn main<T: Tool>(Invocation { args, executable, place }: Invocation) -> Tool
         return ToolEnd::by_error(ErrorKind::Usage);
     }
     tool.take_invocation(&args, executable);
+    let pipe = place.stage.as_ref().and_then(|stage| stage.checked.clone());
     let letters = std::env::var_os(variable("dlq"));
     let letters = letters.or_else(|| config.text("dlq").map(OsString::from));
     let (run, exporter) = match start(&console, &common, &records, tool.shows_metrics(), place) {
         Ok((run, exporter)) => (Rc::new(Run { letters, ..run }), exporter),
         Err(error) => return fail(&console, &error),
     };
-    let result = if common.check { check(tool, common.prometheus.as_deref(), &run) } else { tool.run(&run) };
+    let result = if common.check { check(tool, common.prometheus.as_deref(), pipe, &run) } else { tool.run(&run) };
     run.console.set_progress(None);
     let shown = exporter.finish();
     end(&run, result.and_then(|status| shown.map(|()| status)))
 }
 
 /// `--check`: returns the exit status of the worst fault.
-fn check<T: Tool>(tool: T, metrics: Option<&str>, run: &Rc<Run>) -> Result<u8> {
-    let mut findings = CheckReport::new(run);
+fn check<T: Tool>(tool: T, metrics: Option<&str>, pipe: Option<SharedPipe>, run: &Rc<Run>) -> Result<u8> {
+    let mut findings = CheckReport::new(run, pipe);
     findings.metrics(metrics);
     tool.check(run, &mut findings);
     findings.report()

@@ -6,6 +6,7 @@ use crate::output::file::Overwrite;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::source::{InputOptions, ListenerOptions, SourceOptions};
+use crate::stage::epochs::only_input;
 use crate::stage::outputs::output_names;
 use crate::uri::Uri;
 use crate::uri::readable;
@@ -230,6 +231,21 @@ impl Resolved {
             ));
         }
         self
+    }
+
+    /// Checks that the stage can join the checkpoint of the pipe that it reads. Errors: exit status 2 if it has other
+    /// inputs, or if rows of an output cannot wait for an epoch.
+    pub fn check_joins(&self, run: &Run) -> Result<()> {
+        match self.inputs.len() {
+            1 => self.outputs().chain(&self.side).try_for_each(|output| output.check_epochs(&run.io)),
+            _ => Err(only_input()),
+        }
+    }
+
+    /// Returns the names and identities of the files that the stage replaces at the end of a run.
+    pub fn whole_files(&self, run: &Run) -> Vec<(&str, Identity)> {
+        let outputs = self.outputs().chain(&self.side).filter(|output| output.is_replaced_at_end());
+        outputs.filter_map(|output| Some((output.name.as_str(), output.identity(&run.io)?))).collect()
     }
 
     /// Returns the names of the outputs in a checkpoint.

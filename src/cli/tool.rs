@@ -1,6 +1,6 @@
 //! The trait of tools (flags and work), and the rows of the table of tools.
 
-use super::check::CheckReport;
+use super::check::{CheckReport, SharedPipe};
 use clap::{Arg, ArgAction, Command, Parser};
 use evt_core::error::{ErrorKind, Result};
 use evt_core::time::ZONES_VERSION;
@@ -109,6 +109,8 @@ pub struct NumberedStage {
     pub stop: Stop,
     /// The threads that the stages share.
     pub pool: Arc<TaskPool>,
+    /// What `--check` has found of the pipeline.
+    pub checked: Option<SharedPipe>,
 }
 
 /// How a tool has ended.

@@ -1,7 +1,7 @@
 //! An output that is checked before anything is read, and opened when the schema of its rows is known.
 
 use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
-use super::file::{Overwrite, Plain, check_empty, is_appended};
+use super::file::{Overwrite, Plain, check_empty, is_appended, is_regular};
 use super::frames::FrameOutput;
 use super::identity::{self, Identity};
 use super::open::{OpenTarget, Output};
@@ -265,6 +265,11 @@ impl OutputPlan {
     fn file(&self) -> Option<(&Path, bool)> {
         let Destination::File(path, format) = &self.destination else { return None };
         Some((path, is_appended(path, format, false)))
+    }
+
+    /// Whether it is a file that is replaced as a whole at the end of a run, so that one stage at a time can write it.
+    pub fn is_replaced_at_end(&self) -> bool {
+        self.file().is_some_and(|(path, adds)| !adds && is_regular(path))
     }
 
     /// Checks that its file has no rows, if this is how it is treated: the run would write all of them again. Errors:

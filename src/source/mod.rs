@@ -36,6 +36,7 @@ pub use options::{
     InputOptions, ListenerOptions, PartitionNames, SortColumns, SourceOptions, StoreOptions, StoreOrder, ToolNeeds,
     UnreadableReports,
 };
+pub use origin::check_unopened;
 use partitions::ReportedPartitions;
 pub use polled::Polled;
 use positions::Positions;

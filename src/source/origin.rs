@@ -1,9 +1,9 @@
-//! Checks that the raw inputs of a run have different origins.
+//! Checks that the raw inputs of a run have different origins, and, for `--check`, the options of a source.
 //!
 //! An event's position is (origin, partition, offset); two raw inputs of one origin would give two events the same
 //! position.
 
-use super::options::InputOptions;
+use super::options::{InputOptions, SourceOptions};
 use crate::uri::Uri;
 use crate::uri::readable;
 use evt_core::error::{Error, Result};
@@ -12,6 +12,7 @@ use evt_core::frame::Frame;
 use evt_core::json::scan::is_json;
 use evt_core::kind::Kind;
 use evt_core::kind::event::STAMPS;
+use evt_run::emit::RecordEmitter;
 use evt_run::input::bytes::{Bytes, ReadOutcome};
 use evt_run::input::frames::{FrameReader, Framed};
 use evt_run::input::unopened::limits;
@@ -21,6 +22,15 @@ use std::rc::Rc;
 
 /// Number of bytes in which the check looks for the first record of an input.
 const FIRST_BYTES: usize = 64 << 10;
+
+/// Checks what the options and the first records of files show: whether the flags can map records to rows, and whether
+/// raw inputs have different origins. Errors: as `Source::open`.
+pub fn check_unopened(inputs: &[Uri], mut options: SourceOptions, run: &Rc<Run>) -> Result<()> {
+    let named_kind = options.records.kind;
+    let inputs = options.prepare(inputs)?;
+    RecordEmitter::new(run.clone(), options.records)?;
+    check(&inputs, &options.inputs, named_kind, run)
+}
 
 /// Checks that no two raw inputs have the same origin: their events would have the same positions, and could get the
 /// same ids. `kind` is the kind of all rows, if a flag names it. Errors: exit status 2.

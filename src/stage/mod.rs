@@ -132,7 +132,7 @@ impl Stage {
             return epochs::check_branch(self.options.branch.as_deref());
         };
         if !self.feeds.only().is_single() {
-            return Err(Error::usage("expected the pipe with a checkpoint as the only input, found others"));
+            return Err(epochs::only_input());
         }
         self.outputs.check_epochs()?;
         let header = CheckpointHeader::parse(header)?.in_branch(self.options.branch.as_deref());

@@ -115,7 +115,7 @@ impl Tool for Args {
         if is_server {
             self.http.check(findings);
         }
-        findings.stage(self.stage_spec(), options.as_ref());
+        findings.stage(self.stage_spec(), options);
     }
 }
 

@@ -80,7 +80,7 @@ impl Tool for Args {
     fn check(mut self, run: &Rc<Run>, findings: &mut CheckReport) {
         findings.take(self.expire(run));
         let options = findings.take(self.source(run));
-        findings.stage(self.stage_spec(), options.as_ref());
+        findings.stage(self.stage_spec(), options);
     }
 }
 

@@ -1,6 +1,6 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
-use super::validation::{Validate, ValidationArgs, shared_raw};
+use super::validation::{SchemaArgs, Validate, ValidationArgs, shared_raw};
 use crate::cli::args::{BranchArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -102,8 +102,12 @@ impl Tool for Args {
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let options = findings.take(self.source(run));
-        self.validation.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
-        findings.stage(self.stage_spec(), options.as_ref());
+        let SchemaArgs { schemas, subject, .. } = &self.validation.schema;
+        schemas.iter().for_each(|schemas| findings.schemas_of(schemas, subject));
+        if let Some(span) = self.validation.dedup {
+            findings.state(move |state| dedup::check_saved(state, span));
+        }
+        findings.stage(self.stage_spec(), options);
     }
 }
 

@@ -28,6 +28,7 @@ mod bucket;
 mod calendar;
 mod channels;
 mod check_kinds;
+mod check_runs;
 mod check_servers;
 mod checkpoint;
 mod checkpoint_at_once;

@@ -574,3 +574,9 @@ pub fn check_branch(branch: Option<&str>) -> Result<()> {
         None => Ok(()),
     }
 }
+
+/// Makes the error of a stage that reads other inputs beside a pipe with a checkpoint.
+#[cold]
+pub fn only_input() -> Error {
+    Error::usage("expected the pipe with a checkpoint as the only input, found others")
+}

@@ -218,7 +218,7 @@ impl Tool for Args {
         findings.take(self.check_inputs(run));
         findings.take(self.range.span(run.clock.now(), &self.stage.map));
         let options = findings.take(self.source(run));
-        findings.stage(self.spec(), options.as_ref());
+        findings.stage(self.spec(), options);
     }
 }
 

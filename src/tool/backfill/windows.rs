@@ -13,7 +13,7 @@ use crate::cli::values::parse_positive;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::tool::pace::Pace;
-use crate::tool::validation::{Validate, ValidationArgs};
+use crate::tool::validation::{SchemaArgs, Validate, ValidationArgs};
 use crate::uri::Uri;
 use evt_core::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use evt_core::error::{Error, Result};
@@ -564,11 +564,12 @@ pub(super) fn check(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>, findings: 
     let order = extents.map(|(inputs, extents)| order(&args, &inputs, extents, Span::default(), false));
     let order = findings.take(order);
     findings.take(TargetStore::of(&flow.stage.output.to, run));
-    flow.validation.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+    let SchemaArgs { schemas, subject, .. } = &flow.validation.schema;
+    schemas.iter().for_each(|schemas| findings.schemas_of(schemas, subject));
     findings.inputs(args.late.late_events.iter());
     let parts = spec.zip(order);
     let options = parts.and_then(|(spec, order)| findings.take(source(&args, &flow, &spec, &order, run)));
     let spec =
         StageSpec { kind: Some(Kind::Metric), corrects: true, needs_events: true, ..StageSpec::new(&flow.stage) };
-    findings.stage(spec, options.as_ref());
+    findings.stage(spec, options);
 }

@@ -3,6 +3,7 @@
 //! Each stage is a run of its own, with its own console, stop signal and secrets, as in a process. A link is between
 //! two of them: a pipe of the system, by which a reader that leaves and a writer that fails are noticed as in a shell.
 
+use crate::cli::check::SharedPipe;
 use crate::cli::{Executable, Invocation, NumberedStage, PREFIX, ToolEnd, ToolPlace, ToolRow};
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::parse::nearest::hint;
@@ -98,19 +99,20 @@ impl Pipeline {
         for (at, stop) in stops.into_iter().enumerate() {
             let (next, stdout) = self.link_after(at)?;
             let ends = StageEnds { stdin: std::mem::replace(&mut stdin, next), stdout };
-            threads.push(self.start(at, ends, stop)?);
+            threads.push(self.start(at, ends, stop, None)?);
         }
         Ok(())
     }
 
     /// Checks one stage after another, and writes what each has found; returns how each has ended.
     pub fn check(&self, clock: &Clock) -> Result<Vec<ToolEnd>> {
-        let mut ends = vec![];
+        let (mut ends, checked) = (vec![], SharedPipe::default());
         for at in 0..self.stages.len() {
             // What a stage could read or write decides about its formats; a check reads nothing.
             let stdin = if at > 0 { Some(link()?.0) } else { None };
             let (found, stdout) = self.link_after(at)?;
-            let thread = self.start(at, StageEnds { stdin, stdout }, Stop::on_signals(clock)?)?;
+            let stop = Stop::on_signals(clock)?;
+            let thread = self.start(at, StageEnds { stdin, stdout }, stop, Some(checked.clone()))?;
             found.map_or(Ok(()), |found| print(&found))?;
             ends.push(ended(thread));
         }
@@ -123,13 +125,19 @@ impl Pipeline {
         Ok(link.unzip())
     }
 
-    /// Starts a stage.
-    fn start(&self, at: usize, ends: StageEnds, stop: Stop) -> Result<JoinHandle<ToolEnd>> {
+    /// Starts a stage; `checked` is what is known of those before it, if it is only checked.
+    fn start(
+        &self,
+        at: usize,
+        ends: StageEnds,
+        stop: Stop,
+        checked: Option<SharedPipe>,
+    ) -> Result<JoinHandle<ToolEnd>> {
         let stage = &self.stages[at];
         let (main, args, executable) = (stage.tool.main, stage.args.clone(), self.executable);
         let place = ToolPlace {
             io: Io::Stage(ends),
-            stage: Some(NumberedStage { number: at + 1, stop, pool: self.pool.clone() }),
+            stage: Some(NumberedStage { number: at + 1, stop, pool: self.pool.clone(), checked }),
         };
         let run = move || main(Invocation { args, executable, place });
         Builder::new().name(stage.tool.name.to_owned()).stack_size(STACK).spawn(run).map_err(failed)

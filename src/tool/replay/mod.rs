@@ -156,8 +156,8 @@ fn check(args: &Args, run: &Rc<Run>, findings: &mut CheckReport) {
             findings.ready(location);
         }
     }
-    args.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
-    findings.stage(spec(&stage), options.as_ref());
+    args.schema.schemas.iter().for_each(|schemas| findings.schemas_of(schemas, &args.schema.subject));
+    findings.stage(spec(&stage), options);
 }
 
 fn spec(stage: &StageArgs) -> StageSpec<'_> {

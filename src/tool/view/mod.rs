@@ -31,7 +31,7 @@ use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
 use evt_core::kind::span::Span;
 use evt_core::mapping::{Defaults, Provenance, TimeFrom};
-use evt_core::op::computed::ComputedFields;
+use evt_core::op::computed::{ComputedFields, check_syntax};
 use evt_core::op::untimed::UntimedFilter;
 use evt_core::view::dead_summary::DeadSummary;
 use evt_core::view::describe::Describe;
@@ -201,8 +201,9 @@ impl Tool for Args {
             return findings.checkpoint(&path);
         }
         findings.take(self.choice.range.span(run.clock.now(), &self.stage.map));
+        self.checks().into_iter().for_each(|found| _ = findings.take(found));
         let options = findings.take(self.source_options(run));
-        findings.stage(self.stage_spec(), options.as_ref());
+        findings.stage(self.stage_spec(), options);
     }
 }
 
@@ -210,6 +211,23 @@ impl Args {
     fn stage_spec(&self) -> StageSpec<'_> {
         let pipe = if self.show.plot { &table::FORMAT } else { TABLE.pipe };
         StageSpec { formats: DefaultFormats { pipe, ..TABLE }, lists_tables: true, ..StageSpec::new(&self.stage) }
+    }
+
+    /// Checks the expressions and names as far as they are known before the first row: with the columns of events if
+    /// `--kind` names them, else without any.
+    fn checks(&self) -> [Result<()>; 3] {
+        let (fields, filter, sort) = (&self.show.fields, self.choice.filter.as_deref(), self.choice.sort.as_deref());
+        let columns = self.show.columns.as_deref().map_or(Ok(()), |text| selection::event_columns(text).map(drop));
+        let sort = sort.map_or(Ok(()), |text| SortKey::named(text).map(drop));
+        let of_events = || {
+            let schema = ComputedFields::of_columns(fields, &Kind::Event.schema())?.schema();
+            filter.map_or(Ok(()), |text| Filter::new(text, &schema).map(drop))
+        };
+        let expressions = match self.stage.input.kind() {
+            Ok(Some(Kind::Event)) => of_events(),
+            _ => check_syntax(fields, filter),
+        };
+        [expressions, columns, sort]
     }
 
     /// Makes the operator once the first rows are known.

@@ -47,7 +47,7 @@ use evt_core::op::untimed::UntimedFilter;
 use evt_core::op::window::metric::{Emit, Shape};
 use evt_core::op::window::spec::{self, MetricSpec, Spec, window_size};
 use evt_core::op::window::watermark::OutOfOrderness;
-use evt_core::op::window::{self, Window, watermark};
+use evt_core::op::window::{self, Window, check_saved, watermark};
 use evt_core::parse::size::parse_memory;
 use evt_core::time::{format_duration, parse_duration};
 use evt_kafka::range::ReadMode;
@@ -443,9 +443,15 @@ impl Tool for Args {
             self.checks_of_metrics(&spec, run).into_iter().for_each(|found| _ = findings.take(found));
         }
         self.checks(run).into_iter().for_each(|found| _ = findings.take(found));
+        // The stage reports outputs that cannot be written.
+        let plans = output_plans(&self.stage, self.stage_spec().formats, run).and_then(|plans| self.emit_to(&plans));
+        if let Ok(emit) = plans {
+            let bounds = [false, true].map(|explicit| self.watermark.bound(false, explicit));
+            findings.state(move |state| check_saved(state, emit, |explicit| bounds[usize::from(explicit)]));
+        }
         let mapping = self.stage.map.options(Provenance::Keep);
         let options = findings.take(mapping.and_then(|mapping| self.source(mapping, run)));
-        findings.stage(self.stage_spec(), options.as_ref());
+        findings.stage(self.stage_spec(), options);
     }
 }
 

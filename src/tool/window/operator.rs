@@ -16,6 +16,7 @@ use evt_core::kind::metric;
 use evt_core::op::state_storage::StateStorage;
 use evt_core::op::window::watermark::{ContinuedTopic, LastPartition, OutOfOrderness};
 use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
+use evt_core::parse::excerpt::brief;
 use evt_core::time::{SECOND, format_instant};
 use evt_run::input::UnreadPartition;
 use evt_run::metrics;
@@ -272,10 +273,10 @@ impl Windows {
     /// Adds notes about the result to the summary.
     fn report(&self, out: &mut dyn Collector) {
         for (metric, line) in self.window.null_lines() {
-            out.warn(format!("{metric}: {line}"));
+            out.warn(format!("{}: {line}", brief(metric)));
         }
         for (metric, path) in self.window.rounded() {
-            out.warn(format!("{metric}: {}", rounded_integers(&path)));
+            out.warn(format!("{}: {}", brief(metric), rounded_integers(&path)));
         }
         match self.late.rest(out.has_side()) {
             Some(line) if !out.has_side() => out.warn(line),

@@ -6,6 +6,7 @@ use super::leaf::{Leaf, LeafType, Leaves};
 use super::read::{LeafBatch, Wrong, WrongRows};
 use super::value::{ValueKind, Want};
 use crate::error::Result;
+use crate::parse::excerpt::brief;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
@@ -142,10 +143,11 @@ impl ObservedLeaves {
     }
 
     fn null_line(&self, name: &str, row: &str) -> String {
+        let shown = brief(name);
         match self.is_uncast(name) {
             // The rows have the name, so the name is right.
-            true => format!("{name} was NULL in every {row}: try_cast reads none of its values"),
-            false => format!("{name} was NULL in every {row}; check the name"),
+            true => format!("{shown} was NULL in every {row}: try_cast reads none of its values"),
+            false => format!("{shown} was NULL in every {row}; check the name"),
         }
     }
 
@@ -162,7 +164,7 @@ impl ObservedLeaves {
     /// the expression.
     pub fn warnings(&self, flag: &str, expr: &Expr) -> Vec<String> {
         let warning = |name: String| match self.is_presence(&name) {
-            true => format!("{flag}: {name} was NULL or absent in every row"),
+            true => format!("{flag}: {} was NULL or absent in every row", brief(name)),
             false => format!("{flag}: {}", self.null_line(&name, "row")),
         };
         let rounded = self.rounded(expr).into_iter().map(|name| format!("{flag}: {}", rounded_integers(&name)));
@@ -172,5 +174,6 @@ impl ObservedLeaves {
 
 /// Returns the message about a name whose integers were rounded.
 pub fn rounded_integers(name: &str) -> String {
+    let name = brief(name);
     format!("integers of {name} beyond 2^53 were rounded, because numbers are doubles; cast({name} as text) is exact")
 }

@@ -10,6 +10,7 @@ use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::{items, last_member, members, predicted_members, string_content};
 use crate::kind::event::watched_name;
+use crate::parse::excerpt::brief;
 use crate::time;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch};
 use arrow::buffer::BooleanBuffer;
@@ -91,7 +92,7 @@ impl Wrong<'_> {
         };
         let value = batch.value_text(leaf, self.row()).unwrap_or_default();
         let cast = self.cast().map(|cast| format!("; {cast} reads it")).unwrap_or_default();
-        format!("{}: expected {asked}, found {}{cast}", leaf.name, shown(&value))
+        format!("{}: expected {asked}, found {}{cast}", brief(&leaf.name), shown(&value))
     }
 
     /// Returns the expression that reads the value as a number, if it has separators of thousands or a decimal comma.
@@ -109,7 +110,7 @@ impl Wrong<'_> {
         let leaf = &batch.leaves[*leaf];
         match leaf.leaf_type {
             LeafType::Kind { kind, .. } if self.cast().is_none() => {
-                format!("{message}; try_cast({} as {}) is NULL then", quoted_name(&leaf.name), kind.cast_name())
+                format!("{message}; try_cast({} as {}) is NULL then", brief(quoted_name(&leaf.name)), kind.cast_name())
             }
             _ => message,
         }

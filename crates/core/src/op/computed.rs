@@ -10,6 +10,7 @@ use crate::json::member::with_member;
 use crate::json::text::write_string;
 use crate::kind::event::{RAW, column};
 use crate::kind::{extended, instant_type};
+use crate::parse::excerpt::brief;
 use crate::time::write_instant;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType};
@@ -34,13 +35,10 @@ impl ComputedField {
     /// Parses `NAME=EXPR` for rows of `schema`. Errors: exit status 2 if NAME is missing or is the name of a column, or
     /// if EXPR is all properties; 78 if EXPR is not an expression.
     fn parse(text: &str, schema: &SchemaRef) -> Result<Self> {
-        let (Some(name), expr) = split_name(text) else {
-            return Err(Error::usage(format!("--let {text}: expected NAME=EXPR, such as rate=bytes / 60")));
-        };
+        let (name, expr, node) = split(text)?;
         if name == RAW || schema.column_with_name(name).is_some() {
             return Err(Error::usage(format!("--let {name}: expected a new name, found the name of a column")));
         }
-        let node = parse(expr)?;
         let mut leaves = Leaves::new(schema);
         let value = Expr::of(&node, Want::Own, expr, &mut leaves)?;
         let is_column = |key: &PathKey| schema.fields().iter().any(|field| key.is_member(field.name()));
@@ -100,6 +98,22 @@ impl ComputedField {
             Arc::new(StringArray::from_iter_values(objects.iter().enumerate().map(with_value)));
         Ok(RecordBatch::try_new(batch.schema(), columns)?)
     }
+}
+
+/// Returns the name of `NAME=EXPR`, and the expression as text and parsed. Errors: exit status 2 if NAME is missing, 78
+/// if EXPR is not an expression.
+fn split(text: &str) -> Result<(&str, &str, Node)> {
+    let (Some(name), expr) = split_name(text) else {
+        return Err(Error::usage(format!("--let {}: expected NAME=EXPR, such as rate=bytes / 60", brief(text))));
+    };
+    Ok((name, expr, parse(expr)?))
+}
+
+/// Checks what does not depend on the rows: that each `--let` has a name and an expression, and that `--where` is an
+/// expression. Errors: exit status 2 or 78 if not.
+pub fn check_syntax(fields: &[String], filter: Option<&str>) -> Result<()> {
+    fields.iter().try_for_each(|text| split(text).map(drop))?;
+    filter.map_or(Ok(()), |text| parse(text).map(drop))
 }
 
 /// The fields of all `--let`, in order: each may read those before it.

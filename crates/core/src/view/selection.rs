@@ -120,7 +120,7 @@ impl Selection {
         let mut labels = HashSet::new();
         for name in names {
             if !labels.insert(&name.label) {
-                return Err(flag.error(&format!(": duplicate column {}", name.label)));
+                return Err(flag.error(&format!(": duplicate column {}", brief(&name.label))));
             }
             let one = choose(&name.path, schema, flag)?;
             fields.push(match &one {
@@ -201,7 +201,7 @@ impl Selection {
         if self.has_rows && !missing.is_empty() {
             let (verb, names) = if missing.len() == 1 { ("is", "name") } else { ("are", "names") };
             let (flag, no_row) = (self.flag.name(), self.flag.no_row());
-            warnings.push(format!("{flag}: {} {verb} {no_row}; check the {names}", missing.join(", ")));
+            warnings.push(format!("{flag}: {} {verb} {no_row}; check the {names}", brief(missing.join(", "))));
         }
         if let Some(AllProperties { others, .. }) = self.all.as_ref().filter(|all| !all.others.is_empty()) {
             let more = if others.len() == OTHERS_MAX { ", …" } else { "" };
@@ -226,12 +226,14 @@ fn choose(path: &[PathKey], schema: &Schema, flag: SelectionFlag) -> Result<Chos
     }
     match (schema.index_of(first), object) {
         (Ok(index), _) if rest.is_empty() => Ok(Chosen::Column(index)),
-        (Ok(_), _) => Err(flag.error(&format!(" {}: {first} is a column without members", path_text(path)))),
+        (Ok(_), _) => {
+            Err(flag.error(&format!(" {}: {} is a column without members", brief(path_text(path)), brief(first))))
+        }
         (Err(_), Some(object)) => Ok(Chosen::Path { object, steps: path.to_vec(), is_met: false }),
         (Err(_), None) => {
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             let name = path_text(path);
-            Err(flag.error(&format!(" {name}: unknown column; expected one of {}", names.join(" "))))
+            Err(flag.error(&format!(" {}: unknown column; expected one of {}", brief(name), names.join(" "))))
         }
     }
 }

@@ -5,7 +5,7 @@
 //! A text in quotes, as all are in CSV, is a number if expressions read it as one. NULL is last. Rows with the same
 //! value stay in the order of the input.
 
-use super::selection::{Selection, SelectionFlag, parse_names};
+use super::selection::{Name, Selection, SelectionFlag, parse_names};
 use crate::error::{Error, Result};
 use crate::expr::text_number;
 use crate::json::scan::number_end;
@@ -37,19 +37,25 @@ impl SortKey {
     ///
     /// Errors: exit status 2 if there is no such column.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self> {
-        let (descending, text) = text.strip_prefix('-').map_or((false, text), |name| (true, name));
-        let names =
-            parse_names(text).map_err(|_| Error::usage(format!("--sort: expected a name, found {}", brief(text))))?;
-        let [name] = names.as_slice() else {
-            return Err(Error::usage(format!("--sort: expected one name, found {}", brief(text))));
-        };
-        if name.is_all() {
-            return Err(Error::usage("--sort: expected one name, found *"));
-        }
-        let selection = Selection::try_new(std::slice::from_ref(name), schema, SelectionFlag::Sort)?;
+        let (name, descending) = Self::named(text)?;
+        let selection = Selection::try_new(std::slice::from_ref(&name), schema, SelectionFlag::Sort)?;
         let is_json = is_json(selection.schema().field(0));
         let selection = selection.warning(vec![name.label.clone()], false);
         Ok(Self { selection, is_json, descending })
+    }
+
+    /// Returns the name, which may be that of no column, and whether the order is descending.
+    ///
+    /// Errors: exit status 2 if it is not one name.
+    pub fn named(text: &str) -> Result<(Name, bool)> {
+        let (descending, text) = text.strip_prefix('-').map_or((false, text), |name| (true, name));
+        let names =
+            parse_names(text).map_err(|_| Error::usage(format!("--sort: expected a name, found {}", brief(text))))?;
+        match <[Name; 1]>::try_from(names) {
+            Ok([name]) if name.is_all() => Err(Error::usage("--sort: expected one name, found *")),
+            Ok([name]) => Ok((name, descending)),
+            Err(_) => Err(Error::usage(format!("--sort: expected one name, found {}", brief(text)))),
+        }
     }
 
     /// Returns the values that the rows of a batch are compared by, the first ones first.

@@ -48,6 +48,20 @@ pub struct CheckpointHeader {
 }
 
 impl CheckpointHeader {
+    /// Makes the header of a run that may begin: it has no number yet, and no stage.
+    pub fn planned(options: &CheckpointOptions) -> Self {
+        Self {
+            path: options.path.clone(),
+            id: String::new(),
+            run: 0,
+            restored: None,
+            kept: options.kept,
+            ends: options.ends,
+            branch: None,
+            stages: vec![],
+        }
+    }
+
     /// Makes the stages from now on those of a branch, if it is named.
     pub fn in_branch(self, branch: Option<&str>) -> Self {
         Self { branch: branch.map(str::to_owned).or(self.branch), ..self }

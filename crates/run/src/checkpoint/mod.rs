@@ -92,6 +92,24 @@ pub struct Checkpoint {
     _claim: Option<File>,
 }
 
+/// A stage that a run would have.
+pub struct PlannedStage {
+    /// The names of the stages before it.
+    pub before: Vec<String>,
+    /// Its name.
+    pub stage: String,
+    /// Its outputs.
+    pub outputs: Vec<OutputName>,
+    /// Whether other stages read what it writes; `None` if that is not known.
+    pub has_readers: Option<bool>,
+    /// Checks the state that it would continue.
+    pub state: Option<StateCheck>,
+}
+
+/// Checks that a stage could continue the saved state of its operator. Errors: exit status 78 if it could not, 65 if
+/// the state is damaged.
+pub type StateCheck = Box<dyn FnOnce(&[u8]) -> Result<()> + Send>;
+
 /// A complete epoch that is kept.
 struct KeptEpoch {
     epoch: Epoch,
@@ -194,13 +212,14 @@ impl Checkpoint {
         Ok(Self { followed, recorded, ..begun })
     }
 
-    /// Checks that a run could begin as the first stage of a checkpoint, or create it; changes nothing and verifies no
-    /// part. `outputs` is `None` if they are faulty themselves.
+    /// Checks that a run could begin or join as a stage of a checkpoint, or create it; changes nothing and verifies no
+    /// part. `planned` is `None` if the outputs of the stage are faulty themselves.
     ///
-    /// Errors: those of [`Checkpoint::open`], except for damaged parts and other runs.
+    /// Errors: those of [`Checkpoint::open`] and [`Checkpoint::join`], except for damaged parts and other runs; those
+    /// of [`PlannedStage::state`].
     pub fn check(
         options: &CheckpointOptions,
-        outputs: Option<Vec<OutputName>>,
+        planned: Option<PlannedStage>,
         stores: StoreLookup,
         run: &Run,
     ) -> Result<()> {
@@ -211,13 +230,21 @@ impl Checkpoint {
         let entries = place.entries()?;
         let complete = last_complete(&place, &entries, options.kept.max(options.back + 1), None)?;
         let Some(last) = continued(&place, &complete, options.back)? else { return Ok(()) };
-        let Some(outputs) = outputs else { return Ok(()) };
-        let (checkpoint, stage) = (id_of(&place, &entries)?.unwrap_or_default(), first_stage(run));
-        // Takes `has_readers` from the checkpoint, because the output of `--check` may be a terminal even if a stage
-        // reads that of the run.
-        let has_readers = last.branches().iter().any(|branch| branch.len() > 1);
+        let Some(PlannedStage { before, stage, outputs, has_readers, state }) = planned else { return Ok(()) };
+        let checkpoint = id_of(&place, &entries)?.unwrap_or_default();
+        // Else takes `has_readers` from the checkpoint, because the output of `--check` may be a terminal even if a
+        // stage reads that of the run.
+        let has_readers = has_readers.unwrap_or_else(|| last.branches().iter().any(|branch| branch.len() > 1));
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends, stores };
-        own.check(&[], &place, last).map(drop)
+        let (saved, _) = own.check(&before, &place, last)?;
+        let Some(state) = state else { return Ok(()) };
+        let name = part_name(&own.stage, STATE);
+        let bytes = match saved.parts.iter().any(|part| part.name == name) {
+            true => place.part(last.epoch, &name)?.unwrap_or_default(),
+            // An empty part is not written.
+            false => vec![],
+        };
+        state(&bytes).map_err(|error| error.at(&place.name))
     }
 
     /// Takes part in a run that an earlier stage of the pipe has begun.

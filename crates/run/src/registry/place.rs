@@ -7,6 +7,7 @@ use crate::client::Caller;
 use crate::client::Location;
 use evt_core::error::{Error, Result};
 use evt_core::parse::query::{self, unescaped};
+use evt_core::schema::subject::Schemas;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,6 +60,19 @@ pub fn directory(text: &str, caller: &Caller) -> Result<Directory> {
 pub fn check(text: &str, caller: &Caller) -> Result<String> {
     open(text, caller)?.check()?;
     name(text, caller)
+}
+
+/// Checks that the schemas in the directory `text` are valid, those of one subject or all. Does nothing for a server,
+/// which checks its schemas itself.
+///
+/// Errors: exit status 78 for a file that is no schema, 74 if it cannot be read.
+pub fn check_files(text: &str, subject: Option<&str>, caller: &Caller) -> Result<()> {
+    if address(text, caller)?.is_some() {
+        return Ok(());
+    }
+    let mut directory = directory(text, caller)?;
+    let subjects = subject.map_or_else(|| directory.subjects(), |only| Ok(vec![only.to_owned()]))?;
+    subjects.iter().try_for_each(|subject| directory.subject(subject).map(drop))
 }
 
 /// Waits until the registry at `text` is available, as long as its `retry=` says.

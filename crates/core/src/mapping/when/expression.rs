@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::expr::{Expr, LeafBatch, Leaves, ValueKind, Want};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::envelope::Value;
+use crate::parse::excerpt::brief;
 use crate::time::{Parser, is_in_calendar};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
@@ -31,10 +32,12 @@ impl TimeExpr {
     pub fn parse(text: &str) -> Result<Self> {
         let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("properties", DataType::Utf8, false)]));
         let mut leaves = Leaves::new(&schema);
-        let usage = |error: Error| Error::usage(format!("--time ={text}: {error}"));
+        let usage = |error: Error| Error::usage(format!("--time ={}: {error}", brief(text)));
         let expr = Expr::parse(text, Want::Own, &mut leaves).map_err(usage)?;
         match expr.kind() {
-            ValueKind::Bool => Err(Error::usage(format!("--time ={text}: expected a time, found true or false"))),
+            ValueKind::Bool => {
+                Err(Error::usage(format!("--time ={}: expected a time, found true or false", brief(text))))
+            }
             _ => Ok(Self { schema, leaves, expr }),
         }
     }

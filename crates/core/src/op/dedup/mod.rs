@@ -376,10 +376,9 @@ fn saved(dedup: &Dedup) -> Vec<u8> {
 /// 74.
 fn restore(dedup: &mut Dedup, snapshot: &[u8]) -> Result<()> {
     let mut saved = Reader::new(snapshot);
-    match saved.byte()? {
+    match read_span(&mut saved, dedup.options.span)? {
         VERSION => read(dedup, &mut saved)?,
-        WITHOUT_FILES => read_without_files(dedup, &mut saved)?,
-        version => return Err(Error::config(format!("snapshot of dedup: unknown version {version}"))),
+        _ => read_without_files(dedup, &mut saved)?,
     }
     saved.finish()?;
     dedup.index = index_of(&dedup.partitions);
@@ -388,14 +387,28 @@ fn restore(dedup: &mut Dedup, snapshot: &[u8]) -> Result<()> {
     if dedup.index.len() + dropped < dedup.partitions.len() { Err(damaged()) } else { Ok(()) }
 }
 
+/// Checks that a run with this span continues the state that [`Dedup::snapshot`] saved. Errors: exit status 78 if it
+/// was saved with another span, 65 if it is damaged.
+pub fn check_saved(snapshot: &[u8], span: i64) -> Result<()> {
+    read_span(&mut Reader::new(snapshot), span).map(drop)
+}
+
+/// Reads the version of a state, which it returns, and the span with which it was saved.
+fn read_span(saved: &mut Reader<'_>, now: i64) -> Result<u8> {
+    let version = saved.byte()?;
+    let differs = match version {
+        VERSION => Some(saved.number()?).filter(|span| *span != now).map(|span| {
+            let (then, now) = (format_duration(span), format_duration(now));
+            format!("expected --dedup {then}, with which the ids were saved, found --dedup {now}")
+        }),
+        WITHOUT_FILES => (saved.le::<u64>()? != digest_without_files(now))
+            .then(|| "expected the --dedup with which the ids were saved, found another one".to_owned()),
+        version => Some(format!("snapshot of dedup: unknown version {version}")),
+    };
+    differs.map_or(Ok(version), |why| Err(Error::config(why)))
+}
+
 fn read(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
-    let span = saved.number()?;
-    if span != dedup.options.span {
-        let (then, now) = (format_duration(span), format_duration(dedup.options.span));
-        return Err(Error::config(format!(
-            "expected --dedup {then}, with which the ids were saved, found --dedup {now}"
-        )));
-    }
     for _ in 0..saved.count()? {
         let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
         dedup.partitions.push(DedupPartition::new(origin, name, stream_time));
@@ -418,9 +431,6 @@ fn read(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
 }
 
 fn read_without_files(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
-    if saved.le::<u64>()? != digest_without_files(dedup.options.span) {
-        return Err(Error::config("expected the --dedup with which the ids were saved, found another one"));
-    }
     // Skips the number of the next sighting, and the number of ids that were dropped because of the bound.
     let _: (u64, u64) = (saved.le()?, saved.le()?);
     for partition in 0..saved.count()? {

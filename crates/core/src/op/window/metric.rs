@@ -351,6 +351,17 @@ pub struct WindowSpan {
     pub slice: i64,
 }
 
+/// Returns the options that a snapshot must share, beside each metric's own text; `out_of_orderness` is `None` for all.
+pub(crate) fn fingerprint(out_of_orderness: Option<i64>, explicit: bool, emit: Emit) -> String {
+    let bound = out_of_orderness.map_or_else(|| "all".to_owned(), |bound| bound.to_string());
+    format!("out_of_orderness {bound} explicit {explicit} emit {emit:?}")
+}
+
+/// Whether [`fingerprint`] is that of a stream with watermarks of its own.
+pub(crate) fn is_explicit(fingerprint: &str) -> bool {
+    fingerprint.contains(" explicit true ")
+}
+
 /// Compares the options of a snapshot with those of a run (`Window::fingerprint`). Errors: exit status 78 with those
 /// that differ.
 pub(crate) fn check_fingerprint(saved: &str, now: &str) -> Result<()> {

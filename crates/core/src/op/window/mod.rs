@@ -491,8 +491,7 @@ impl Window {
     /// Returns the options that a snapshot must share, beside each metric's own text.
     fn fingerprint(&self) -> String {
         let watermark::Options { out_of_orderness, explicit, new_partitions: _ } = self.options.watermark;
-        let bound = out_of_orderness.map_or_else(|| "all".to_owned(), |bound| bound.to_string());
-        format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
+        metric::fingerprint(out_of_orderness, explicit, self.options.emit)
     }
 
     /// Returns the options that a snapshot must share, and the text of each metric, one a line.
@@ -568,6 +567,16 @@ impl Window {
         saved.finish()?;
         Ok(restored)
     }
+}
+
+/// Checks that a run continues the bytes of [`Window::snapshot`] if it emits rows as `emit` says; `bound` returns its
+/// out-of-orderness (µs) for a stream with watermarks of its own (true) or without, which only the stream shows.
+/// Errors: exit status 78 if the options differ, 65 if the bytes are not a snapshot.
+pub fn check_saved(bytes: &[u8], emit: Emit, bound: impl Fn(bool) -> Option<i64>) -> Result<()> {
+    let mut saved = Reader::new(bytes);
+    let (_version, fingerprint) = (saved.byte()?, saved.text()?);
+    let explicit = metric::is_explicit(&fingerprint);
+    metric::check_fingerprint(&fingerprint, &metric::fingerprint(bound(explicit), explicit, emit))
 }
 
 /// Returns the watermark in the bytes of [`Window::snapshot`]. Errors: exit status 65 if they are not a snapshot.

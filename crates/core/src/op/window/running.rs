@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::expr::{LeafBatch, WrongRows, wrong_of};
 use crate::kind::event::{column, instant_buffer};
 use crate::kind::values::truth;
+use crate::parse::excerpt::brief;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 
@@ -56,7 +57,7 @@ impl MetricCounts {
         if partial > 0 {
             parts.push(format!("{partial} partial results not written: their windows began before the metric"));
         }
-        (!parts.is_empty()).then(|| format!("{name}: {}", parts.join(", ")))
+        (!parts.is_empty()).then(|| format!("{}: {}", brief(name), parts.join(", ")))
     }
 }
 
@@ -538,7 +539,7 @@ pub(crate) fn failed_rows(metrics: &[Metric], views: &mut [MetricView], leaves: 
         let mut wrong = WrongRows::new();
         let rest = metric.by.iter().map(|by| &by.expr).chain(metric.call.args());
         for found in wrong_of(metric.filter.as_ref(), rest, leaves, |row| view.passes(row)) {
-            found.note(&mut wrong, |found| format!("{}: {}", metric.name, found.advice()));
+            found.note(&mut wrong, |found| format!("{}: {}", brief(&metric.name), found.advice()));
         }
         let living = || (0..view.event_times.len()).map(|row| !wrong.contains_key(&row)).collect();
         view.living = (!wrong.is_empty()).then(living);
