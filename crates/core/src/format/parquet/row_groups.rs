@@ -62,17 +62,25 @@ impl<W: Write + Send> RowGroupWriter<W> {
             self.columns = self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
         }
         self.rows += batch.num_rows();
-        let mut leaves = vec![];
+        let (mut leaves, mut sizes) = (vec![], vec![]);
         for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
             leaves.extend(compute_leaves(field, column)?);
+            sizes.resize(leaves.len(), column.to_data().get_slice_memory_size()?);
         }
         if !self.parallelism.is_any() || batch.num_rows() < PARALLEL_ROWS {
             return self.columns.iter_mut().zip(&leaves).try_for_each(|(column, leaf)| column.write(leaf));
         }
-        let encode = |(mut column, leaf): (ArrowColumnWriter, ArrowLeafColumn)| column.write(&leaf).map(|()| column);
-        let encoded = self.parallelism.map(self.columns.drain(..).zip(leaves).collect(), encode);
-        self.columns =
-            encoded.map_err(|error| ParquetError::General(error.to_string()))?.into_iter().collect::<Result<_>>()?;
+        let encode = |(at, (mut column, leaf)): (usize, (ArrowColumnWriter, ArrowLeafColumn))| {
+            column.write(&leaf).map(|()| (at, column))
+        };
+        let mut columns: Vec<_> = self.columns.drain(..).zip(leaves).enumerate().collect();
+        // The largest column is encoded first: the others are done meanwhile.
+        columns.sort_by_key(|(at, _)| std::cmp::Reverse(sizes[*at]));
+        let encoded = self.parallelism.map(columns, encode);
+        let encoded = encoded.map_err(|error| ParquetError::General(error.to_string()))?;
+        let mut encoded = encoded.into_iter().collect::<Result<Vec<_>>>()?;
+        encoded.sort_by_key(|(at, _)| *at);
+        self.columns = encoded.into_iter().map(|(_, column)| column).collect();
         Ok(())
     }
 
