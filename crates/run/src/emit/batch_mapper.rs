@@ -71,8 +71,12 @@ impl BatchMapper {
     /// Whether several threads map the records from here on: `is_free` if nothing but the records so far is against it.
     /// The thread of the run ends the batch that it has begun.
     pub(super) fn shares(&mut self, is_free: bool) -> Result<bool> {
-        if self.tasks.is_some() || self.is_alone {
-            return Ok(self.tasks.is_some());
+        if self.is_alone {
+            return Ok(false);
+        }
+        if self.tasks.is_some() {
+            // The first records of a later input may be mapped alone: their batch ends so.
+            return Ok(self.alone.is_empty());
         }
         let is_worth = self.chunk_bytes >= self.pool.threads().from_bytes;
         if is_free && is_worth && self.alone.is_decided() && self.alone.is_empty() {

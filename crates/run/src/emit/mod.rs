@@ -324,7 +324,7 @@ impl RecordEmitter {
     /// Maps a record that its input reads alone, or makes a dead letter of it.
     #[inline(always)]
     pub fn message(&mut self, payload: &[u8], text: MessageText<'_>, meta: RecordMeta<'_>) -> Result<()> {
-        let is_free = self.stamp.allows_threads() && !self.control && !self.form.is_unknown();
+        let is_free = self.stamp.allows_threads_alone() && !self.control && !self.form.is_unknown();
         if self.batch.shares_message(payload.len(), is_free)? {
             if meta.offset > self.stamp.read.passed() {
                 self.turn_to_partition(meta.partition)?;

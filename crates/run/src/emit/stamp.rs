@@ -219,9 +219,16 @@ impl Stamp {
         Ok(ruled)
     }
 
-    /// Whether several threads may map records: no check looks at the next ones, and none waits for others.
+    /// Whether several threads may map the records of chunks: no check looks at the next ones, and none waits for
+    /// others.
     pub(super) fn allows_threads(&self) -> bool {
         self.flags.first_times.is_found() && self.waiting.is_none()
+    }
+
+    /// The same for records that came alone, whose times no check looks at.
+    #[inline(always)]
+    pub(super) fn allows_threads_alone(&self) -> bool {
+        !self.flags.first_times.is_looking() && self.waiting.is_none()
     }
 
     /// Returns how `--max-future` judges the next record.
