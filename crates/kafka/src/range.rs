@@ -524,7 +524,8 @@ fn offsets(cluster: &dyn Cluster, bound: &Bound, cursors: &[PartitionCursor]) ->
         bound => Some(bound),
     };
     let instants = match of_others {
-        Some(Bound::Instant(text)) => {
+        // Brokers refuse a question about no partition, as a member of a group without partitions would ask it.
+        Some(Bound::Instant(text)) if !cursors.is_empty() => {
             // `now` in `start=` and `end=` is the system clock, whatever `--now` is: it is compared with the brokers'
             // timestamps.
             let instant = parse_flag_instant(text, Clock::System.now(), None)?;
