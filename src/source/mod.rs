@@ -480,16 +480,10 @@ impl Source {
         let (ends_partitions, bytes) = (input.ends_partitions(), input.progress());
         self.emitter.stamp_mut().end_first_records()?;
         self.emitter.release(|held| held.judge_all(Rest::None))?;
-        // If nobody notes where this input ends, a file may be read before the rows of this one are queued. Partitions
-        // that records name have numbers in the order of the rows, among those of files.
+        // If nobody notes where this input ends, a file may be read before the rows of this one are queued.
         let is_followed_by_file = matches!(self.pending.front(), Some((_, Uri::File(_))));
-        let is_noted = self.positions.is_some() || self.needs.keeps_state || self.emitter.stamp().maps_partition();
-        if is_followed_by_file
-            && !is_noted
-            && self.inputs.running_count() == 1
-            && ends_partitions
-            && self.emitter.end_input_later(bytes)?
-        {
+        let is_noted = self.positions.is_some() || self.needs.keeps_state || self.inputs.running_count() > 1;
+        if is_followed_by_file && !is_noted && ends_partitions && self.emitter.end_input_later(bytes)? {
             self.inputs.end_current();
             return Ok(());
         }

@@ -540,9 +540,10 @@ impl RecordEmitter {
     }
 
     /// Ends the current input and its partitions after `bytes` bytes, as soon as the threads have mapped its records;
-    /// the next input may be read before. Returns false if no records are mapped by threads now.
+    /// the next input may be read before. Returns false if no records are mapped by threads now, or if records name
+    /// partitions, which have numbers in the order of the rows.
     pub fn end_input_later(&mut self, bytes: ByteProgress) -> Result<bool> {
-        let is_kept = self.batch.keeps_behind_batch(InputStep::End(bytes))?;
+        let is_kept = !self.stamp.maps_partition() && self.batch.keeps_behind_batch(InputStep::End(bytes))?;
         self.take_tasks()?;
         Ok(is_kept)
     }
