@@ -184,6 +184,16 @@ fn many_small_files_are_read_side_by_side_and_their_rows_and_ends_keep_their_ord
             assert!(is_ended && (status > 0 || outcome.rows.len() > 5), "{line}: {outcome:?}");
         }
     }
+    // Dictionaries have the names of partitions in the order of the rows.
+    for field in ["partition=shard", "origin=source"] {
+        let frames = |threads: &str| {
+            let line =
+                format!("evt-ingest part-*.jsonl --field {field} -q -o frames --dlq null: --now 2026-02-01T00:00:00Z");
+            dir.shell(&format!("EVT_THREADS={threads} {line}")).succeeds().stdout().to_vec()
+        };
+        let expected = frames("1");
+        assert!((0..5).all(|_| frames("8") == expected), "{field}");
+    }
 }
 
 #[test]
