@@ -75,19 +75,35 @@ impl Stop {
         self.signal.store(number.unsigned_abs() as usize, Ordering::Relaxed);
     }
 
-    /// Makes the stop signal of a run with this clock, which SIGINT and SIGTERM of the process raise. They raise those
-    /// of all runs of the process, each by handlers of its own, which stay until the process ends.
+    /// Makes the stop signal of a run with this clock, which SIGINT and SIGTERM of the process raise.
     pub fn on_signals(clock: &Clock) -> Result<Self> {
+        let stops = Self::all_on_signals(clock, 1)?;
+        Ok(stops.into_iter().next().unwrap_or_else(|| Self::never(clock)))
+    }
+
+    /// Makes the stop signals of `count` runs of the process, each with handlers of its own, which stay until the
+    /// process ends.
+    pub fn all_on_signals(clock: &Clock, count: usize) -> Result<Vec<Self>> {
         let failed = |error: std::io::Error| Error::io("signal handlers", &error);
-        let (read, write) = UnixStream::pair().map_err(failed)?;
-        let stop = Self { wake: Some(Arc::new(read)), ..Self::never(clock) };
+        let stops: Vec<_> = (0..count).map(|_| Self::never(clock)).collect();
+        // Handlers run in the order of their registration. All numbers are stored before anything wakes: a stage that
+        // ends because of a signal cannot be read to its end by one that has not got the signal.
+        for stop in &stops {
+            for number in [SIGINT, SIGTERM] {
+                signal_hook::flag::register_usize(number, stop.signal.clone(), number as usize).map_err(failed)?;
+            }
+        }
+        stops.into_iter().map(|stop| stop.woken_by_signals().map_err(failed)).collect()
+    }
+
+    /// Lets signals end waits of this run, and the second one the process.
+    fn woken_by_signals(self) -> std::io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        let stop = Self { wake: Some(Arc::new(read)), ..self };
         let armed = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM] {
-            // Storing the number must be registered first, so that no signal is lost.
-            signal_hook::flag::register_usize(number, stop.signal.clone(), number as usize).map_err(failed)?;
-            signal_hook::flag::register_conditional_default(number, armed.clone()).map_err(failed)?;
-            let write = write.try_clone().map_err(failed)?;
-            signal_hook::low_level::pipe::register(number, write).map_err(failed)?;
+            signal_hook::flag::register_conditional_default(number, armed.clone())?;
+            signal_hook::low_level::pipe::register(number, write.try_clone()?)?;
         }
         // This thread notes the time of the signal for code that is in a call that no signal interrupts.
         let seen = stop.clone();
@@ -98,7 +114,7 @@ impl Stop {
                 armed.store(true, Ordering::Relaxed);
             }
         };
-        std::thread::Builder::new().name("signal".to_owned()).spawn(watch).map_err(failed)?;
+        std::thread::Builder::new().name("signal".to_owned()).spawn(watch)?;
         Ok(stop)
     }
 
@@ -414,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_signal_of_the_process_raises_all_runs_and_each_raises_itself_only() {
-        let (one, other) = (Stop::on_signals(&Clock::System).unwrap(), Stop::on_signals(&Clock::System).unwrap());
+        let [one, other] = Stop::all_on_signals(&Clock::System, 2).unwrap().try_into().unwrap();
         one.clone().raise(SIGINT);
         assert_eq!((one.signal(), other.signal()), (Some(SIGINT), None));
         signal_hook::low_level::raise(SIGTERM).unwrap();

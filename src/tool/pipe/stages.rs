@@ -94,7 +94,7 @@ impl Pipeline {
     /// Starts all stages.
     fn start_all(&self, clock: &Clock, threads: &mut Vec<JoinHandle<ToolEnd>>) -> Result<()> {
         // No stage misses a signal that arrives while others are started.
-        let stops = self.stages.iter().map(|_| Stop::on_signals(clock)).collect::<Result<Vec<_>>>()?;
+        let stops = Stop::all_on_signals(clock, self.stages.len())?;
         let mut stdin = None;
         for (at, stop) in stops.into_iter().enumerate() {
             let (next, stdout) = self.link_after(at)?;
