@@ -370,8 +370,7 @@ impl Source {
             Item::Control(Control::Watermark(_)) if !self.pending.is_empty() || self.inputs.running_count() > 1 => {
                 return None;
             }
-            Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::Metrics(_) | Control::End(_)) => {}
-            Item::Dead(_) | Item::Idle | Item::End(_) => {}
+            Item::Control(_) | Item::Dead(_) | Item::Idle | Item::End(_) => {}
         }
         Some(sent)
     }
@@ -398,7 +397,9 @@ impl Source {
             Step::Opened(opened) => self.begin(opened)?,
             Step::Idle if !noted => return self.idle(),
             Step::More | Step::Idle => {
-                (self.idle_turns, self.idle_since) = (0, None);
+                if let Step::More = step {
+                    (self.idle_turns, self.idle_since) = (0, None);
+                }
                 if is_live {
                     self.emitter.flush_due()?;
                 }

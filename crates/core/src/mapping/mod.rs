@@ -45,7 +45,7 @@ mod when;
 
 pub use build::schema;
 pub use complete::RowCompleter;
-pub use future::{FutureCheck, Lookahead, PendingRecord, Reach, Rest};
+pub use future::{FutureCheck, Judged, Lookahead, PendingLetter, PendingRecord, Reach, Rest};
 pub use id::{parse_uuid, uuid_of};
 pub use mapped::{Defaults, Facts, MappedRows, RowFilter};
 pub use mapper::{LastRow, Mapped, Mapper};

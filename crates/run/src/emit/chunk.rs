@@ -19,7 +19,9 @@ use evt_core::error::Result;
 use evt_core::format::{self, Body, Records, not_utf8, row};
 use evt_core::json::text::part;
 use evt_core::kind::dead::{ErrorType, Fault, Letter};
-use evt_core::mapping::{self, BATCH_BYTES, FutureCheck, FutureVerdict, Mapped, MappedRows, Mapper, RecordMeta};
+use evt_core::mapping::{
+    self, BATCH_BYTES, FutureCheck, FutureVerdict, Mapped, MappedRows, Mapper, PendingLetter, RecordMeta,
+};
 use evt_core::op::computed::RowRules;
 use evt_core::op::untimed::UntimedFilter;
 use std::ops::Range;
@@ -87,8 +89,16 @@ pub(super) struct ChunkRecord<'a> {
 pub(super) enum Pause {
     /// The batch is full.
     Full,
-    /// The record waits for the rows after it.
-    Pending(FutureCheck),
+    /// The record waits.
+    Held(Held),
+}
+
+/// What a record waits for.
+pub(super) enum Held {
+    /// For the rows after it, which decide about it.
+    ForRows(FutureCheck),
+    /// For the records of its partition before it, if any wait. It has become a letter.
+    AsLetter(Box<PendingLetter>),
 }
 
 /// The rows and letters of one or more chunks.
@@ -397,21 +407,22 @@ impl ChunkMapper {
             if chunk.passes_over(record) {
                 continue;
             }
-            let pending = match chunk.mapped(record, whole, self.limits, unread) {
+            let held = match chunk.mapped(record, whole, self.limits, unread) {
                 Some(record) => self.map_one(record, chunk.now, verdict)?,
-                None => {
-                    match chunk.unmapped(record, self.limits) {
-                        (head, Some(fault)) => {
-                            self.counts.taken += 1;
-                            self.letter(head, fault, &chunk.meta(record), chunk.now)?;
-                        }
-                        (_, None) => self.filtered(),
+                None => match chunk.unmapped(record, self.limits) {
+                    (raw, Some(fault)) => {
+                        self.counts.taken += 1;
+                        let (meta, now) = (chunk.meta(record), chunk.now);
+                        self.letter(mapping::Record { text: "", raw, meta, now, verdict }, fault)?
                     }
-                    None
-                }
+                    (_, None) => {
+                        self.filtered();
+                        None
+                    }
+                },
             };
-            if pending.is_some() {
-                return Ok(pending.map(Pause::Pending));
+            if held.is_some() {
+                return Ok(held.map(Pause::Held));
             }
             if self.fill.add(chunk.length(record), self.limits.batch_max) {
                 return Ok(Some(Pause::Full));
@@ -429,8 +440,8 @@ impl ChunkMapper {
         verdict: FutureVerdict,
     ) -> Result<Option<Pause>> {
         let bytes = record.raw.len();
-        let pending = self.map_one(record, now, verdict)?;
-        Ok(if pending.is_some() { pending.map(Pause::Pending) } else { self.add(bytes) })
+        let held = self.map_one(record, now, verdict)?;
+        Ok(if held.is_some() { held.map(Pause::Held) } else { self.add(bytes) })
     }
 
     /// Adds a record of `bytes` bytes that came alone to the batch under construction. Its key and headers count, too.
@@ -439,17 +450,17 @@ impl ChunkMapper {
         (self.fill.add(bytes, self.limits.batch_max) || self.events.is_full()).then_some(Pause::Full)
     }
 
-    /// Maps a record that is read at `now` (µs); returns what decides about it if it waits.
+    /// Maps a record that is read at `now` (µs); returns what it waits for, if it waits.
     #[inline(always)]
-    fn map_one(&mut self, record: ChunkRecord<'_>, now: i64, verdict: FutureVerdict) -> Result<Option<FutureCheck>> {
+    fn map_one(&mut self, record: ChunkRecord<'_>, now: i64, verdict: FutureVerdict) -> Result<Option<Held>> {
         self.counts.taken += 1;
         let ChunkRecord { text, raw, meta } = record;
         let record_max = self.limits.record_max;
         match text {
-            Err(fault) => self.letter(raw, fault, &meta, now),
-            Ok(_) if raw.len() > record_max && !self.has_rows_of_evt => {
+            Err(fault) => self.letter(mapping::Record { text: "", raw, meta, now, verdict }, fault),
+            Ok(text) if raw.len() > record_max && !self.has_rows_of_evt => {
                 let fault = too_large(&raw.len().to_string(), raw.len() as u64, record_max);
-                self.letter(&raw[..record_max], fault, &meta, now)
+                self.letter(mapping::Record { text, raw: &raw[..record_max], meta, now, verdict }, fault)
             }
             Ok(text) => self.row(mapping::Record { text, raw, meta, now, verdict }),
         }
@@ -459,47 +470,42 @@ impl ChunkMapper {
     pub(super) fn judged(&mut self, record: mapping::Record<'_>, verdict: Result<(), Fault>) -> Result<Option<Pause>> {
         match verdict {
             Ok(()) => self.row(record)?,
-            Err(fault) => self.letter(record.raw, fault, &record.meta, record.now)?,
+            Err(fault) => self.letter(record, fault)?,
         };
         Ok(self.add(record.raw.len()))
     }
 
     /// Adds the row of a record that is counted already.
     #[inline]
-    fn row(&mut self, record: mapping::Record<'_>) -> Result<Option<FutureCheck>> {
+    fn row(&mut self, record: mapping::Record<'_>) -> Result<Option<Held>> {
         if let Some(rows) = &mut self.others {
             return match rows.push(record.text) {
-                Err(fault) => self.letter(record.raw, fault, &record.meta, record.now),
+                Err(fault) => self.letter(record, fault),
                 Ok(()) => Ok(None),
             };
         }
         match self.events.record(record)? {
             Mapped::Row => Ok(None),
             Mapped::Dead(fault) if fault.error_type == ErrorType::TimestampError => self.without_time(record, fault),
-            Mapped::Dead(fault) => self.letter(record.raw, fault, &record.meta, record.now),
+            Mapped::Dead(fault) => self.letter(record, fault),
             Mapped::NoTime => {
                 let fault = no_time(record.text, &self.time);
                 self.without_time(record, fault)
             }
-            Mapped::Pending(check) => Ok(Some(check)),
+            Mapped::Pending(check) => Ok(Some(Held::ForRows(check))),
         }
     }
 
     /// Makes a dead letter of a record without a readable time, unless `--where` is false for it.
     #[cold]
-    fn without_time(&mut self, record: mapping::Record<'_>, fault: Fault) -> Result<Option<FutureCheck>> {
+    fn without_time(&mut self, record: mapping::Record<'_>, fault: Fault) -> Result<Option<Held>> {
         let partition = self.events.partition();
         let excluded = self.untimed.as_mut().map(|filter| filter.excludes(&record, partition)).transpose()?;
         if excluded == Some(true) {
             self.counts.filtered += 1;
             return Ok(None);
         }
-        self.letter(record.raw, fault, &record.meta, record.now)
-    }
-
-    /// Makes a dead letter of a record that came alone and cannot be mapped.
-    pub(super) fn reject(&mut self, record: ChunkRecord<'_>, now: i64) -> Result<Option<Pause>> {
-        self.record(record, now, FutureVerdict::Passed)
+        self.letter(record, fault)
     }
 
     /// Counts a document without records, or a record that deletes its key, as filtered.
@@ -508,15 +514,19 @@ impl ChunkMapper {
         self.counts.filtered += 1;
     }
 
-    /// Counts a dead record and adds its letter, which fails at `now` (µs). Such a record does not wait.
+    /// Counts a dead record, of which `raw` are the bytes of its letter, and adds the letter; or returns it if records
+    /// may wait before it.
     #[cold]
-    fn letter(&mut self, payload: &[u8], fault: Fault, meta: &RecordMeta<'_>, now: i64) -> Result<Option<FutureCheck>> {
+    fn letter(&mut self, record: mapping::Record<'_>, fault: Fault) -> Result<Option<Held>> {
+        if record.verdict == FutureVerdict::Waits {
+            return Ok(Some(Held::AsLetter(Box::new(PendingLetter::new(record, fault)))));
+        }
         self.counts.dead += 1;
         let (origin, partition) = self.events.partition();
-        let &RecordMeta { offset, key, headers, arrival, .. } = meta;
-        let arrived_at = arrival.map(|arrival| arrival.at);
+        let RecordMeta { offset, key, headers, arrival, .. } = record.meta;
+        let (payload, arrived_at) = (record.raw, arrival.map(|arrival| arrival.at));
         let letter = Letter { payload, key, headers, arrived_at, fault: &fault, origin, partition, offset };
-        self.letters.push(self.rows() as u64, &letter, now)?;
+        self.letters.push(self.rows() as u64, &letter, record.now)?;
         self.last_fault = Some(fault);
         Ok(None)
     }

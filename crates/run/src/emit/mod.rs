@@ -39,7 +39,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use batch_mapper::BatchMapper;
 use batches::StampedBatches;
-use chunk::{ChunkMapper, ChunkRecord, MappedChunk, Pause, RecordLimits};
+use chunk::{ChunkMapper, ChunkRecord, Held, MappedChunk, Pause, RecordLimits};
 use control_line::ControlLine;
 use evt_core::counts::Counts;
 use evt_core::error::Result;
@@ -47,8 +47,8 @@ use evt_core::format::{Records, one_line};
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Fault;
 use evt_core::kind::event::has_raw;
-use evt_core::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, Lookahead, RecordMeta};
-use evt_core::mapping::{Reach, Rest};
+use evt_core::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, Judged, KeepRaw};
+use evt_core::mapping::{Lookahead, Reach, RecordMeta, Rest};
 use evt_core::op::computed::RowRules;
 use learn::RowForm;
 use letters::{HELD_REPORT, Letters, held_records};
@@ -340,7 +340,11 @@ impl RecordEmitter {
         }
         match text {
             MessageText::Text(text) => self.record(payload, Ok(text), meta),
-            MessageText::Fault(fault) => self.reject(payload, fault, meta),
+            MessageText::Fault(fault) => {
+                self.record(payload, Err(fault.clone()), meta)?;
+                self.stamp.flags.first_times.note(fault, &meta);
+                self.stamp.flags.first_times.count(false, None, &meta)
+            }
             MessageText::Payload => {
                 let text = one_line(payload);
                 self.record(payload, text.as_ref().map(AsRef::as_ref).map_err(Clone::clone), meta)
@@ -366,7 +370,8 @@ impl RecordEmitter {
         match pause {
             None => Ok(()),
             Some(Pause::Full) => self.flush(),
-            Some(Pause::Pending(check)) => match record() {
+            Some(Pause::Held(Held::AsLetter(letter))) => self.release(|waiting| waiting.push_letter(*letter)),
+            Some(Pause::Held(Held::ForRows(check))) => match record() {
                 Some(ChunkRecord { text: Ok(text), raw, meta }) => {
                     let verdict = FutureVerdict::Passed;
                     self.hold(mapping::Record { text, raw, meta, now: self.now, verdict }, check)
@@ -409,8 +414,11 @@ impl RecordEmitter {
     /// Lets `judge` judge held records. Maps those that have a verdict then, or makes dead letters of them.
     pub fn release(&mut self, judge: impl FnOnce(&mut Lookahead)) -> Result<()> {
         self.stamp.waiting.as_mut().map(judge);
-        while let Some((held, verdict)) = self.stamp.waiting.as_mut().and_then(Lookahead::pop_judged) {
-            self.judged(held.record(), verdict, held.check.partition)?;
+        while let Some(judged) = self.stamp.waiting.as_mut().and_then(Lookahead::pop_judged) {
+            match judged {
+                Judged::Record(held, verdict) => self.judged(held.record(), verdict, held.check.partition)?,
+                Judged::Letter(letter) => self.judged(letter.record(), Err(letter.fault.clone()), letter.partition)?,
+            }
         }
         Ok(())
     }
@@ -438,16 +446,6 @@ impl RecordEmitter {
             self.run.console.say(held_records(held));
         }
         Ok(())
-    }
-
-    /// Makes a dead letter of a record that cannot be mapped.
-    fn reject(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
-        self.turn_to_partition(meta.partition)?;
-        let record = ChunkRecord { text: Err(fault.clone()), raw: payload, meta };
-        let pause = self.batch.alone.reject(record, self.run.clock.now())?;
-        self.settle(pause, || None)?;
-        self.stamp.flags.first_times.note(fault, &meta);
-        self.stamp.flags.first_times.count(false, None, &meta)
     }
 
     /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.

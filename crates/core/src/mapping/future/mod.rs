@@ -3,7 +3,8 @@
 //! An event too far ahead of its arrival becomes a dead letter. Arrival is a property of the record, not of the reader.
 //! A record without an arrival is judged by the rows around it, which `judge.rs` does. It waits here as text until
 //! [`Reach::rows`] rows are read, itself included. A reader that must not wait for them compares the record with the
-//! time at which it was read ([`Lookahead::judge_waited`]).
+//! time at which it was read ([`Lookahead::judge_waited`]). A faulty record needs no verdict, but waits for the records
+//! before it, so that a position never has letters behind it.
 //!
 //! The waiting records of all partitions have at most [`HELD_BYTES`]. Beyond that the partition with most bytes decides
 //! about its first record with the rows that it has, which depends on the records alone.
@@ -28,8 +29,13 @@ const HELD_BYTES: usize = 64 << 20;
 /// Bytes beside a waiting record: its places in two queues, and what the allocator adds to its text and its box.
 const BESIDE: usize = 64;
 
-/// A record that has waited, with its verdict.
-type Judged = (Box<PendingRecord>, Result<(), Fault>);
+/// A record that waits no longer.
+pub enum Judged {
+    /// It has its verdict.
+    Record(Box<PendingRecord>, Result<(), Fault>),
+    /// It is faulty, and no record waits before it.
+    Letter(PendingLetter),
+}
 
 /// A record that waits for its verdict.
 #[derive(Clone, Debug)]
@@ -52,6 +58,74 @@ pub struct PendingRecord {
     pub headers: Option<HeaderList>,
     /// When it arrived.
     pub arrival: Option<Arrival>,
+    /// The faulty records between it and the next record that waits.
+    pub letters: Vec<PendingLetter>,
+}
+
+/// A faulty record that waits only because one before it in its partition waits: who reads that one again after a
+/// restart reads this one again, too.
+#[derive(Clone, Debug)]
+pub struct PendingLetter {
+    /// The bytes of its dead letter.
+    pub payload: Vec<u8>,
+    /// Why it is no row.
+    pub fault: Fault,
+    /// Its number (line or offset) in its input.
+    pub offset: i64,
+    /// The partition of its input.
+    pub partition: u32,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: Option<HeaderList>,
+    /// When it arrived.
+    pub arrival: Option<Arrival>,
+    /// When it was read (µs).
+    pub now: i64,
+}
+
+impl PendingLetter {
+    /// Copies a record, of which `raw` are the bytes of its letter.
+    pub fn new(record: Record<'_>, fault: Fault) -> Self {
+        let Record { raw, meta, now, .. } = record;
+        Self {
+            now,
+            payload: raw.to_vec(),
+            fault,
+            offset: meta.offset,
+            partition: meta.partition,
+            key: meta.key.map(<[u8]>::to_vec),
+            headers: meta.headers.map(copied),
+            arrival: meta.arrival,
+        }
+    }
+
+    /// Returns the memory that it takes, in bytes.
+    fn bytes(&self) -> usize {
+        let key = self.key.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + self.payload.len() + self.fault.message.len() + key + header_bytes(&self.headers)
+    }
+
+    /// Returns the record.
+    pub fn record(&self) -> Record<'_> {
+        let meta = RecordMeta {
+            input: "",
+            partition: self.partition,
+            offset: self.offset,
+            key: self.key.as_deref(),
+            headers: self.headers.as_ref().map(|headers| headers as &dyn Headers),
+            arrival: self.arrival,
+        };
+        Record { text: "", raw: &self.payload, meta, now: self.now, verdict: FutureVerdict::Passed }
+    }
+}
+
+/// Returns the memory that headers take, in bytes.
+fn header_bytes(headers: &Option<HeaderList>) -> usize {
+    let of_header = |(name, value): &(String, Option<Vec<u8>>)| {
+        2 * size_of::<String>() + name.len() + value.as_ref().map_or(0, Vec::len)
+    };
+    headers.iter().flatten().map(of_header).sum()
 }
 
 impl PendingRecord {
@@ -68,17 +142,16 @@ impl PendingRecord {
             key: meta.key.map(<[u8]>::to_vec),
             headers: meta.headers.map(copied),
             arrival: meta.arrival,
+            letters: vec![],
         }
     }
 
-    /// Returns the memory that it takes, in bytes.
+    /// Returns the memory that it and its letters take, in bytes.
     fn bytes(&self) -> usize {
-        let of_header = |(name, value): &(String, Option<Vec<u8>>)| {
-            2 * size_of::<String>() + name.len() + value.as_ref().map_or(0, Vec::len)
-        };
-        let headers: usize = self.headers.iter().flatten().map(of_header).sum();
         let parts = [&self.raw, &self.key].map(|part| part.as_ref().map_or(0, Vec::len));
-        size_of::<Self>() + BESIDE + self.text.len() + headers + parts.iter().sum::<usize>()
+        let letters: usize = self.letters.iter().map(PendingLetter::bytes).sum();
+        let of_parts = self.text.len() + header_bytes(&self.headers) + parts.iter().sum::<usize>();
+        size_of::<Self>() + BESIDE + of_parts + letters
     }
 
     /// Returns its number in its input.
@@ -128,11 +201,14 @@ pub struct Lookahead {
     /// The number of waiting records, and their bytes.
     held: usize,
     bytes: usize,
-    /// Records that have their verdict, in the order in which they are released.
+    /// Records that wait no longer, in the order in which they are released.
     judged: VecDeque<Judged>,
     /// Whether [`Lookahead::unreported`] has returned a number.
     has_reported: bool,
 }
+
+/// A record that has waited, with its verdict.
+type WithVerdict = (Box<PendingRecord>, Result<(), Fault>);
 
 /// The records of a partition that wait.
 #[derive(Default)]
@@ -154,7 +230,7 @@ impl Waiting {
     }
 
     /// Removes the first record, with its verdict after the rows that were read ahead.
-    fn pop(&mut self, limit: i64, rest: Rest) -> Option<Judged> {
+    fn pop(&mut self, limit: i64, rest: Rest) -> Option<WithVerdict> {
         let FutureCheck { event_time, arrival, .. } = self.records.front()?.check;
         match arrival {
             Some(arrival) => self.release(&[Some(of_arrival(arrival, limit))]),
@@ -164,7 +240,7 @@ impl Waiting {
 
     /// Removes the first record if it was read before `before` (µs), with its verdict: without an arrival it is
     /// compared with the time at which it was read.
-    fn pop_waited(&mut self, before: i64, limit: i64) -> Option<Judged> {
+    fn pop_waited(&mut self, before: i64, limit: i64) -> Option<WithVerdict> {
         let first = self.records.front().filter(|held| held.now < before)?;
         let bound = match first.check.arrival {
             Some(arrival) => of_arrival(arrival, limit),
@@ -174,7 +250,7 @@ impl Waiting {
     }
 
     /// Removes the first record, with its verdict.
-    fn release(&mut self, bounds: &[Option<TimeBound>]) -> Option<Judged> {
+    fn release(&mut self, bounds: &[Option<TimeBound>]) -> Option<WithVerdict> {
         let held = self.records.pop_front()?;
         let verdict = verdict(held.check, bounds);
         self.bytes -= held.bytes();
@@ -233,6 +309,21 @@ impl Lookahead {
         }
     }
 
+    /// Appends a faulty record to the records of its partition that wait. It is released at once if there are none.
+    pub fn push_letter(&mut self, letter: PendingLetter) {
+        let waiting = self.partitions.get_mut(&letter.partition);
+        let Some((last, bytes)) = waiting.and_then(|waiting| Some((waiting.records.back_mut()?, &mut waiting.bytes)))
+        else {
+            return self.judged.push_back(Judged::Letter(letter));
+        };
+        *bytes += letter.bytes();
+        self.bytes += letter.bytes();
+        last.letters.push(letter);
+        if self.bytes > self.bytes_max {
+            self.shed();
+        }
+    }
+
     /// Judges records of the partitions with most bytes until an eighth of the memory is free.
     #[cold]
     fn shed(&mut self) {
@@ -259,12 +350,14 @@ impl Lookahead {
         left
     }
 
-    /// Takes a record that waits no longer.
-    fn take(&mut self, judged: Option<Judged>) {
-        let Some((held, verdict)) = judged else { return };
+    /// Takes a record that waits no longer, and the letters behind it.
+    fn take(&mut self, judged: Option<WithVerdict>) {
+        let Some((mut held, verdict)) = judged else { return };
         self.held -= 1;
         self.bytes -= held.bytes();
-        self.judged.push_back((held, verdict));
+        let letters = std::mem::take(&mut held.letters);
+        self.judged.push_back(Judged::Record(held, verdict));
+        self.judged.extend(letters.into_iter().map(Judged::Letter));
     }
 
     /// Judges all records of a partition that gets no more rows for now.
@@ -289,7 +382,7 @@ impl Lookahead {
         }
     }
 
-    /// Removes the next record that has its verdict.
+    /// Removes the next record that waits no longer.
     pub fn pop_judged(&mut self) -> Option<Judged> {
         self.judged.pop_front()
     }
@@ -299,12 +392,12 @@ impl Lookahead {
         self.partitions.entry(partition).or_default().neighbours.resume(stream_time);
     }
 
-    /// Drops the records of a partition; returns their number.
+    /// Drops the records and the letters of a partition; returns their number.
     pub fn forget(&mut self, partition: u32) -> usize {
         let Some(waiting) = self.partitions.remove(&partition) else { return 0 };
         self.held -= waiting.records.len();
         self.bytes -= waiting.bytes;
-        waiting.records.len()
+        waiting.records.iter().map(|record| 1 + record.letters.len()).sum()
     }
 
     /// Returns the record of a partition that has waited longest.

@@ -1,5 +1,6 @@
 use super::judge::{Reach, Rest};
-use super::{FutureCheck, HELD_BYTES, Lookahead, PendingRecord, Record, RecordMeta};
+use super::{FutureCheck, HELD_BYTES, Judged, Lookahead, PendingLetter, PendingRecord, Record, RecordMeta};
+use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::FutureVerdict;
 use crate::time::{DAY, HOUR, MINUTE, SECOND};
 use proptest::prelude::*;
@@ -13,10 +14,20 @@ fn held(partition: u32, offset: usize, event_time: i64) -> PendingRecord {
     PendingRecord::new(record, FutureCheck { partition, event_time, arrival: None })
 }
 
-/// Returns the partition, the offset and the verdict of the records that have one.
+fn letter(partition: u32, offset: usize) -> PendingLetter {
+    let meta = RecordMeta::of_file("a", partition).at(offset as i64);
+    let record = Record { text: "", raw: b"not json", meta, now: 0, verdict: FutureVerdict::Waits };
+    PendingLetter::new(record, Fault::new(ErrorType::ParseError, "not JSON"))
+}
+
+/// Returns the partition and the offset of the records that wait no longer, and whether they are rows.
 fn judged(waiting: &mut Lookahead) -> Vec<(u32, i64, bool)> {
     let judged = std::iter::from_fn(|| waiting.pop_judged());
-    judged.map(|(held, verdict)| (held.check.partition, held.offset(), verdict.is_ok())).collect()
+    let found = |judged| match judged {
+        Judged::Record(held, verdict) => (held.check.partition, held.offset(), verdict.is_ok()),
+        Judged::Letter(letter) => (letter.partition, letter.offset, false),
+    };
+    judged.map(found).collect()
 }
 
 /// Returns whether each row of an input passes.
@@ -110,13 +121,18 @@ proptest! {
 
     #[test]
     fn what_waits_is_bounded_and_nothing_is_lost(
-        pushes in prop::collection::vec((0..40_u32, 0..HOUR), 1..3000), bytes_max in 2_000..60_000_usize, skew in 1..4_u32,
+        pushes in prop::collection::vec((0..40_u32, prop::option::weighted(0.8, 0..HOUR)), 1..3000),
+        bytes_max in 2_000..60_000_usize, skew in 1..4_u32,
     ) {
         let run = || {
             let mut waiting = Lookahead::bounded(LIMIT, bytes_max);
             let mut found = vec![];
             for (offset, (partition, time)) in pushes.iter().enumerate() {
-                waiting.push(held(partition / skew, offset, *time), Reach::File);
+                let partition = partition / skew;
+                match time {
+                    Some(time) => waiting.push(held(partition, offset, *time), Reach::File),
+                    None => waiting.push_letter(letter(partition, offset)),
+                }
                 found.extend(judged(&mut waiting));
                 assert!(waiting.bytes <= bytes_max, "{} bytes", waiting.bytes);
                 let sum: usize = waiting.partitions.values().flat_map(|one| &one.records).map(|held| held.bytes()).sum();
@@ -124,6 +140,7 @@ proptest! {
             }
             waiting.judge_all(Rest::None);
             found.extend(judged(&mut waiting));
+            assert_eq!((waiting.held(), waiting.bytes), (0, 0));
             found
         };
         let found = run();
@@ -207,6 +224,23 @@ fn what_may_go_on_has_no_end() {
     (0..20).for_each(|row| waiting.push(held(0, row, if row == 0 { YEAR } else { 0 }), Reach::File));
     waiting.judge_all(Rest::None);
     assert_eq!(judged(&mut waiting).iter().filter(|(.., passes)| !passes).count(), 1);
+}
+
+#[test]
+fn a_faulty_record_waits_for_those_before_it_in_its_partition() {
+    let mut waiting = Lookahead::new(LIMIT);
+    waiting.push_letter(letter(0, 0));
+    assert_eq!(judged(&mut waiting), [(0, 0, false)]);
+    waiting.push(held(0, 1, 0), Reach::Live);
+    waiting.push_letter(letter(0, 2));
+    waiting.push_letter(letter(1, 0));
+    assert_eq!(judged(&mut waiting), [(1, 0, false)]);
+    assert_eq!(waiting.first(0).map(PendingRecord::offset), Some(1));
+    waiting.judge_waited(i64::MAX);
+    assert_eq!(judged(&mut waiting), [(0, 1, true), (0, 2, false)]);
+    waiting.push(held(0, 3, 0), Reach::Live);
+    waiting.push_letter(letter(0, 4));
+    assert_eq!((waiting.forget(0), waiting.held(), waiting.bytes), (2, 0, 0));
 }
 
 #[test]
