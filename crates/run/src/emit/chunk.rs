@@ -241,8 +241,6 @@ impl Chunk {
                 let bytes = format!("more than {line_max}");
                 (text(range), Some(too_large(&bytes, range.len() as u64, record_max)))
             }
-            // An input rejects a longer line unless it arrives whole. The outcome is the same, except for CSV with line
-            // breaks in quotes: if such a record is cut, reading continues at its next line.
             Body::Raw | Body::Unread | Body::Text(_) | Body::Fault(_) => {
                 let raw = &self.bytes[record.raw.clone()];
                 (&raw[..record_max], Some(too_large(&raw.len().to_string(), raw.len() as u64, record_max)))

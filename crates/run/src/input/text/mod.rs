@@ -20,6 +20,7 @@ use evt_core::error::{Error, Result};
 use evt_core::format::{self, BOM, Body, Records, Skipped, Splitter, jsonl};
 use evt_core::frame::EndReason;
 use evt_core::json::scan::is_json;
+use evt_core::kind::dead::{ErrorType, Fault};
 use evt_core::mapping::Reach;
 use std::time::Duration;
 
@@ -301,12 +302,17 @@ impl TextInput {
             if self.oversized.is_some() && !self.skip(chunk, last, emitter)? {
                 return Ok(());
             }
-            let input = &chunk[self.start..self.end];
+            // However the bytes arrive, no record is found that is longer than a line may be: one of CSV ends at its next
+            // line then, not behind its quotes.
+            let line_max = emitter.run().line_max();
+            let input = &chunk[self.start..self.end.min(self.start + line_max + 1)];
+            let is_all = self.start + input.len() == self.end;
             if input.is_empty() && !last {
                 return Ok(());
             }
             self.records.clear();
-            let done = self.splitter.split(input, last, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
+            let done =
+                self.splitter.split(input, last && is_all, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
             emitter.declare(|| self.splitter.names());
             let last_line = self.records.rows.last().map(|record| record.line as i64);
             if self.lines.last < self.lines.passed {
@@ -321,9 +327,11 @@ impl TextInput {
             self.records = emitter.records(records.of(bytes, is_shared))?;
             self.lines.last = last_line.unwrap_or(self.lines.last);
             self.start += done;
-            let rest = self.end - self.start;
-            if rest <= emitter.run().line_max() || last {
+            if is_all && (last || self.end - self.start <= line_max) {
                 return Ok(());
+            }
+            if done > 0 {
+                continue;
             }
             self.oversized = Some(Oversized {
                 payload: chunk[self.start..self.start + emitter.run().record_max].to_vec(),
@@ -355,7 +363,16 @@ impl TextInput {
         if self.lines.last <= self.lines.passed {
             return Ok(true);
         }
-        let fault = too_large(&length.to_string(), length, emitter.run().record_max);
+        let record_max = emitter.run().record_max;
+        let fault = match usize::try_from(length) {
+            // A record of CSV: what follows its first line is read on its own.
+            Ok(length) if length <= record_max => {
+                oversized.payload.truncate(length);
+                let message = format!("a quoted field does not end within {} bytes", emitter.run().line_max());
+                Fault::new(ErrorType::ParseError, format!("{message}; reading on at the next line"))
+            }
+            _ => too_large(&length.to_string(), length, record_max),
+        };
         let raw = 0..oversized.payload.len();
         let record = format::Record { raw, line: self.lines().cast_unsigned(), body: Body::Fault(fault) };
         let records = Records { rows: vec![record], ..Records::default() };

@@ -12,7 +12,9 @@ use crate::thread::Threads;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use evt_core::error::{ErrorKind, Result};
+use evt_core::format::csv::CSV;
 use evt_core::format::jsonl::Lines;
+use evt_core::format::{InputForm, TextOptions};
 use evt_core::kind::{dead, event};
 use evt_core::mapping::{BATCH_ROWS, Options, TimeFrom};
 use proptest::collection::vec;
@@ -42,6 +44,15 @@ struct Rig {
 impl Rig {
     fn new(script: Script) -> Self {
         Self::with_threads(script, Threads::ONE, BATCH_ROWS)
+    }
+
+    /// Reads CSV.
+    fn of_csv(script: Script) -> Self {
+        let mut rig = Self::new(script);
+        let InputForm::Text(splitter) = CSV.input else { panic!("CSV is text") };
+        rig.input.splitter = splitter(&TextOptions::default());
+        rig.input.rules.json = false;
+        rig
     }
 
     fn with_threads(script: Script, threads: Threads, batch_max: usize) -> Self {
@@ -216,6 +227,32 @@ fn the_length_of_a_line_beyond_the_limit_is_the_same_however_it_arrives() {
             let mut rig = Rig::new(Script::pieces(text.as_bytes(), &pieces));
             rig.read().unwrap();
             assert_eq!(rig.lines(), model(text.as_bytes()), "{end:?}, pieces of {pieces:?}");
+        }
+    }
+}
+
+/// A quote without an end makes one record of many lines. What is beyond the limit for a line is read line by line.
+#[test]
+fn a_record_of_csv_beyond_the_limit_is_read_on_at_its_next_line_however_it_arrives() {
+    for lines_in_quotes in [700, 900, 1_500, 3_000] {
+        let quoted: String = (0..lines_in_quotes).map(|line| format!("abcde,{line}\n")).collect();
+        let text = format!("a,b\n1,2\n\"{quoted}\",1\n3,4\n");
+        let lines = |pieces: &[usize]| {
+            let mut rig = Rig::of_csv(Script::pieces(text.as_bytes(), pieces));
+            rig.read().unwrap();
+            rig.lines()
+        };
+        let whole = lines(&[text.len()]);
+        let is_one = text.len() < 8_000;
+        let record = &text.as_bytes()["a,b\n1,2\n".len()..text.len() - "\n3,4\n".len()];
+        let (error_type, payload, length) = match is_one {
+            true => ("TooLargeError", record[..RECORD_MAX].to_vec(), Some(record.len() as i64)),
+            false => ("ParseError", b"\"abcde,0".to_vec(), None),
+        };
+        assert_eq!(whole[1], (3, Outcome::Letter { error_type, payload, length }));
+        assert_eq!(whole.len(), if is_one { 3 } else { 2 + lines_in_quotes });
+        for pieces in [&[1_000][..], &[8_192], &[100, 9_000], &[8_383, 1]] {
+            assert_eq!(lines(pieces), whole, "{lines_in_quotes} lines, pieces of {pieces:?}");
         }
     }
 }
