@@ -2,7 +2,7 @@
 
 use evt_core::decompression::RATIO_MAX;
 use evt_core::error::guarded;
-use evt_core::format::{Body, InputForm, Limits, Rows, to_read};
+use evt_core::format::{Body, InputForm, Limits, Rows, rows_of_parts, to_read};
 use evt_core::json::scan::is_json;
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -57,7 +57,7 @@ fn read(format: &str, input: &[u8]) -> evt_core::Result<usize> {
     let InputForm::Container(open) = to_read(format)?.input else { panic!("{format} is a container") };
     let opened = open(spool(input).expect("a file"), LIMITS)?;
     let mut count = 0;
-    for rows in opened.rows.take(64) {
+    for rows in rows_of_parts(opened.parts).take(64) {
         match rows? {
             Rows::Batch(batch) => count += batch.num_rows(),
             Rows::Text(records) => {

@@ -118,7 +118,7 @@ fn a_small_container_that_stands_for_gigabytes_takes_little_memory() {
         ("dictionary.parquet", 0, "in 2000 out 2000"),
         ("constant.parquet", 0, "in 2000000 out 2000000"),
         ("packed.arrows", 65, "a batch decompresses to 32101 times its size; --max-decompression-ratio"),
-        ("packed.parquet", 65, "rows cannot be read: a page decompresses to "),
+        ("packed.parquet", 65, "rows cannot be read: a row group decompresses to "),
         ("list.parquet", 65, "rows cannot be read: a page decompresses to "),
         ("nested.parquet", 65, "rows cannot be read: a page decompresses to "),
         ("struct.parquet", 65, "rows cannot be read: a page decompresses to "),

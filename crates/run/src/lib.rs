@@ -13,6 +13,7 @@ pub mod console;
 pub mod emit;
 pub mod input;
 pub mod metrics;
+mod parts_ahead;
 pub mod registry;
 pub mod run;
 pub mod s3;

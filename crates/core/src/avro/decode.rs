@@ -22,6 +22,7 @@ use crate::time::stamp::{Stamp, write_time_of_day};
 use arrow::datatypes::TimeUnit;
 use num_bigint::BigInt;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Maximum bytes of a record's JSON text: arrays of nulls take no input bytes.
 const TEXT_MAX: usize = 64 << 20;
@@ -36,29 +37,34 @@ pub const UNPLACED: [DecodeError; 2] = [NO_BRANCH, NO_SYMBOL];
 
 /// A schema compiled for decoding.
 pub struct Decoder {
-    table: Table,
+    table: Arc<Table>,
     stamp: Stamp,
 }
 
 impl Decoder {
     /// Compiles a schema.
     pub fn of(schema: &Schema) -> Self {
-        Self { table: Table::of(schema), stamp: Stamp::default() }
+        Self { table: Arc::new(Table::of(schema)), stamp: Stamp::default() }
     }
 
     /// Compiles a decoder that reads `writer`'s values as `reader`'s.
     ///
     /// Errors: exit status 78 with path and reason if no value of the one can be read as the other.
     pub fn resolving(writer: &Schema, reader: &Schema) -> Result<Self> {
-        Ok(Self { table: Table::resolving(writer, reader)?, stamp: Stamp::default() })
+        Ok(Self { table: Arc::new(Table::resolving(writer, reader)?), stamp: Stamp::default() })
     }
 
     /// Writes the columns of evt's kinds in their own forms, if the outermost record is one of these kinds.
     pub fn for_kind(mut self, kind: Option<Kind>) -> Self {
-        if kind.is_some() {
-            self.table.use_columns();
+        if let (Some(_), Some(table)) = (kind, Arc::get_mut(&mut self.table)) {
+            table.use_columns();
         }
         self
+    }
+
+    /// Returns another decoder of the same values, for another thread.
+    pub fn another(&self) -> Self {
+        Self { table: self.table.clone(), stamp: Stamp::default() }
     }
 
     /// Appends one value as a JSON object, a record as it is, anything else as `{"value": …}`, and removes its bytes

@@ -4,7 +4,7 @@
 //! columns that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again.
 //! Batches are compressed with LZ4, like Feather files of other programs.
 
-use super::container::{opened, with_types};
+use super::container::{BatchPart, opened, with_types};
 use super::definition::{Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
 use crate::decompression::Ratio;
@@ -49,7 +49,12 @@ fn corrupt(error: impl std::fmt::Display) -> Error {
 fn open(file: File, limits: Limits) -> Result<Opened> {
     let blocks = guarded(|| Blocks::open(file, limits))??;
     super::jsonl::unique_names(&blocks.schema)?;
-    Ok(opened(&blocks.schema.clone(), blocks, limits))
+    let part = |batch: RecordBatch| BatchPart {
+        rows: batch.num_rows() as u64,
+        batches: std::iter::once(Ok::<_, Error>(batch)),
+    };
+    let schema = blocks.schema.clone();
+    Ok(opened(&schema, blocks.map(move |batch| batch.map(part)), limits))
 }
 
 /// The batches of a file, block by block. The library's own reader allocates the memory that a block declares before
@@ -117,8 +122,11 @@ impl Iterator for Blocks {
     fn next(&mut self) -> Option<Result<RecordBatch>> {
         loop {
             let block = self.left.next()?;
-            let batch =
-                self.read(&block).and_then(|bytes| self.decoder.read_record_batch(&block, &bytes).map_err(corrupt));
+            let batch = guarded(|| {
+                let bytes = self.read(&block)?;
+                self.decoder.read_record_batch(&block, &bytes).map_err(corrupt)
+            });
+            let batch = batch.and_then(|batch| batch);
             if let Some(batch) = batch.transpose() {
                 return Some(batch);
             }
@@ -200,8 +208,8 @@ impl Encoder for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Rows;
     use crate::format::test_data::{build, encode, open as open_bytes, rows, texts};
+    use crate::format::{Rows, rows_of_parts};
     use crate::kind::Kind;
     use proptest::strategy::{Strategy, ValueTree};
     use proptest::test_runner::TestRunner;
@@ -224,7 +232,7 @@ mod tests {
         for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
             let opened = open_bytes(&FORMAT, &file(&batch, compression)).unwrap();
             assert_eq!(opened.schema, Some(Kind::Event.schema()));
-            let read: Vec<_> = opened.rows.map(|rows| rows.unwrap()).collect();
+            let read: Vec<_> = rows_of_parts(opened.parts).map(|rows| rows.unwrap()).collect();
             assert!(matches!(&read[..], [Rows::Batch(read)] if *read == batch));
         }
     }
@@ -236,7 +244,7 @@ mod tests {
             let batch = build(kind, &texts);
             let opened = open_bytes(&FORMAT, &encode(&FORMAT, &[batch.clone(), batch.slice(0, 1)])).unwrap();
             assert_eq!(opened.schema, Some(kind.schema()));
-            let read = opened.rows.map(|rows| match rows.unwrap() {
+            let read = rows_of_parts(opened.parts).map(|rows| match rows.unwrap() {
                 Rows::Batch(read) => read,
                 Rows::Text(_) => panic!("{}: text", kind.name()),
             });

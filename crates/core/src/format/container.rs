@@ -1,6 +1,6 @@
 //! Shared code of the containers that Arrow's libraries read: batches become rows, panics become errors.
 
-use super::definition::{Limits, Opened, Rows};
+use super::definition::{Limits, Opened, RowPart, Rows};
 use super::jsonl::{is_proved, rows_to_json};
 use super::properties;
 use super::record::Records;
@@ -31,7 +31,12 @@ pub struct Pieces {
 impl Pieces {
     /// Creates an empty queue; the text of a row may be cut after `text_max` bytes.
     pub fn new(text_max: usize) -> Self {
-        Self { rest: None, ahead: ROWS, rows: 0, text_max }
+        Self::after(0, text_max)
+    }
+
+    /// The same behind a number of rows.
+    fn after(rows: u64, text_max: usize) -> Self {
+        Self { rest: None, ahead: ROWS, rows, text_max }
     }
 
     /// Takes a batch. All rows of the previous batch must have been returned.
@@ -64,9 +69,9 @@ struct ContainerRows<I> {
 }
 
 impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> ContainerRows<I> {
-    /// Creates the rows of a reader; `schema` if the file declares one of evt's.
-    fn new(inner: I, schema: Option<SchemaRef>, limits: Limits) -> Self {
-        Self { inner: Some(inner), schema, own: None, pieces: Pieces::new(limits.text) }
+    /// Creates the rows of a reader, which come after so many others; `schema` if the file declares one of evt's.
+    fn new(inner: I, schema: Option<SchemaRef>, rows_before: u64, limits: Limits) -> Self {
+        Self { inner: Some(inner), schema, own: None, pieces: Pieces::after(rows_before, limits.text) }
     }
 
     fn step(&mut self) -> Result<Option<Rows>> {
@@ -79,7 +84,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> ContainerRows<I> {
             }
             let Some(inner) = &mut self.inner else { return Ok(None) };
             let Some(batch) = guarded(|| inner.next())? else { return Ok(None) };
-            let batch = batch.map_err(|error| Error::corrupt("rows cannot be read").because_library(error))?;
+            let batch = batch.map_err(unreadable)?;
             let own = properties::without_properties(&batch)?;
             match self.schema.as_ref().is_some_and(|schema| is_of(schema, &own)) {
                 true => self.own = Some(batch),
@@ -126,15 +131,34 @@ pub(super) fn with_types(batch: &RecordBatch, schema: &SchemaRef) -> Result<Reco
     Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)?)
 }
 
-/// Opens a container with batches of these columns.
-pub(super) fn opened<E: Display + 'static>(
+fn unreadable(error: impl Display) -> Error {
+    Error::corrupt("rows cannot be read").because_library(error)
+}
+
+/// A part of a container: its number of rows, and what reads its batches.
+pub(super) struct BatchPart<I> {
+    /// The number of rows.
+    pub rows: u64,
+    /// The batches.
+    pub batches: I,
+}
+
+/// Opens a container with batches of these columns, in parts.
+pub(super) fn opened<E: Display + 'static, I: Iterator<Item = Result<RecordBatch, E>> + Send + 'static>(
     columns: &Schema,
-    batches: impl Iterator<Item = Result<RecordBatch, E>> + 'static,
+    parts: impl Iterator<Item = Result<BatchPart<I>>> + 'static,
     limits: Limits,
 ) -> Opened {
     let schema = own_schema(columns);
     let names = foreign_names(columns.fields().iter().map(|field| field.name().as_str()), schema.as_ref());
-    Opened { names, is_text: false, rows: Box::new(ContainerRows::new(batches, schema.clone(), limits)), schema }
+    let (of_part, mut before) = (schema.clone(), 0);
+    let parts = parts.map(move |part| {
+        let BatchPart { rows, batches } = part.map_err(|error| unreadable(error).at(format!("after row {before}")))?;
+        let part = ContainerRows::new(batches, of_part.clone(), before, limits);
+        before += rows;
+        Ok(Box::new(part) as RowPart)
+    });
+    Opened { names, is_text: false, parts: Box::new(parts), schema }
 }
 
 /// Returns the schema of the rows of a file of evt's, whose columns are `columns` (events may have their raw records);

@@ -71,8 +71,17 @@ pub struct Opened {
     pub names: Option<Vec<String>>,
     /// Whether all rows are text, to be mapped.
     pub is_text: bool,
-    /// Its rows. An error is the end; the rows before it are valid.
-    pub rows: Box<dyn Iterator<Item = Result<Rows>>>,
+    /// Its rows, in parts that several threads may read at the same time. An error is the end; the rows before it are
+    /// valid.
+    pub parts: Box<dyn Iterator<Item = Result<RowPart>>>,
+}
+
+/// A part of the rows of a container.
+pub type RowPart = Box<dyn Iterator<Item = Result<Rows>> + Send>;
+
+/// Returns the rows of one part after another.
+pub fn rows_of_parts(parts: impl Iterator<Item = Result<RowPart>>) -> impl Iterator<Item = Result<Rows>> {
+    parts.flat_map(|part| part.unwrap_or_else(|error| Box::new(std::iter::once(Err(error)))))
 }
 
 /// The batches of a file, with the columns that it has.

@@ -65,7 +65,7 @@ mod value_type;
 pub use decode::TextDecoder;
 pub use definition::{
     ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, InputForm, Limits, MakeEncoder, MakeSplitter, NoteFormat,
-    Opened, Rows, TextOptions,
+    Opened, RowPart, Rows, TextOptions, rows_of_parts,
 };
 pub use record::{BOM, Body, Record, RecordReader, Records, Skipped, Splitter, not_utf8, one_line, without_mark};
 

@@ -1,7 +1,7 @@
 //! Shared by the tests of formats: third-party data, rows of every kind, and ways through a file.
 
 use super::row::Builder;
-use super::{Body, EncodeOptions, Format, InputForm, Limits, Opened, Records, Rows, Splitter, not_utf8};
+use super::{Body, EncodeOptions, Format, InputForm, Limits, Opened, Records, Rows, Splitter, not_utf8, rows_of_parts};
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::Kind;
@@ -108,7 +108,7 @@ pub fn texts(format: &Format, bytes: &[u8]) -> Result<Vec<String>> {
         }
         return Ok(texts);
     }
-    for rows in open(format, bytes)?.rows {
+    for rows in rows_of_parts(open(format, bytes)?.parts) {
         match rows? {
             Rows::Batch(batch) => texts.extend(batch_texts(&batch)),
             Rows::Text(records) => {

@@ -2,12 +2,15 @@
 
 use super::{Input, Step};
 use crate::emit::{Chunk, RecordEmitter};
+use crate::parts_ahead::PartsAhead;
 use crate::run::Run;
+use crate::task_pool::TaskPool;
+use crate::thread::Threads;
 use ahash::AHashSet;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use evt_core::error::Result;
-use evt_core::format::Rows;
+use evt_core::format::{RowPart, Rows, rows_of_parts};
 use evt_core::frame::{self, Control, PartitionState, Progress};
 use evt_core::kind::event::has_raw;
 use evt_core::kind::{Kind, PartitionColumns, PartitionName};
@@ -17,6 +20,9 @@ use std::sync::Arc;
 
 /// The batches of a container or a store.
 pub type RowIterator = Box<dyn Iterator<Item = Result<Rows>>>;
+
+/// The parts of a container.
+type RowParts = Box<dyn Iterator<Item = Result<RowPart>>>;
 
 /// An input of rows that can be read without waiting.
 pub struct RowInput {
@@ -67,6 +73,16 @@ impl Input for RowInput {
     fn reach(&self) -> Reach {
         Reach::File
     }
+}
+
+/// Returns the rows of a container of `bytes` bytes. The threads of `pool` read them ahead if there are several and the
+/// container is worth it.
+pub fn rows_of(parts: RowParts, bytes: u64, pool: &Arc<TaskPool>) -> RowIterator {
+    let Threads { count, from_bytes } = pool.threads();
+    if count > 1 && bytes >= from_bytes {
+        return Box::new(PartsAhead::new(parts, pool));
+    }
+    Box::new(rows_of_parts(parts))
 }
 
 /// Passes the schema of a container or a store to `emitter` if it declares one of evt's kinds. `is_mapped_anew`: the

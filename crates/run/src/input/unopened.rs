@@ -1,7 +1,7 @@
 //! A file or a pipe whose format is not known yet: reads its first bytes, and opens the input of their format.
 
 use super::bytes::{Bytes, ReadOutcome};
-use super::container::{RowInput, take_schema};
+use super::container::{RowInput, rows_of, take_schema};
 use super::follow::resume::{ResumedFile, Resumption, resume};
 use super::follow::watch::{POLL_INTERVAL, Watch};
 use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of, content_of, missed_files};
@@ -262,11 +262,14 @@ impl UnopenedInput {
                 self.options.continuation.joins,
             ))),
             (InputForm::Container(open), _) => {
-                let opened = open(bytes.whole_file()?, limits(&self.run)).map_err(|error| error.at(bytes.name()))?;
+                let file = bytes.whole_file()?;
+                let length = file.metadata().map_or(0, |metadata| metadata.len());
+                let opened = open(file, limits(&self.run)).map_err(|error| error.at(bytes.name()))?;
                 emitter.declare(|| opened.names);
                 take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), emitter)?;
                 let (name, partition) = (bytes.name().to_owned(), emitter.stamp_mut().unnamed(&self.origin));
-                Ok(Box::new(RowInput::new(opened.rows, name, partition, self.run.clone())))
+                let rows = rows_of(opened.parts, length, &self.run.pool);
+                Ok(Box::new(RowInput::new(rows, name, partition, self.run.clone())))
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Reads container files, block by block.
 
 use crate::avro::binary::long;
-use crate::avro::decode;
+use crate::avro::decode::Decoder;
 use crate::avro::schema::{AvroType, Field};
 use crate::avro::{Schema, parse_lenient};
 use crate::error::{Error, Result};
 use crate::format::container::foreign_names;
-use crate::format::{Body, Limits, Opened, Record, Records, Rows};
+use crate::format::{Body, Limits, Opened, Record, Records, RowPart, Rows};
 use crate::kind::event::RAW;
 use crate::kind::{KIND_KEY, Kind};
 use std::fs::File;
@@ -28,22 +28,11 @@ pub fn open(file: File, _: Limits) -> Result<Opened> {
     let header = FileHeader::read(&mut source)?;
     let codec = Codec::from_name(header.codec.as_deref().unwrap_or("null"))?;
     let avro = parse_lenient(&header.schema)?;
-    let decoder = decode::Decoder::of(&avro).for_kind(header.kind);
     let schema = header.kind.map(|kind| kind.schema_with(has_raw(&avro)));
     let names = foreign_names(avro.field_names(), schema.as_ref());
-    let reader = Reader {
-        source,
-        codec,
-        decoder,
-        sync: header.sync,
-        block: vec![],
-        cursor: 0,
-        left: 0,
-        blocks: 0,
-        records: 0,
-        ended: false,
-    };
-    Ok(Opened { schema, names, is_text: true, rows: Box::new(reader) })
+    let decoder = Decoder::of(&avro).for_kind(header.kind);
+    let blocks = Blocks { source, codec, decoder, sync: header.sync, blocks: 0, records: 0, ended: false };
+    Ok(Opened { schema, names, is_text: true, parts: Box::new(blocks) })
 }
 
 /// The file and the read position. No length that exceeds the file is accepted.
@@ -195,22 +184,19 @@ fn too_large() -> Error {
 }
 
 /// Reads block after block.
-struct Reader {
+struct Blocks {
     source: Source,
     codec: Codec,
-    decoder: decode::Decoder,
+    decoder: Decoder,
     sync: Vec<u8>,
-    block: Vec<u8>,
-    cursor: usize,
-    /// Records of the block that are not decoded yet.
-    left: u64,
+    /// The blocks and the records so far.
     blocks: u64,
     records: u64,
     ended: bool,
 }
 
-impl Reader {
-    fn next_block(&mut self) -> Result<()> {
+impl Blocks {
+    fn next_block(&mut self) -> Result<Block> {
         self.blocks += 1;
         let count = self.source.long()?;
         let size = self.source.long()?;
@@ -218,69 +204,129 @@ impl Reader {
         if self.source.bytes(16)? != self.sync {
             return Err(Error::corrupt("a block does not end with the file's sync marker"));
         }
-        self.block = self.codec.unpack(packed)?;
-        self.cursor = 0;
-        let bytes = self.block.len();
-        let most = bytes as u64 + EMPTY_MAX;
-        let wrong =
-            || Error::corrupt(format!("expected at most {most} records in a block of {bytes} bytes, found {count}"));
-        self.left = u64::try_from(count).ok().filter(|count| *count <= most).ok_or_else(wrong)?;
-        Ok(())
+        let before = self.records;
+        // A block with a wrong number is the last one that is read.
+        self.records = before.saturating_add(u64::try_from(count).unwrap_or(0));
+        Ok(Block { packed, codec: self.codec, decoder: self.decoder.another(), count, before })
     }
+}
 
+impl Iterator for Blocks {
+    type Item = Result<RowPart>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended || self.source.is_at_end() {
+            return None;
+        }
+        let block = self.next_block();
+        self.ended = block.is_err();
+        let (number, end) = (self.blocks, self.source.byte);
+        let place = || format!("block {number} (before byte {end})");
+        let rows = |block| Box::new(BlockRows { number, end, block: BlockState::Packed(block) }) as RowPart;
+        Some(block.map(rows).map_err(|error| error.at(place())))
+    }
+}
+
+/// A block that is not decompressed.
+struct Block {
+    packed: Vec<u8>,
+    codec: Codec,
+    decoder: Decoder,
+    /// The number of records that it states.
+    count: i64,
+    /// The number of records before it.
+    before: u64,
+}
+
+impl Block {
+    fn open(self) -> Result<OpenBlock> {
+        let bytes = self.codec.unpack(self.packed)?;
+        let length = bytes.len();
+        let most = length as u64 + EMPTY_MAX;
+        let count = self.count;
+        let wrong =
+            || Error::corrupt(format!("expected at most {most} records in a block of {length} bytes, found {count}"));
+        let left = u64::try_from(count).ok().filter(|count| *count <= most).ok_or_else(wrong)?;
+        Ok(OpenBlock { decoder: self.decoder, bytes, cursor: 0, left, records: self.before })
+    }
+}
+
+/// A block whose records are decoded.
+struct OpenBlock {
+    decoder: Decoder,
+    bytes: Vec<u8>,
+    cursor: usize,
+    /// Records that are not decoded yet.
+    left: u64,
+    /// The number of records of the file so far.
+    records: u64,
+}
+
+impl OpenBlock {
     /// Decodes the rest of the block, up to [`TEXT_BYTES`]. A fault ends the run after the records before it.
     fn decode(&mut self, records: &mut Records) -> Result<()> {
         while self.left > 0 && records.text.len() < TEXT_BYTES {
             let start = records.text.len();
-            let mut input = self.block.get(self.cursor..).unwrap_or_default();
+            let mut input = self.bytes.get(self.cursor..).unwrap_or_default();
             if let Err(why) = self.decoder.decode(&mut input, &mut records.text) {
                 records.text.truncate(start);
                 return Err(Error::corrupt(format!("record {}: {why}", self.records + 1)));
             }
-            self.cursor = self.block.len() - input.len();
+            self.cursor = self.bytes.len() - input.len();
             self.left -= 1;
             self.records += 1;
             let body = Body::Text(start..records.text.len());
             records.rows.push(Record { raw: 0..0, line: self.records, body });
         }
-        if self.left == 0 && self.cursor < self.block.len() {
+        if self.left == 0 && self.cursor < self.bytes.len() {
             return Err(Error::corrupt("a block has bytes after its last record"));
-        }
-        Ok(())
-    }
-
-    fn step(&mut self, records: &mut Records) -> Result<()> {
-        while records.rows.is_empty() {
-            while self.left == 0 {
-                if self.source.is_at_end() {
-                    self.ended = true;
-                    return Ok(());
-                }
-                self.next_block()?;
-            }
-            self.decode(records)?;
         }
         Ok(())
     }
 }
 
-impl Iterator for Reader {
+/// The records of a block.
+struct BlockRows {
+    /// The number of the block, from 1, and the byte behind it.
+    number: u64,
+    end: u64,
+    block: BlockState,
+}
+
+enum BlockState {
+    Packed(Block),
+    Open(OpenBlock),
+    Ended,
+}
+
+impl BlockRows {
+    /// Decodes some records; none at the end of the block.
+    fn step(&mut self, records: &mut Records) -> Result<()> {
+        let mut block = match std::mem::replace(&mut self.block, BlockState::Ended) {
+            BlockState::Packed(block) => block.open()?,
+            BlockState::Open(block) => block,
+            BlockState::Ended => return Ok(()),
+        };
+        let decoded = block.decode(records);
+        if decoded.is_ok() && block.left > 0 || decoded.is_err() && !records.rows.is_empty() {
+            self.block = BlockState::Open(block);
+        }
+        decoded
+    }
+}
+
+impl Iterator for BlockRows {
     type Item = Result<Rows>;
 
-    fn next(&mut self) -> Option<Result<Rows>> {
-        if self.ended {
-            return None;
-        }
+    fn next(&mut self) -> Option<Self::Item> {
         let mut records = Records::default();
         match self.step(&mut records) {
             Ok(()) if records.rows.is_empty() => None,
-            Ok(()) => Some(Ok(Rows::Text(records))),
             Err(error) if records.rows.is_empty() => {
-                self.ended = true;
-                Some(Err(error.at(format!("block {} (before byte {})", self.blocks, self.source.byte))))
+                Some(Err(error.at(format!("block {} (before byte {})", self.number, self.end))))
             }
             // The next call returns the fault, because no record precedes it.
-            Err(_) => Some(Ok(Rows::Text(records))),
+            Ok(()) | Err(_) => Some(Ok(Rows::Text(records))),
         }
     }
 }

@@ -1,8 +1,8 @@
 use super::FORMAT;
 use crate::avro::decode::Decoder;
 use crate::avro::parse_lenient;
-use crate::format::Rows;
 use crate::format::test_data::{build, data, encode, expected, open as open_bytes, rows, texts};
+use crate::format::{Rows, rows_of_parts};
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
 use proptest::strategy::{Strategy, ValueTree};
@@ -147,8 +147,9 @@ fn a_file_cut_or_changed_anywhere_is_an_error_or_whole_blocks() {
 #[test]
 fn what_stands_before_a_corrupt_record_is_given() {
     let whole = encode(&FORMAT, &[sample(Kind::Metric), sample(Kind::Metric)]);
-    let mut opened = open_bytes(&FORMAT, &whole[..whole.len() - 1]).unwrap();
-    assert!(matches!(opened.rows.next(), Some(Ok(Rows::Text(records))) if !records.rows.is_empty()));
-    assert!(matches!(opened.rows.next(), Some(Err(_))));
-    assert!(opened.rows.next().is_none());
+    let opened = open_bytes(&FORMAT, &whole[..whole.len() - 1]).unwrap();
+    let mut found = rows_of_parts(opened.parts);
+    assert!(matches!(found.next(), Some(Ok(Rows::Text(records))) if !records.rows.is_empty()));
+    assert!(matches!(found.next(), Some(Err(_))));
+    assert!(found.next().is_none());
 }

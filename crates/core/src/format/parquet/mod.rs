@@ -25,8 +25,8 @@ mod writer;
 pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 
 use self::column_types::at_column;
-use self::page::Checked;
-use super::container::opened;
+use self::page::{Checked, SharedFile};
+use super::container::{BatchPart, opened};
 use super::definition::{ColumnBatches, EncodeOptions, Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
 use crate::decompression::Ratio;
@@ -35,9 +35,12 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use parquet::arrow::FieldLevels;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Parquet files.
@@ -57,43 +60,120 @@ pub const FORMAT: Format = Format {
 };
 
 const READ_ROWS: usize = 2_048;
+/// Rows from which on row groups are a part: smaller groups are read together.
+const PART_ROWS: u64 = 8_192;
 
 fn corrupt(error: impl std::fmt::Display) -> Error {
     Error::corrupt("the Parquet file cannot be read").because_library(error)
 }
 
 fn open(file: File, limits: Limits) -> Result<Opened> {
-    let (schema, rows) = batches(file, limits)?;
-    Ok(opened(&schema, rows, limits))
+    let file = RowGroupFile::open(file, limits)?;
+    Ok(opened(&file.schema.clone(), file.parts(), limits))
 }
 
 /// Opens a file to read its columns.
 fn open_columns(file: File, limits: Limits) -> Result<ColumnBatches> {
-    let (_, mut rows) = batches(file, limits)?;
-    let next = move || guarded(|| rows.next()).transpose().map(|batch| batch?.map_err(corrupt));
-    Ok(Box::new(std::iter::from_fn(next)))
+    let mut parts = RowGroupFile::open(file, limits)?.parts();
+    let mut part = None;
+    Ok(Box::new(std::iter::from_fn(move || {
+        loop {
+            match part.as_mut().map(|part: &mut GroupBatches| guarded(|| part.next())) {
+                Some(Ok(Some(batch))) => return Some(batch.map_err(corrupt)),
+                Some(Err(error)) => return Some(Err(error)),
+                Some(Ok(None)) | None => {}
+            }
+            match parts.next()? {
+                Ok(next) => part = Some(next.batches),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    })))
 }
 
-/// Opens a file; returns the schema of its columns, and its batches.
-fn batches(mut file: File, limits: Limits) -> Result<(SchemaRef, ParquetRecordBatchReader)> {
-    let io = |error| Error::io("cannot read", &error);
-    let size = file.metadata().map_err(io)?.len();
-    if !footer::is_sound(&mut file, size).map_err(io)? {
-        return Err(corrupt("the footer is damaged"));
+/// A file whose row groups several threads may read.
+struct RowGroupFile {
+    file: Arc<SharedFile>,
+    metadata: Arc<ParquetMetaData>,
+    schema: SchemaRef,
+    levels: Arc<FieldLevels>,
+    limits: Limits,
+}
+
+impl RowGroupFile {
+    fn open(mut file: File, limits: Limits) -> Result<Self> {
+        let io = |error| Error::io("cannot read", &error);
+        let size = file.metadata().map_err(io)?.len();
+        if !footer::is_sound(&mut file, size).map_err(io)? {
+            return Err(corrupt("the footer is damaged"));
+        }
+        let metadata = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file))?;
+        let metadata = Arc::new(metadata.map_err(corrupt)?);
+        guarded(|| check_metadata(&metadata, size))??;
+        let known = guarded(|| ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new()));
+        let known = known.and_then(|known| known.map_err(corrupt)).map_err(|error| at_column(error, &metadata))?;
+        let schema = known.schema().clone();
+        super::jsonl::unique_names(&schema)?;
+        let levels = guarded(|| leaves::levels(&known))?.map_err(corrupt)?;
+        let this = Self { file: Arc::new(SharedFile(file)), metadata, schema, levels: Arc::new(levels), limits };
+        // Types that cannot be read are an error before the first row.
+        guarded(|| this.reader(0..0))?.map_err(corrupt)?;
+        Ok(this)
     }
-    let metadata = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file))?;
-    let metadata = Arc::new(metadata.map_err(corrupt)?);
-    guarded(|| check_metadata(&metadata, size))??;
-    let known = guarded(|| ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new()));
-    let known = known.and_then(|known| known.map_err(corrupt)).map_err(|error| at_column(error, &metadata))?;
-    let schema = known.schema().clone();
-    super::jsonl::unique_names(&schema)?;
-    let rows = guarded(|| {
-        let levels = leaves::levels(&known)?;
-        let groups = Checked::new(file, metadata.clone(), Ratio::new(limits.ratio));
-        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, READ_ROWS, None)
-    });
-    Ok((schema, rows?.map_err(corrupt)?))
+
+    fn reader(&self, groups: Range<usize>) -> parquet::errors::Result<ParquetRecordBatchReader> {
+        let ratio = Ratio::new(self.limits.ratio);
+        let groups = Checked::new(self.file.clone(), self.metadata.clone(), groups, ratio);
+        ParquetRecordBatchReader::try_new_with_row_groups(&self.levels, &groups, READ_ROWS, None)
+    }
+
+    /// Returns the rows in parts of whole row groups. Errors: exit status 65 if the file states that its groups are a
+    /// decompression bomb.
+    fn parts(self) -> impl Iterator<Item = Result<BatchPart<GroupBatches>>> {
+        let (mut next, mut ratio) = (0, Ratio::new(self.limits.ratio));
+        let this = Arc::new(self);
+        std::iter::from_fn(move || {
+            let (start, mut rows) = (next, 0);
+            while let Some(group) = this.metadata.row_groups().get(next).filter(|_| rows < PART_ROWS) {
+                let number = |number: i64| u64::try_from(number).unwrap_or(0);
+                let bytes = [group.compressed_size(), group.total_byte_size()].map(number);
+                if let Err(error) = ratio.take("a row group", bytes[0], bytes[1]) {
+                    return Some(Err(error));
+                }
+                rows += number(group.num_rows());
+                next += 1;
+            }
+            let batches = GroupBatches::Unopened(this.clone(), start..next);
+            (start < next).then_some(Ok(BatchPart { rows, batches }))
+        })
+    }
+}
+
+/// The batches of some row groups.
+enum GroupBatches {
+    Unopened(Arc<RowGroupFile>, Range<usize>),
+    Opened(ParquetRecordBatchReader),
+    Ended,
+}
+
+impl Iterator for GroupBatches {
+    type Item = std::result::Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Self::Unopened(file, groups) = self {
+            match file.reader(groups.clone()) {
+                Ok(reader) => *self = Self::Opened(reader),
+                Err(error) => {
+                    *self = Self::Ended;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+        match self {
+            Self::Opened(reader) => reader.next(),
+            Self::Unopened(..) | Self::Ended => None,
+        }
+    }
 }
 
 /// Checks that column chunks are inside the file, because the library allocates the memory that a chunk declares before

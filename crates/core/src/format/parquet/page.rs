@@ -10,27 +10,73 @@
 
 use super::footer::{PageHeader, number, page_header, take};
 use crate::decompression::Ratio;
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 use std::fs::File;
+use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
-/// The row groups of a file whose pages are checked.
+/// A file that several threads read, which have no common position in it.
+pub struct SharedFile(pub File);
+
+/// Reads a file from a place on.
+pub struct FileFrom {
+    file: File,
+    at: u64,
+}
+
+impl Read for FileFrom {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Length for SharedFile {
+    fn len(&self) -> u64 {
+        self.0.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+impl ChunkReader for SharedFile {
+    type T = BufReader<FileFrom>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        Ok(BufReader::new(FileFrom { file: self.0.try_clone()?, at: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// Some row groups of a file, whose pages are checked.
 pub struct Checked {
-    file: Arc<File>,
+    file: Arc<SharedFile>,
     metadata: Arc<ParquetMetaData>,
+    groups: Range<usize>,
     ratio: Arc<Mutex<Ratio>>,
 }
 
 impl Checked {
-    pub fn new(file: File, metadata: Arc<ParquetMetaData>, ratio: Ratio) -> Self {
-        Self { file: Arc::new(file), metadata, ratio: Arc::new(Mutex::new(ratio)) }
+    pub fn new(file: Arc<SharedFile>, metadata: Arc<ParquetMetaData>, groups: Range<usize>, ratio: Ratio) -> Self {
+        Self { file, metadata, groups, ratio: Arc::new(Mutex::new(ratio)) }
+    }
+
+    fn groups(&self) -> &[RowGroupMetaData] {
+        self.metadata.row_groups().get(self.groups.clone()).unwrap_or_default()
     }
 }
 
@@ -56,16 +102,16 @@ const HEADER_BYTES: u64 = 512;
 
 impl RowGroups for Checked {
     fn num_rows(&self) -> usize {
-        usize::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
+        self.groups().iter().map(|group| usize::try_from(group.num_rows()).unwrap_or(0)).sum()
     }
 
     fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
         let (file, metadata, ratio) = (self.file.clone(), self.metadata.clone(), self.ratio.clone());
-        Ok(Box::new(ColumnPages { file, metadata, ratio, column, group: 0 }))
+        Ok(Box::new(ColumnPages { file, metadata, ratio, column, groups: self.groups.clone() }))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
-        Box::new(self.metadata.row_groups().iter())
+        Box::new(self.groups().iter())
     }
 
     fn metadata(&self) -> &ParquetMetaData {
@@ -75,11 +121,11 @@ impl RowGroups for Checked {
 
 /// The pages of one column, row group by row group.
 struct ColumnPages {
-    file: Arc<File>,
+    file: Arc<SharedFile>,
     metadata: Arc<ParquetMetaData>,
     ratio: Arc<Mutex<Ratio>>,
     column: usize,
-    group: usize,
+    groups: Range<usize>,
 }
 
 impl ColumnPages {
@@ -99,8 +145,8 @@ impl Iterator for ColumnPages {
     type Item = Result<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let reader = self.open(self.metadata.row_groups().get(self.group)?);
-        self.group += 1;
+        let group = self.groups.next()?;
+        let reader = self.open(self.metadata.row_groups().get(group)?);
         Some(reader.map(|reader| -> Box<dyn PageReader> { Box::new(reader) }))
     }
 }
@@ -108,12 +154,12 @@ impl Iterator for ColumnPages {
 impl PageIterator for ColumnPages {}
 
 struct Reader {
-    inner: SerializedPageReader<File>,
+    inner: SerializedPageReader<SharedFile>,
     /// The largest repetition and definition level.
     levels: [i16; 2],
     /// Bytes of a decoded value.
     width: u64,
-    file: Arc<File>,
+    file: Arc<SharedFile>,
     ratio: Arc<Mutex<Ratio>>,
     /// Start of the next page, and end of the last one.
     at: u64,
@@ -129,7 +175,7 @@ impl Reader {
         let (room, mut length) = (self.end - self.at, HEADER_BYTES);
         loop {
             let mut bytes = vec![0; usize::try_from(room.min(length))?];
-            self.file.read_exact_at(&mut bytes, self.at)?;
+            self.file.0.read_exact_at(&mut bytes, self.at)?;
             if let Some(header) = page_header(&bytes) {
                 self.at = self.at.saturating_add(header.length).saturating_add(header.packed);
                 return Ok(Some(header));

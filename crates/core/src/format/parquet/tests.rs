@@ -1,6 +1,7 @@
 use super::writer::ROW_GROUP_ROWS;
 use super::*;
 use crate::format::properties::is_property;
+use crate::format::rows_of_parts;
 use crate::format::test_data::{data, encode, expected, open as open_bytes, rows, texts};
 use crate::json::number::Decimal;
 use crate::json::text::{is_text, unescape};
@@ -50,7 +51,7 @@ fn a_file_of_ours_gives_batches_of_its_kind() {
     let batch = events();
     let opened = open_bytes(&FORMAT, &encode(&FORMAT, std::slice::from_ref(&batch))).unwrap();
     assert_eq!(opened.schema, Some(Kind::Event.schema()));
-    for rows in opened.rows {
+    for rows in rows_of_parts(opened.parts) {
         let crate::format::Rows::Batch(read) = rows.unwrap() else { panic!("text") };
         assert_eq!(read, batch);
     }
@@ -212,7 +213,7 @@ fn events_with(objects: &[String]) -> RecordBatch {
 
 fn read(file: &[u8]) -> RecordBatch {
     let opened = open_bytes(&FORMAT, file).unwrap();
-    let rows = opened.rows.map(|rows| match rows.unwrap() {
+    let rows = rows_of_parts(opened.parts).map(|rows| match rows.unwrap() {
         crate::format::Rows::Batch(batch) => batch,
         crate::format::Rows::Text(_) => panic!("text"),
     });
