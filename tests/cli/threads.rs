@@ -1,7 +1,7 @@
 //! `--threads`: output, letters, counts, messages and exit status are the same for every number of threads.
 
 use crate::edges::parsed;
-use crate::harness::{Dir, Run};
+use crate::harness::{Dir, Run, python};
 use serde_json::Value;
 
 const NUMBERS: [&str; 4] = ["1", "2", "3", "8"];
@@ -133,7 +133,8 @@ fn every_format_is_read_the_same_by_every_number_of_threads() {
         "doc.json",
         [&document, empty, &document, &empty.repeat(3), "{\"all\":[{\"time\":1}]}\n", empty].concat(),
     );
-    dir.shell("gzip -k e.jsonl; split -n l/40 -d e.jsonl part-").succeeds();
+    let packed = "gzip -k e.jsonl; zstd -q e.jsonl -o e.jsonl.zst; head -c -100 e.jsonl.gz > torn.jsonl.gz";
+    dir.shell(&format!("{packed}; split -n l/40 -d e.jsonl part-")).succeeds();
     let both = "-o jsonl --report 3 --dlq dead.jsonl";
     for input in [
         "e.frames",
@@ -143,6 +144,8 @@ fn every_format_is_read_the_same_by_every_number_of_threads() {
         "e.parquet",
         "e.arrow",
         "e.jsonl.gz",
+        "e.jsonl.zst",
+        "torn.jsonl.gz",
         "access.log -f clf",
         "e.logfmt --time time",
         "q.csv --time time",
@@ -153,6 +156,34 @@ fn every_format_is_read_the_same_by_every_number_of_threads() {
         let outcome = same(&dir, &format!("evt-ingest {input} {both}"));
         assert!(outcome.rows.len() > 4000, "{input}: {} rows, {}", outcome.rows.len(), outcome.stderr);
     }
+}
+
+/// Containers of another program, whose rows are text: several row groups and batches, and one that is corrupt.
+#[test]
+fn row_groups_and_batches_that_several_threads_read_are_those_of_one_thread() {
+    let Some(python) = python() else { return };
+    let dir = Dir::live("threads-containers");
+    let make = "import pyarrow as p, pyarrow.parquet as q\n\
+                n = range(60000)\n\
+                t = p.table({'time': p.array([1767261600000000 + i for i in n], p.timestamp('us', 'UTC')), 'n': n,\n\
+                             'text': [None if i % 7 == 0 else 'x' * (i % 50) for i in n]})\n\
+                q.write_table(t, 'g.parquet', row_group_size=9000)\n\
+                q.write_table(t, 'small.parquet', row_group_size=500)\n\
+                with p.ipc.new_file('b.arrow', t.schema) as w: w.write_table(t, max_chunksize=3000)\n\
+                b = bytearray(open('g.parquet', 'rb').read())\n\
+                at = q.ParquetFile('g.parquet').metadata.row_group(4).column(1).data_page_offset\n\
+                b[at:at + 40] = b'\\xff' * 40\n\
+                open('torn.parquet', 'wb').write(b)\n";
+    dir.write("make.py", make);
+    dir.run(&python, &["make.py"]).succeeds();
+    for (input, rows) in
+        [("g.parquet", 60_000), ("small.parquet", 60_000), ("b.arrow", 60_000), ("torn.parquet", 34_816)]
+    {
+        let outcome = same(&dir, &format!("evt-ingest {input} --time time -o jsonl --dlq dead.jsonl"));
+        assert_eq!((outcome.rows.len(), outcome.status), (rows, if rows < 60_000 { 65 } else { 0 }), "{outcome:?}");
+    }
+    let explained = dir.shell("evt-ingest torn.parquet --time time --to null: --threads 3").ends_with(65);
+    assert!(explained.stderr().contains("torn.parquet: after row 36000: rows cannot be read"), "{explained}");
 }
 
 #[test]

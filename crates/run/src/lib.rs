@@ -1,11 +1,12 @@
 //! What every run of evt needs, whatever it reads and writes: clock, console, stop signal, disk, objects, spool and
 //! checkpoint; and the inputs that need no server, with the emitter into which all inputs put their records.
 //!
-//! Imports point down: [`input`] → [`emit`], [`spool`] → [`checkpoint`] → [`run`] → [`client`], [`clock`],
+//! Imports point down: [`input`] → [`emit`], [`spool`] → [`checkpoint`] → [`run`] → [`ahead`], [`client`], [`clock`],
 //! [`console`], [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`],
 //! [`task_pool`], [`thread`].
 #![deny(missing_docs)]
 
+mod ahead;
 pub mod checkpoint;
 pub mod client;
 pub mod clock;
@@ -13,7 +14,6 @@ pub mod console;
 pub mod emit;
 pub mod input;
 pub mod metrics;
-mod parts_ahead;
 pub mod registry;
 pub mod run;
 pub mod s3;

@@ -7,7 +7,10 @@
 use crate::decompression::check;
 use crate::error::{Error, Result};
 use flate2::bufread::GzDecoder;
+use std::borrow::Borrow;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 
 /// Suffixes of compressed files.
 pub const SUFFIXES: [&str; 2] = [".gz", ".zst"];
@@ -181,9 +184,35 @@ impl<R: Read> Unpacked<R> {
         Ok(())
     }
 
+    /// Returns the number of bytes that were read of it so far.
+    pub fn bytes(&self) -> u64 {
+        self.out
+    }
+
     /// Whether the input is compressed; known after the first read.
     pub fn is_packed(&self) -> bool {
         matches!(self.state, State::Gzip(_) | State::Zstd(_))
+    }
+}
+
+/// Reads a file from a place on, without use of the position of its handle.
+pub struct FileFrom<F> {
+    file: F,
+    at: u64,
+}
+
+impl<F: Borrow<File>> FileFrom<F> {
+    /// Begins at a byte.
+    pub fn new(file: F, at: u64) -> Self {
+        Self { file, at }
+    }
+}
+
+impl<F: Borrow<File>> Read for FileFrom<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.borrow().read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 

@@ -1,10 +1,12 @@
 //! The bytes of a file or of standard input, decompressed if necessary. Reading can wait for a pipe, with a timeout.
 
 use super::content::digest::{ContentDigest, FileContent};
+use crate::ahead::unpack::UnpackAhead;
 use crate::emit::ByteProgress;
 use crate::run::Run;
 use crate::run::byte_stream::ByteStream;
 use crate::stop::Woken;
+use crate::thread::Threads;
 use encoding_rs::Encoding;
 use evt_core::error::{Error, Result};
 use evt_core::format::TextDecoder;
@@ -46,6 +48,8 @@ pub struct Bytes {
     name: String,
     wire: Wire,
     reader: Unpacked<Wire>,
+    /// The same bytes of a compressed file, if a thread reads them ahead.
+    ahead: Option<UnpackAhead>,
     /// Decompressed bytes that [`Bytes::read_head`] has read and [`Bytes::read`] has not returned yet.
     front: Vec<u8>,
     /// Converts text in another encoding to UTF-8.
@@ -116,7 +120,17 @@ impl Bytes {
             woken: Cell::new(Woken::Ready),
         })));
         let reader = Unpacked::new(wire.clone(), run.ratio_max);
-        Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None, digest: None, is_truncated: false })
+        Ok(Self {
+            name,
+            reader,
+            ahead: None,
+            wire,
+            front: vec![],
+            decoder: None,
+            encoding: None,
+            digest: None,
+            is_truncated: false,
+        })
     }
 
     /// Converts the bytes from this encoding to UTF-8; `None` leaves the bytes as they are.
@@ -217,6 +231,7 @@ impl Bytes {
         self.wire.0.borrow_mut().progress.done = 0;
         let ratio_max = self.wire.0.borrow().run.ratio_max;
         self.reader = Unpacked::new(self.wire.clone(), ratio_max);
+        self.ahead = None;
         self.decoder = self.encoding.map(TextDecoder::new);
         self.front.clear();
         self.digest = self.digest.is_some().then(ContentDigest::default);
@@ -319,6 +334,20 @@ impl Bytes {
         self.read_on(buffer, timeout)
     }
 
+    /// Lets threads read the rest of a compressed file ahead if there are several and the file is worth it.
+    fn begin_ahead(&mut self) -> Result<()> {
+        let (run, total) = match &*self.wire.0.borrow() {
+            WireState { regular: true, run, progress, .. } => (run.clone(), progress.total.unwrap_or(0)),
+            _ => return Ok(()),
+        };
+        let Threads { count, from_bytes } = run.pool.threads();
+        // Text has several times the bytes of its file.
+        if count > 1 && total.saturating_mul(4) >= from_bytes {
+            self.ahead = Some(UnpackAhead::new(self.file()?, self.reader.bytes(), &run));
+        }
+        Ok(())
+    }
+
     fn read_on(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {
         let Some(mut decoder) = self.decoder.take() else { return self.read_unpacked(buffer, timeout) };
         let read = self.read_decoded(&mut decoder, buffer, timeout);
@@ -350,6 +379,18 @@ impl Bytes {
     }
 
     fn read_unpacked(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {
+        if self.reader.is_packed() && self.digest.is_none() && self.ahead.is_none() {
+            self.begin_ahead()?;
+        }
+        if let Some(ahead) = &mut self.ahead {
+            let mut state = self.wire.0.borrow_mut();
+            if state.ready()? == Woken::Stopped {
+                return Ok(ReadOutcome::Stopped);
+            }
+            let count = ahead.read(buffer).map_err(|error| error.at(self.name.clone()))?;
+            state.progress.done = ahead.packed();
+            return Ok(if count == 0 { ReadOutcome::End } else { ReadOutcome::Bytes(count) });
+        }
         {
             let mut state = self.wire.0.borrow_mut();
             // A decompressor cannot continue after a read that fails inside a block.

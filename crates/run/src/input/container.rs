@@ -1,8 +1,8 @@
 //! Rows of a container (Parquet, Avro, …) or of a store, read batch by batch.
 
 use super::{Input, Step};
+use crate::ahead::PartsAhead;
 use crate::emit::{Chunk, RecordEmitter};
-use crate::parts_ahead::PartsAhead;
 use crate::run::Run;
 use crate::task_pool::TaskPool;
 use crate::thread::Threads;

@@ -6,12 +6,12 @@ use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use evt_core::error::{Error, Result};
-use evt_core::format::unpack::Unpacked;
+use evt_core::format::unpack::{FileFrom, Unpacked};
 use evt_core::kind::PartitionName;
 use evt_core::kind::dead::column;
 use evt_run::emit::Dead;
+use evt_run::input::content;
 use evt_run::input::content::digest::FileContent;
-use evt_run::input::content::{self, FromStart};
 use std::collections::BTreeMap;
 use std::fs::File;
 
@@ -100,7 +100,7 @@ pub fn identify(file: &File, named: FileName<'_>, known: &[FileMark], ratio_max:
 
 /// Whether a file is one line.
 fn is_line(file: &File, name: &str, ratio_max: u64) -> Result<bool> {
-    let (mut reader, mut buffer) = (Unpacked::new(FromStart::new(file), ratio_max), vec![0; 64 << 10]);
+    let (mut reader, mut buffer) = (Unpacked::new(FileFrom::new(file, 0), ratio_max), vec![0; 64 << 10]);
     let mut has_line = false;
     loop {
         let read = reader.read(&mut buffer).map_err(|error| error.at(name))?;

@@ -3,8 +3,7 @@
 
 use super::files::FileMark;
 use evt_core::error::Result;
-use evt_core::format::unpack::Unpacked;
-use evt_run::input::content::FromStart;
+use evt_core::format::unpack::{FileFrom, Unpacked};
 use evt_run::input::content::digest::{ContentDigest, FileContent};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,7 +32,7 @@ impl OlderMark {
     /// Returns the mark as it is now; its content is empty, and so that of no file, if `file` is another file. Errors:
     /// exit status 65 if the file cannot be unpacked, 74 if it cannot be read.
     pub fn compared(&self, file: &File, ratio_max: u64) -> Result<FileMark> {
-        let (mut reader, mut buffer) = (Unpacked::new(FromStart::new(file), ratio_max), vec![0; 64 << 10]);
+        let (mut reader, mut buffer) = (Unpacked::new(FileFrom::new(file, 0), ratio_max), vec![0; 64 << 10]);
         let (mut content, mut head, mut tail) = (ContentDigest::default(), vec![], vec![]);
         while content.length() < self.length {
             let read = reader.read(&mut buffer)? as u64;

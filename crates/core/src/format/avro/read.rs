@@ -1,7 +1,7 @@
 //! Reads container files, block by block.
 
 use crate::avro::binary::long;
-use crate::avro::decode::Decoder;
+use crate::avro::decode;
 use crate::avro::schema::{AvroType, Field};
 use crate::avro::{Schema, parse_lenient};
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ pub fn open(file: File, _: Limits) -> Result<Opened> {
     let avro = parse_lenient(&header.schema)?;
     let schema = header.kind.map(|kind| kind.schema_with(has_raw(&avro)));
     let names = foreign_names(avro.field_names(), schema.as_ref());
-    let decoder = Decoder::of(&avro).for_kind(header.kind);
+    let decoder = decode::Decoder::of(&avro).for_kind(header.kind);
     let blocks = Blocks { source, codec, decoder, sync: header.sync, blocks: 0, records: 0, ended: false };
     Ok(Opened { schema, names, is_text: true, parts: Box::new(blocks) })
 }
@@ -187,7 +187,7 @@ fn too_large() -> Error {
 struct Blocks {
     source: Source,
     codec: Codec,
-    decoder: Decoder,
+    decoder: decode::Decoder,
     sync: Vec<u8>,
     /// The blocks and the records so far.
     blocks: u64,
@@ -231,7 +231,7 @@ impl Iterator for Blocks {
 struct Block {
     packed: Vec<u8>,
     codec: Codec,
-    decoder: Decoder,
+    decoder: decode::Decoder,
     /// The number of records that it states.
     count: i64,
     /// The number of records before it.
@@ -253,7 +253,7 @@ impl Block {
 
 /// A block whose records are decoded.
 struct OpenBlock {
-    decoder: Decoder,
+    decoder: decode::Decoder,
     bytes: Vec<u8>,
     cursor: usize,
     /// Records that are not decoded yet.

@@ -10,6 +10,7 @@
 
 use super::footer::{PageHeader, number, page_header, take};
 use crate::decompression::Ratio;
+use crate::format::unpack::FileFrom;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Encoding, Type};
@@ -20,27 +21,13 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
 /// A file that several threads read, which have no common position in it.
 pub struct SharedFile(pub File);
-
-/// Reads a file from a place on.
-pub struct FileFrom {
-    file: File,
-    at: u64,
-}
-
-impl Read for FileFrom {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
 
 impl Length for SharedFile {
     fn len(&self) -> u64 {
@@ -49,10 +36,10 @@ impl Length for SharedFile {
 }
 
 impl ChunkReader for SharedFile {
-    type T = BufReader<FileFrom>;
+    type T = BufReader<FileFrom<File>>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
-        Ok(BufReader::new(FileFrom { file: self.0.try_clone()?, at: start }))
+        Ok(BufReader::new(FileFrom::new(self.0.try_clone()?, start)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {

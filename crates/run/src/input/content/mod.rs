@@ -13,10 +13,9 @@ pub mod digest;
 
 use digest::{ContentDigest, FileContent};
 use evt_core::error::{Error, ErrorKind, Result};
-use evt_core::format::unpack::Unpacked;
+use evt_core::format::unpack::{FileFrom, Unpacked};
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::unix::fs::FileExt;
 
 /// Bytes of a file that are compared first.
 const HEAD_BYTES: u64 = 4 << 10;
@@ -38,7 +37,7 @@ pub struct IdentifiedFile {
 /// Takes a handle, because the path may lead to another file by now. Errors: exit status 65 if the file cannot be
 /// unpacked, 74 if it cannot be read.
 pub fn identify(file: &File, known: &[FileContent], ratio_max: u64) -> Result<IdentifiedFile> {
-    let Scan { content, length, hashes } = Scan::of(FromStart::new(file), known, ratio_max, u64::MAX)?;
+    let Scan { content, length, hashes } = Scan::of(FileFrom::new(file, 0), known, ratio_max, u64::MAX)?;
     let same = known.iter().zip(hashes).enumerate();
     let same = same.filter(|(_, (content, hash))| content.length > 0 && *hash == Some(content.hash));
     let found = same.max_by_key(|(_, (content, _))| content.length).map(|(at, _)| at);
@@ -92,30 +91,9 @@ pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result
 /// Returns the content of the first lines of a file, and leaves the position of the handle as it is. The content is
 /// empty if the start of a compressed file is not complete. Errors: exit status 74 if it cannot be read.
 pub fn first_lines(file: &File, ratio_max: u64) -> Result<FileContent> {
-    match Scan::of(FromStart::new(file), &[], ratio_max, HEAD_BYTES) {
+    match Scan::of(FileFrom::new(file, 0), &[], ratio_max, HEAD_BYTES) {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(FileContent::default()),
         scanned => scanned.map(|scan| scan.content),
-    }
-}
-
-/// Reads a file from its start, without use of the position of the handle.
-pub struct FromStart<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl<'a> FromStart<'a> {
-    /// Begins at the start of a file.
-    pub fn new(file: &'a File) -> Self {
-        Self { file, at: 0 }
-    }
-}
-
-impl Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        Ok(read)
     }
 }
 

@@ -302,8 +302,8 @@ impl TextInput {
             if self.oversized.is_some() && !self.skip(chunk, last, emitter)? {
                 return Ok(());
             }
-            // However the bytes arrive, no record is found that is longer than a line may be: one of CSV ends at its next
-            // line then, not behind its quotes.
+            // However the bytes arrive, no record is found that is longer than a line may be: one of CSV then ends at
+            // its next line, not behind its quotes.
             let line_max = emitter.run().line_max();
             let input = &chunk[self.start..self.end.min(self.start + line_max + 1)];
             let is_all = self.start + input.len() == self.end;

@@ -1,4 +1,5 @@
-//! Reads the parts of an input ahead on the threads of a run; the items come in the order of the parts.
+//! Reads the parts of an input ahead on the threads of a run; the items come in the order of the parts. `unpack.rs`: a
+//! compressed file.
 //!
 //! ```text
 //! part 3: task, task, … ─► items that wait ─┐
@@ -7,6 +8,8 @@
 //!
 //! A task reads one item of a part and then gives the part back, so no task waits for another. Memory is bounded: as
 //! many parts as there are threads are begun, and of each at most [`ITEMS`] items wait.
+
+pub mod unpack;
 
 use crate::task_pool::{OrderedResults, TaskPool};
 use evt_core::error::{Error, Result};
@@ -17,10 +20,10 @@ use std::sync::Arc;
 const ITEMS: usize = 4;
 
 /// A part of an input. An error is its end.
-type Part<T> = Box<dyn Iterator<Item = Result<T>> + Send>;
+pub type InputPart<T> = Box<dyn Iterator<Item = Result<T>> + Send>;
 
 /// What a task returns: the part and its next item; `None` at the end.
-type Read<T> = (Part<T>, Option<Result<T>>);
+type Read<T> = (InputPart<T>, Option<Result<T>>);
 
 /// The items of all parts, in order. An error is the end; what was read before it has come.
 pub struct PartsAhead<P, T> {
@@ -34,14 +37,14 @@ pub struct PartsAhead<P, T> {
 
 struct BegunPart<T> {
     /// `None` while a task has it, and at its end.
-    part: Option<Part<T>>,
+    part: Option<InputPart<T>>,
     /// The task that reads it, if one does.
     reading: OrderedResults<Read<T>>,
     items: VecDeque<Result<T>>,
 }
 
 impl<T: Send + 'static> BegunPart<T> {
-    fn new(part: Part<T>, pool: &Arc<TaskPool>) -> Self {
+    fn new(part: InputPart<T>, pool: &Arc<TaskPool>) -> Self {
         Self { part: Some(part), reading: OrderedResults::new(pool), items: VecDeque::new() }
     }
 
@@ -69,7 +72,7 @@ impl<T: Send + 'static> BegunPart<T> {
     }
 }
 
-impl<T: Send + 'static, P: Iterator<Item = Result<Part<T>>>> PartsAhead<P, T> {
+impl<T: Send + 'static, P: Iterator<Item = Result<InputPart<T>>>> PartsAhead<P, T> {
     /// Begins with the first parts.
     pub fn new(parts: P, pool: &Arc<TaskPool>) -> Self {
         Self { pool: pool.clone(), rest: Some(parts), begun: VecDeque::new(), error: None }
@@ -102,7 +105,7 @@ impl<T: Send + 'static, P: Iterator<Item = Result<Part<T>>>> PartsAhead<P, T> {
     }
 }
 
-impl<T: Send + 'static, P: Iterator<Item = Result<Part<T>>>> Iterator for PartsAhead<P, T> {
+impl<T: Send + 'static, P: Iterator<Item = Result<InputPart<T>>>> Iterator for PartsAhead<P, T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -121,7 +124,11 @@ mod tests {
     use crate::thread::Threads;
 
     /// Parts of as many items as their numbers; one fails at an item, and one cannot be begun.
-    fn parts(count: u64, fails: Option<(u64, u64)>, missing: Option<u64>) -> impl Iterator<Item = Result<Part<u64>>> {
+    fn parts(
+        count: u64,
+        fails: Option<(u64, u64)>,
+        missing: Option<u64>,
+    ) -> impl Iterator<Item = Result<InputPart<u64>>> {
         (0..count).map(move |number| {
             if missing == Some(number) {
                 return Err(Error::corrupt("missing"));
@@ -130,7 +137,7 @@ mod tests {
                 true => Err(Error::corrupt("torn")),
                 false => Ok(number * 100 + at),
             };
-            Ok(Box::new((0..number % 9).map(item)) as Part<u64>)
+            Ok(Box::new((0..number % 9).map(item)) as InputPart<u64>)
         })
     }
 
@@ -161,7 +168,8 @@ mod tests {
     fn a_panic_is_an_error_not_an_end() {
         for pool in pools() {
             let items = (0..3).map(|item| if item == 2 { panic!("planted") } else { Ok(item) });
-            let found: Vec<_> = PartsAhead::new(std::iter::once(Ok(Box::new(items) as Part<i32>)), &pool).collect();
+            let found: Vec<_> =
+                PartsAhead::new(std::iter::once(Ok(Box::new(items) as InputPart<i32>)), &pool).collect();
             assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
         }
     }
@@ -173,7 +181,7 @@ mod tests {
         let pool = TaskPool::new(Threads::new(Some(2)));
         let parts = (0..100).map(|_| {
             let read = read.clone();
-            Ok(Box::new((0..100).map(move |_| Ok(read.fetch_add(1, Ordering::Relaxed)))) as Part<usize>)
+            Ok(Box::new((0..100).map(move |_| Ok(read.fetch_add(1, Ordering::Relaxed)))) as InputPart<usize>)
         });
         let mut items = PartsAhead::new(parts, &pool);
         for taken in 0..50 {
