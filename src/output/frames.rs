@@ -40,8 +40,9 @@ impl FrameOutput {
         match &mut self.target {
             FrameTarget::Bytes(encoder, file) => {
                 let pieces = encoder.batch(batch)?;
-                file.write_pieces(&pieces)?;
-                Ok(pieces.iter().map(|piece| piece.len() as u64).sum())
+                let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+                file.write_pieces(pieces)?;
+                Ok(bytes)
             }
             FrameTarget::Passing(passing) => {
                 passing.send(Passed::Batch(batch.clone())).map_err(file::unread)?;
@@ -53,7 +54,7 @@ impl FrameOutput {
     /// Writes a control message.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         match &mut self.target {
-            FrameTarget::Bytes(encoder, file) => file.write_pieces(&encoder.control(message)?),
+            FrameTarget::Bytes(encoder, file) => file.write_pieces(encoder.control(message)?),
             FrameTarget::Passing(passing) => passing.send(Passed::Control(message.clone())).map_err(file::unread),
         }
     }
@@ -67,7 +68,7 @@ impl FrameOutput {
             FrameTarget::Bytes(encoder, file) => {
                 let mut pieces = encoder.control(&Control::End(End { rows: encoder.rows(), ..*end }))?;
                 pieces.push(encoder.finish().into());
-                file.write_pieces(&pieces)
+                file.write_pieces(pieces)
             }
             FrameTarget::Passing(passing) => {
                 let last = Control::End(End { rows: passing.rows(), ..*end });

@@ -248,7 +248,7 @@ impl Output {
             }
             OpenTarget::Encoded { encoder, file, buffer, .. } => {
                 let written = match encoder.slices(batch) {
-                    Some(slices) => file.write(&slices),
+                    Some(slices) => file.write_pieces(slices),
                     None => {
                         encoder.encode(batch, buffer)?;
                         file.write(&[buffer])

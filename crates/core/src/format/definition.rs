@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::kind::Kind;
 use crate::parallel::Parallelism;
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use encoding_rs::Encoding;
 use regex::Regex;
@@ -17,7 +18,7 @@ pub trait Encoder {
 
     /// Returns the bytes of `batch` where they are contiguous in it, so that none has to be copied; `None` if they are
     /// not, and [`Encoder::encode`] must be called.
-    fn slices<'b>(&mut self, _batch: &'b RecordBatch) -> Option<Vec<&'b [u8]>> {
+    fn slices(&mut self, _batch: &RecordBatch) -> Option<Vec<Buffer>> {
         None
     }
 

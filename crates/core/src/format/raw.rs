@@ -53,7 +53,7 @@ impl Encoder for Writer {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         let Some(records) = array::<BinaryArray>(batch, self.column) else {
             let Some(slices) = self.slices(batch) else { return Err(Error::broken("rows without their raw records")) };
-            slices.into_iter().for_each(|slice| out.extend_from_slice(slice));
+            slices.iter().for_each(|slice| out.extend_from_slice(slice));
             return Ok(());
         };
         out.reserve(records.value_data().len() + records.len());
@@ -67,7 +67,7 @@ impl Encoder for Writer {
         Ok(())
     }
 
-    fn slices<'b>(&mut self, batch: &'b RecordBatch) -> Option<Vec<&'b [u8]>> {
+    fn slices(&mut self, batch: &RecordBatch) -> Option<Vec<Buffer>> {
         array(batch, self.column).map(lines)
     }
 
@@ -78,8 +78,8 @@ impl Encoder for Writer {
 
 /// Returns records with their line ends. Records that are adjacent in the read buffer, with one line end between them,
 /// become one slice.
-fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
-    let mut slices = vec![];
+fn lines(records: &BinaryViewArray) -> Vec<Buffer> {
+    let (mut slices, line_end) = (vec![], Buffer::from(b"\n"));
     let mut run: Option<RecordRun<'_>> = None;
     for (row, view) in records.views().iter().enumerate().filter(|(row, _)| records.is_valid(*row)) {
         let view = ByteView::from(*view);
@@ -88,11 +88,11 @@ fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
             continue;
         }
         if let Some(run) = run.take() {
-            run.push_to(&mut slices);
+            run.push_to(&line_end, &mut slices);
         }
         // Short ones are inside their views.
         match records.data_buffers().get(view.buffer_index as usize).filter(|_| view.length > INLINE_MAX) {
-            None => slices.extend([records.value(row), b"\n"]),
+            None => slices.extend([Buffer::from(records.value(row)), line_end.clone()]),
             Some(buffer) => {
                 let (start, end) = (view.offset as usize, (view.offset + view.length) as usize);
                 run = Some(RecordRun { number: view.buffer_index, buffer, start, end });
@@ -100,7 +100,7 @@ fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
         }
     }
     if let Some(run) = run {
-        run.push_to(&mut slices);
+        run.push_to(&line_end, &mut slices);
     }
     slices
 }
@@ -116,7 +116,7 @@ struct RecordRun<'a> {
     end: usize,
 }
 
-impl<'a> RecordRun<'a> {
+impl RecordRun<'_> {
     fn is_ended(&self) -> bool {
         self.buffer.get(self.end) == Some(&b'\n')
     }
@@ -128,10 +128,11 @@ impl<'a> RecordRun<'a> {
             && self.is_ended()
     }
 
-    fn push_to(self, slices: &mut Vec<&'a [u8]>) {
+    fn push_to(self, line_end: &Buffer, slices: &mut Vec<Buffer>) {
+        let length = self.end - self.start;
         match self.is_ended() {
-            true => slices.push(&self.buffer[self.start..=self.end]),
-            false => slices.extend([&self.buffer[self.start..self.end], b"\n"]),
+            true => slices.push(self.buffer.slice_with_length(self.start, length + 1)),
+            false => slices.extend([self.buffer.slice_with_length(self.start, length), line_end.clone()]),
         }
     }
 }
@@ -146,6 +147,7 @@ mod tests {
         let text =
             b"the first record\nthe second record\n\nthe third record\r\nshort\nthe fourth record\nthe last record";
         let block = Buffer::from_vec(text.to_vec());
+        let whole = |slices: &[Buffer]| slices.iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>();
         let mut views = BinaryViewBuilder::new();
         views.append_value(b"a copied record");
         let number = views.append_block(block);
@@ -168,9 +170,9 @@ mod tests {
         let slices = lines(&array);
         let mut wanted = b"a copied record\n".to_vec();
         records.iter().chain([&records[0]]).for_each(|record| wanted.extend([record, &b"\n"[..]].concat()));
-        assert_eq!(slices.concat(), wanted);
-        let counts = slices.iter().filter(|slice| **slice != b"\n").count();
+        assert_eq!(whole(&slices), wanted);
+        let counts = slices.iter().filter(|slice| slice.as_slice() != b"\n").count();
         assert_eq!(counts, 6, "{slices:?}");
-        assert_eq!(lines(&array.slice(3, 2)).concat(), b"the third record\nshort\n");
+        assert_eq!(whole(&lines(&array.slice(3, 2))), b"the third record\nshort\n");
     }
 }
