@@ -330,3 +330,27 @@ fn another_origin_neither_counts_rows_twice_nor_makes_another_topic_the_same() {
     make_older(dir, t, t);
     assert_eq!(taken(&["--origin", "b"], t), Some(0), "the origin was the name of the topic");
 }
+
+/// A record that has few others behind it arrived before it was read, whatever its clock says.
+#[test]
+fn a_wrong_clock_at_the_end_of_a_topic_silences_no_alert() {
+    let Some(bench) = Bench::new("wrong-clock") else { return };
+    bench.dir.write("rules.json", rules(&[rule(&json!({"threshold": 50, "keep_firing_for": 0}))]));
+    let event = |day: &str, second: u32| {
+        format!("{{\"event_time\":\"{day}T10:{:02}:{:02}Z\",\"event_type\":\"e\"}}", second / 60, second % 60)
+    };
+    for behind in 0..2 {
+        let topic = bench.topic(&format!("t{behind}"), 1, &[]);
+        let (state, from) = (format!("{topic}.db"), bench.uri(&topic, "?end=latest"));
+        let run = |events: Vec<String>| {
+            bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+            once(&bench.dir, &["-q", "--state", &state, &from, "-o", "jsonl", "--dlq", "dead.jsonl"])
+        };
+        let wrong = [event("2226-01-05", 30)].into_iter().chain((0..behind).map(|n| event("2026-01-05", 31 + n)));
+        run((0..30).map(|n| event("2026-01-05", n)).chain(wrong).collect()).ends_with(0);
+        let types: Vec<_> = bench.dir.rows("dead.jsonl").iter().map(|row| row["error_type"].to_string()).collect();
+        assert_eq!(types, vec!["\"FutureTimestampError\""; behind as usize + 1]);
+        let second = run((40..140).map(|n| event("2026-01-05", n)).collect()).ends_with(1);
+        assert_eq!(transitions(&second.rows()).len(), 1, "{second}");
+    }
+}

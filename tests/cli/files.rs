@@ -276,3 +276,18 @@ fn a_writer_that_goes_on_with_a_renamed_file_is_read_until_it_is_told() {
     kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
     run.wait().expect("it is ours");
 }
+
+/// `--kind event` says what the rows are found to be.
+#[test]
+fn rows_with_raw_records_are_the_same_with_their_kind_named() {
+    let dir = Dir::new("files_raw_kind");
+    dir.write("in.jsonl", format!("{EVENT}\n").repeat(3));
+    for format in ["jsonl", "csv", "tsv", "avro", "parquet"] {
+        dir.shell(&format!("evt-ingest -q in.jsonl --keep-raw --to kept.{format}")).succeeds();
+        let rows = |flag: &str| dir.shell(&format!("evt-sink -q kept.{format} {flag} -o jsonl")).succeeds().rows();
+        let found = rows("");
+        assert_eq!(found.len(), 3);
+        assert!(found.iter().all(|row| row["raw"] == EVENT && row["properties"]["raw"].is_null()), "{format}");
+        assert_eq!(rows("--kind event"), found, "{format}");
+    }
+}

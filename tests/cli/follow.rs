@@ -394,3 +394,33 @@ fn a_directory_that_takes_the_name_for_a_moment_is_no_lost_file() {
     let said = String::from_utf8(dir.bytes("said")).expect("it is text");
     assert!(!said.contains("lost"), "{said}");
 }
+
+/// A decoder of an encoding, or of frames of zstd, is not at its end where the file is for now.
+#[test]
+fn what_is_appended_to_text_in_an_encoding_or_to_a_compressed_file_is_read() {
+    for (flags, write) in [
+        ("--encoding utf-8", "cat"),
+        ("--encoding windows-1252", "cat"),
+        ("--encoding utf-16le", "iconv -t utf-16le"),
+        ("", "gzip"),
+        ("", "zstd -q"),
+    ] {
+        let dir = Dir::new("follow-encodings");
+        let append = |n: u32| {
+            let line = format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"n\":{n}}}");
+            dir.shell(&format!("echo '{line}' | {write} >> app.log")).succeeds();
+        };
+        append(1);
+        let mut args = vec!["--follow", "app.log", "-q", "-f", "jsonl", "--time", "t", "--to", "out.jsonl"];
+        args.extend(flags.split_whitespace());
+        let mut run = dir.command("evt-ingest", &args).stdin(Stdio::null()).spawn().expect("it starts");
+        let lines = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |text| text.lines().count());
+        for n in 1..5 {
+            eventually(&format!("line {n} is read ({write} {flags})"), || lines() == n as usize);
+            append(n + 1);
+        }
+        eventually("the last line is read", || lines() == 5);
+        kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+        assert_eq!(ended("evt-ingest", &mut run), 143, "{write} {flags}");
+    }
+}

@@ -282,6 +282,27 @@ fn an_unfinished_line_is_left_for_the_next_run() {
     log.is_whole();
 }
 
+/// The letter of a line that is too long has the whole line, of whatever length its first part was.
+#[test]
+fn an_unfinished_line_that_is_too_long_is_left_for_the_next_run() {
+    for flags in ["", "--follow"] {
+        let dir = Dir::new("followed-long");
+        dir.write("in.jsonl", format!("{{\"t\":1767225600}}\n{{\"t\":\"{}", "z".repeat(40_000)));
+        let line =
+            "evt-ingest -q in.jsonl --time t --max-record 200B --checkpoint state --to out.jsonl --dlq dead.jsonl";
+        let line = format!("timeout -s INT 2 {line} {flags} || [ $? = 124 ]");
+        dir.shell(&line).succeeds();
+        dir.shell(&format!(
+            "echo '{}\"}}' >> in.jsonl; echo '{{\"t\":1767225601}}' >> in.jsonl; {line}",
+            "y".repeat(3_000)
+        ))
+        .succeeds();
+        let letters = dir.rows("dead.jsonl");
+        assert_eq!((dir.rows("out.jsonl").len(), letters.len()), (2, 1), "{flags}");
+        assert_eq!((&letters[0]["offset"], &letters[0]["original_length"]), (&2.into(), &43_008.into()), "{flags}");
+    }
+}
+
 /// Records that `--max-future` holds back are judged when an epoch ends, and each name has a position of its own.
 #[test]
 fn two_names_are_read_on_although_max_future_holds_their_records() {

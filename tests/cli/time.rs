@@ -479,6 +479,10 @@ fn only_an_end_that_could_have_been_proven_is_reported_as_unproven() {
         ("cat in.jsonl | evt-ingest --to null:", true),
         ("evt-ingest -q in.jsonl | evt-sink --to null:", false),
         ("evt-ingest -q in.jsonl -o jsonl | evt-sink --to null:", true),
+        // A file of Avro may end behind any block.
+        ("evt-ingest -q in.jsonl -o avro | evt-sink --to null:", true),
+        ("evt-ingest -q in.jsonl -o avro > in.avro; evt-sink in.avro --to null:", false),
+        ("evt-ingest -q in.jsonl --to in.parquet; cat in.parquet | evt-sink --to null:", false),
     ] {
         let run = dir.shell(line).succeeds();
         assert_eq!(run.stderr().contains("end not proven"), is_reported, "{run}");

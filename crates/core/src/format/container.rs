@@ -158,7 +158,7 @@ pub(super) fn opened<E: Display + 'static, I: Iterator<Item = Result<RecordBatch
         before += rows;
         Ok(Box::new(part) as RowPart)
     });
-    Opened { names, is_text: false, parts: Box::new(parts), schema }
+    Opened { names, is_text: false, has_end: true, parts: Box::new(parts), schema }
 }
 
 /// Returns the schema of the rows of a file of evt's, whose columns are `columns` (events may have their raw records);

@@ -72,6 +72,8 @@ pub struct Opened {
     pub names: Option<Vec<String>>,
     /// Whether all rows are text, to be mapped.
     pub is_text: bool,
+    /// Whether the file proves its end, so that none of its last rows can be missing.
+    pub has_end: bool,
     /// Its rows, in parts that several threads may read at the same time. An error is the end; the rows before it are
     /// valid.
     pub parts: Box<dyn Iterator<Item = Result<RowPart>>>,

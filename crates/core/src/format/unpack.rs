@@ -31,7 +31,7 @@ enum State<R: Read> {
     Unread(R, Vec<u8>),
     Plain(Source<R>),
     Gzip(Box<Members<BufReader<Source<R>>>>),
-    Zstd(Box<zstd::Decoder<'static, BufReader<Source<R>>>>),
+    Zstd(Box<Frames<BufReader<Source<R>>>>),
     Ended,
 }
 
@@ -80,6 +80,46 @@ impl<B: BufRead> Read for Members<B> {
                 return Ok(count);
             }
         }
+    }
+}
+
+/// The frames of zstd, one after another.
+enum Frames<B: BufRead> {
+    Reading(zstd::Decoder<'static, B>),
+    /// The input is at its end, which a growing file may not be for ever: the decoder would take it for the last one.
+    AtEnd(B),
+    /// Only while the next frame starts.
+    Between,
+}
+
+impl<B: BufRead> Frames<B> {
+    fn packed(&mut self) -> Option<&mut B> {
+        match self {
+            Self::Reading(decoder) => Some(decoder.get_mut()),
+            Self::AtEnd(packed) => Some(packed),
+            Self::Between => None,
+        }
+    }
+}
+
+impl<B: BufRead> Read for Frames<B> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Self::AtEnd(packed) = self {
+            if packed.fill_buf()?.is_empty() {
+                return Ok(0);
+            }
+            let Self::AtEnd(packed) = std::mem::replace(self, Self::Between) else { return Ok(0) };
+            *self = Self::Reading(zstd::Decoder::with_buffer(packed)?);
+        }
+        let Self::Reading(decoder) = self else { return Ok(0) };
+        let count = decoder.read(buffer)?;
+        if count == 0
+            && !buffer.is_empty()
+            && let Self::Reading(decoder) = std::mem::replace(self, Self::Between)
+        {
+            *self = Self::AtEnd(decoder.finish());
+        }
+        Ok(count)
     }
 }
 
@@ -145,7 +185,11 @@ impl<R: Read> Unpacked<R> {
                 let Some(member) = &mut members.member else { return Ok(0) };
                 (done, member.get_mut().get_mut(), "gzip")
             }
-            State::Zstd(decoder) => (decoder.read(buffer), decoder.get_mut().get_mut(), "zstd"),
+            State::Zstd(frames) => {
+                let done = frames.read(buffer);
+                let Some(packed) = frames.packed() else { return Ok(0) };
+                (done, packed.get_mut(), "zstd")
+            }
             State::Unread(..) | State::Ended => return Ok(0),
         };
         let n = done.map_err(|error| match source.error.take() {
@@ -177,7 +221,7 @@ impl<R: Read> Unpacked<R> {
             State::Gzip(Box::new(Members::new(BufReader::with_capacity(128 << 10, source))))
         } else if zstd {
             let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(128 << 10, source));
-            State::Zstd(Box::new(decoder.map_err(|error| Error::broken("zstd").because(error))?))
+            State::Zstd(Box::new(Frames::Reading(decoder.map_err(|error| Error::broken("zstd").because(error))?)))
         } else {
             State::Plain(source)
         };

@@ -58,7 +58,12 @@ impl RowForm {
     /// Whether the kind is not known yet, or is not event and the columns are not known yet.
     #[inline]
     pub(super) fn is_unknown(&self) -> bool {
-        self.kind.is_none_or(|kind| kind != Kind::Event && !self.has_columns)
+        match self.kind {
+            None => true,
+            // Whether they carry raw records.
+            Some(Kind::Event) => self.inputs_have_raw.is_none(),
+            Some(_) => !self.has_columns,
+        }
     }
 
     /// Decides the kind and the columns, if they are not known yet, by the first JSON object, of the input `input`.
@@ -66,9 +71,11 @@ impl RowForm {
     #[cold]
     pub(super) fn learn(&mut self, text: &str, input: &str, mapper: &mut ChunkMapper) -> Result<()> {
         let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };
-        first.check(self.expected, input)?;
+        if self.kind != Some(Kind::Event) {
+            first.check(self.expected, input)?;
+            self.is_learned = true;
+        }
         let kind = *self.kind.get_or_insert(first.kind);
-        self.is_learned = true;
         let has_raw = self.decide_raw(first.has_raw_of_evt(kind, mapper.events().keeps_stamps()), mapper);
         if kind != Kind::Event {
             self.has_columns = true;

@@ -55,6 +55,8 @@ pub struct Bytes {
     /// Converts text in another encoding to UTF-8.
     decoder: Option<TextDecoder>,
     encoding: Option<&'static Encoding>,
+    /// Whether more bytes may follow the present end.
+    grows: bool,
     /// The content so far, if a checkpoint needs it.
     digest: Option<ContentDigest>,
     /// Whether the file was truncated before its end was read.
@@ -128,6 +130,7 @@ impl Bytes {
             front: vec![],
             decoder: None,
             encoding: None,
+            grows: false,
             digest: None,
             is_truncated: false,
         })
@@ -138,6 +141,11 @@ impl Bytes {
         self.encoding = encoding;
         self.decoder = encoding.map(TextDecoder::new);
         self
+    }
+
+    /// Reads a file that may grow behind its present end.
+    pub fn growing(self) -> Self {
+        Self { grows: true, ..self }
     }
 
     /// Determines the content of the file while the bytes are read. The file begins with `former`, which an earlier run
@@ -372,10 +380,20 @@ impl Bytes {
             }
             match self.read_unpacked(&mut bytes, timeout)? {
                 ReadOutcome::Bytes(count) => decoder.push(&bytes[..count]),
-                ReadOutcome::End => decoder.push(&[]),
+                ReadOutcome::End if !self.grows => decoder.push(&[]),
                 other => return Ok(other),
             }
         }
+    }
+
+    /// Writes what is left of a character that breaks off at the end of a growing file to `out`; returns the number of
+    /// bytes.
+    pub fn end_text(&mut self, out: &mut [u8]) -> usize {
+        let Some(decoder) = self.decoder.as_mut().filter(|decoder| self.grows && !decoder.has_ended()) else {
+            return 0;
+        };
+        decoder.push(&[]);
+        decoder.pull(out)
     }
 
     fn read_unpacked(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {

@@ -1,6 +1,6 @@
 //! Rows of a container (Parquet, Avro, …) or of a store, read batch by batch.
 
-use super::{Input, Step};
+use super::{EndProof, Input, InputEnd, Step};
 use crate::ahead::PartsAhead;
 use crate::emit::{Chunk, RecordEmitter};
 use crate::run::Run;
@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use evt_core::error::Result;
 use evt_core::format::{RowPart, Rows, rows_of_parts};
-use evt_core::frame::{self, Control, PartitionState, Progress};
+use evt_core::frame::{self, Control, EndReason, PartitionState, Progress};
 use evt_core::kind::event::has_raw;
 use evt_core::kind::{Kind, PartitionColumns, PartitionName};
 use evt_core::mapping::{Reach, Rest};
@@ -32,12 +32,19 @@ pub struct RowInput {
     partition: u32,
     run: Rc<Run>,
     carried: CarriedPartitions,
+    proof: EndProof,
 }
 
 impl RowInput {
     /// Makes an input of `rows`; those that are text belong to `partition`.
     pub fn new(rows: RowIterator, name: String, partition: u32, run: Rc<Run>) -> Self {
-        Self { rows, name: name.into(), partition, run, carried: CarriedPartitions::default() }
+        let proof = EndProof::Proven;
+        Self { rows, name: name.into(), partition, run, carried: CarriedPartitions::default(), proof }
+    }
+
+    /// Sets what the end of the rows proves.
+    pub fn with_proof(self, proof: EndProof) -> Self {
+        Self { proof, ..self }
     }
 }
 
@@ -68,6 +75,10 @@ impl Input for RowInput {
 
     fn is_live(&self) -> bool {
         false
+    }
+
+    fn end(&self) -> InputEnd {
+        InputEnd { how: EndReason::Exhausted, proof: self.proof, verdict: 0 }
     }
 
     fn reach(&self) -> Reach {

@@ -262,6 +262,7 @@ impl UnopenedInput {
                 self.options.continuation.joins,
             ))),
             (InputForm::Container(open), _) => {
+                let is_regular = bytes.is_regular();
                 let file = bytes.whole_file()?;
                 let length = file.metadata().map_or(0, |metadata| metadata.len());
                 let opened = open(file, limits(&self.run)).map_err(|error| error.at(bytes.name()))?;
@@ -269,7 +270,12 @@ impl UnopenedInput {
                 take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), emitter)?;
                 let (name, partition) = (bytes.name().to_owned(), emitter.stamp_mut().unnamed(&self.origin));
                 let rows = rows_of(opened.parts, length, &self.run.pool);
-                Ok(Box::new(RowInput::new(rows, name, partition, self.run.clone())))
+                let proof = match (opened.has_end, is_regular) {
+                    (true, _) => EndProof::Proven,
+                    (false, true) => EndProof::Impossible,
+                    (false, false) => EndProof::Missing,
+                };
+                Ok(Box::new(RowInput::new(rows, name, partition, self.run.clone()).with_proof(proof)))
             }
         }
     }

@@ -32,7 +32,8 @@ pub fn open(file: File, _: Limits) -> Result<Opened> {
     let names = foreign_names(avro.field_names(), schema.as_ref());
     let decoder = decode::Decoder::of(&avro).for_kind(header.kind);
     let blocks = Blocks { source, codec, decoder, sync: header.sync, blocks: 0, records: 0, ended: false };
-    Ok(Opened { schema, names, is_text: true, parts: Box::new(blocks) })
+    // The file may end behind any block.
+    Ok(Opened { schema, names, is_text: true, has_end: false, parts: Box::new(blocks) })
 }
 
 /// The file and the read position. No length that exceeds the file is accepted.

@@ -231,9 +231,14 @@ impl Waiting {
 
     /// Removes the first record, with its verdict after the rows that were read ahead.
     fn pop(&mut self, limit: i64, rest: Rest) -> Option<WithVerdict> {
-        let FutureCheck { event_time, arrival, .. } = self.records.front()?.check;
+        let first = self.records.front()?;
+        let FutureCheck { event_time, arrival, .. } = first.check;
+        let by_reading = of_reading(first.now, limit);
+        // It arrived before it was read. Where few rows follow, it may be the median itself.
+        let is_short = self.reach == Reach::Live && self.records.len() < self.reach.rows();
         match arrival {
             Some(arrival) => self.release(&[Some(of_arrival(arrival, limit))]),
+            None if is_short && event_time > by_reading.latest() => self.release(&[Some(by_reading)]),
             None => self.release(&self.neighbours.bounds(event_time, limit, self.reach, rest)),
         }
     }
@@ -244,7 +249,7 @@ impl Waiting {
         let first = self.records.front().filter(|held| held.now < before)?;
         let bound = match first.check.arrival {
             Some(arrival) => of_arrival(arrival, limit),
-            None => TimeBound { at: first.now, name: "the time at which it was read", ahead: limit },
+            None => of_reading(first.now, limit),
         };
         self.release(&[Some(bound)])
     }
@@ -421,6 +426,10 @@ impl Lookahead {
 
 fn of_arrival(at: i64, limit: i64) -> TimeBound {
     TimeBound { at, name: "its arrival", ahead: limit }
+}
+
+fn of_reading(at: i64, limit: i64) -> TimeBound {
+    TimeBound { at, name: "the time at which it was read", ahead: limit }
 }
 
 /// Returns whether an event is within one of the bounds, or there are none.

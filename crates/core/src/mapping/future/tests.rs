@@ -7,16 +7,18 @@ use proptest::prelude::*;
 
 const LIMIT: i64 = 5 * MINUTE;
 const YEAR: i64 = 365 * DAY;
+/// When all records are read.
+const READ: i64 = 10 * YEAR;
 
 fn held(partition: u32, offset: usize, event_time: i64) -> PendingRecord {
     let meta = RecordMeta::of_file("a", partition).at(offset as i64);
-    let record = Record { text: "{}", raw: b"{}", meta, now: 0, verdict: FutureVerdict::Waits };
+    let record = Record { text: "{}", raw: b"{}", meta, now: READ, verdict: FutureVerdict::Waits };
     PendingRecord::new(record, FutureCheck { partition, event_time, arrival: None })
 }
 
 fn letter(partition: u32, offset: usize) -> PendingLetter {
     let meta = RecordMeta::of_file("a", partition).at(offset as i64);
-    let record = Record { text: "", raw: b"not json", meta, now: 0, verdict: FutureVerdict::Waits };
+    let record = Record { text: "", raw: b"not json", meta, now: READ, verdict: FutureVerdict::Waits };
     PendingLetter::new(record, Fault::new(ErrorType::ParseError, "not JSON"))
 }
 
@@ -224,6 +226,24 @@ fn what_may_go_on_has_no_end() {
     (0..20).for_each(|row| waiting.push(held(0, row, if row == 0 { YEAR } else { 0 }), Reach::File));
     waiting.judge_all(Rest::None);
     assert_eq!(judged(&mut waiting).iter().filter(|(.., passes)| !passes).count(), 1);
+}
+
+#[test]
+fn where_few_rows_follow_a_live_record_is_not_later_than_its_reading() {
+    for (reach, count, passes) in
+        [(Reach::Live, 0, false), (Reach::Live, 1, false), (Reach::Live, 99, false), (Reach::Pipe, 0, true)]
+    {
+        let mut waiting = Lookahead::new(LIMIT);
+        waiting.push(held(0, 0, READ + LIMIT + 1), reach);
+        (1..=count).for_each(|row| waiting.push(held(0, row, READ + LIMIT), reach));
+        waiting.judge_all(Rest::None);
+        let found = judged(&mut waiting);
+        assert_eq!((found[0].2, found[1..].iter().all(|one| one.2)), (passes, true), "{reach:?} {count}");
+    }
+    // Many rows that are as late are no wrong clock of one record.
+    let mut waiting = Lookahead::new(LIMIT);
+    (0..101).for_each(|row| waiting.push(held(0, row, 2 * READ), Reach::Live));
+    assert_eq!(judged(&mut waiting), [(0, 0, true)]);
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub fn bytes_of(
     options: &TextOptions,
     former: Option<FileContent>,
 ) -> Result<Bytes> {
-    let bytes = Bytes::of_file(name.to_owned(), file, run.clone())?.in_encoding(options.encoding);
+    let bytes = Bytes::of_file(name.to_owned(), file, run.clone())?.in_encoding(options.encoding).growing();
     Ok(match former {
         Some(former) => bytes.with_content(former),
         None => bytes,

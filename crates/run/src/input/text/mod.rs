@@ -214,16 +214,27 @@ impl TextInput {
     /// incomplete last record; JSON that is complete without a line break is always mapped. Errors: exit status 65 if a
     /// document around the records breaks off, because its end is known.
     pub fn close(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+        if self.rules.open_record == OpenRecord::Read {
+            self.make_room(emitter.run().line_max());
+            self.end += self.bytes.end_text(&mut self.buffers.buffer[self.end..]);
+        }
         let rest = &self.buffers.buffer[self.start..self.end];
         // JSON has an end of its own; a line of another format may be incomplete.
         let is_whole = || self.rules.json && str::from_utf8(rest).is_ok_and(is_json);
-        let is_open = self.splitter.is_open();
-        if self.rules.open_record != OpenRecord::Read && (is_open || !rest.is_empty() && !is_whole()) {
-            let why = if is_open { "the last document is not complete" } else { "the last line has no line break" };
+        let (is_open, skipped) = (self.splitter.is_open(), self.oversized.as_ref().map_or(0, |record| record.length));
+        let has_rest = skipped > 0 || !rest.is_empty() && !is_whole();
+        if self.rules.open_record != OpenRecord::Read && (is_open || has_rest) {
+            let why = match () {
+                () if is_open => "the last document is not complete",
+                // Its line breaks are in quotes.
+                () if rest.contains(&b'\n') => "the last record is not complete",
+                () => "the last line has no line break",
+            };
+            let bytes = skipped + rest.len() as u64;
             let outcome = match self.rules.open_record {
                 OpenRecord::Read | OpenRecord::LeaveSilently => return Ok(()),
                 OpenRecord::Leave => "it is left for the next run".to_owned(),
-                OpenRecord::Drop => format!("its {} are not read", counted(rest.len() as u64, ["byte", "bytes"])),
+                OpenRecord::Drop => format!("its {} are not read", counted(bytes, ["byte", "bytes"])),
             };
             emitter.run().console.warn(format!("{}: {why}; {outcome}", self.bytes.name()));
             return Ok(());
