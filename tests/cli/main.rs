@@ -5,6 +5,7 @@ mod alert;
 mod alert_beginnings;
 mod alert_faults;
 mod alert_inputs;
+mod alert_letters;
 mod alert_marks;
 mod alert_pages;
 mod alert_rows;

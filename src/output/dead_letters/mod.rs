@@ -231,6 +231,11 @@ impl DeadLetters {
         self.push_batch(&released)
     }
 
+    /// Adds letters that an earlier run has counted.
+    pub fn take_again(&mut self, letters: &RecordBatch) -> Result<()> {
+        self.push_batch(letters)
+    }
+
     /// Adds the waiting letters that come before row number `end`, counted from 0.
     pub fn release_before(&mut self, end: u64) -> Result<()> {
         let Some(hold) = &mut self.hold else { return Ok(()) };

@@ -6,7 +6,7 @@ use super::known::{KnownRows, LeftOut, SelectedRows, UnmarkedRows, UnstampedRows
 use super::positions::{FramePartition, FramePartitions, PartitionTimes, RowPosition, TopicNames, WHOLE};
 use super::topic::{HELD_MAX, NotedEnds, TopicEnds};
 use crate::source;
-use arrow::array::{AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use evt_core::alert::clock::{AlertClock, PartitionKey, ReadState};
@@ -14,7 +14,7 @@ use evt_core::alert::engine::{AlertEngine, TimedRows};
 use evt_core::counts::Counts;
 use evt_core::error::{Error, Result};
 use evt_core::frame::{self, EndReason, Progress};
-use evt_core::kind::dead::{ErrorType, Fault};
+use evt_core::kind::dead::{self, ErrorType, Fault};
 use evt_core::kind::event::{column, instants};
 use evt_core::kind::span::Span;
 use evt_core::kind::{Kind, PartitionColumns, PartitionName, array};
@@ -57,6 +57,12 @@ pub struct FeedRun {
     pub range: Span,
     /// Whether inputs may be quiet without having ended; a job of cron waits for their ends.
     pub is_live: bool,
+}
+
+/// Returns the name that a row has in a column of names.
+fn name_in(column: &ArrayRef, row: usize) -> &str {
+    let names = column.as_any_dictionary();
+    names.values().as_string::<i32>().value(names.normalized_keys()[row])
 }
 
 /// The whole input as one partition.
@@ -250,14 +256,17 @@ impl Feed {
 
     /// Makes the positions those of the rows that the engine has, so that both can be stored together. A partition
     /// without rows gets its position too, because the next run must not start it where a new topic is started. Returns
-    /// whether all letters must be durable before, because no later run reads their records.
+    /// whether all letters must be durable before, because no later run reads their records, and the state has none of
+    /// them.
     pub fn settle(&mut self, source: &source::Source, to: &mut Evaluation) -> bool {
         let Some(NotedEnds { items, reached }) = self.storing.take() else { return false };
         if !self.has_other_partitions() {
             self.topics.set_ids(&mut to.positions, &reached);
             let is_all = source.taken() >= items && source.kind() == Kind::Event;
-            let moved = is_all && self.topics.advance(&mut to.positions, reached, |_, _| false);
-            return moved && std::mem::take(&mut self.whole.has_letters);
+            if is_all {
+                self.topics.advance(&mut to.positions, reached, |_, _| false);
+            }
+            return false;
         }
         let stream_time = to.clock.stream_time(&self.whole.key).filter(|_| self.whole.is_only);
         for one in reached {
@@ -352,6 +361,23 @@ impl Feed {
         self.whole.has_letters = true;
         let letters = self.letters.take(letters)?;
         Ok((!letters.after.is_empty()).then_some(letters))
+    }
+
+    /// Returns those of some letters whose records no later run reads again if these positions are stored.
+    pub fn passed(&self, letters: &RecordBatch, to: &Evaluation) -> Result<RecordBatch> {
+        let offsets = letters.column(dead::column::OFFSET).as_primitive::<Int64Type>();
+        let [topics, partitions] = [dead::column::SOURCE_TOPIC, dead::column::PARTITION].map(|at| letters.column(at));
+        let is_passed = |row: usize| match (&self.form, self.known.mark()) {
+            (FeedForm::Bytes, mark) => mark.is_none_or(|mark| offsets.value(row) <= mark.last_letter),
+            (FeedForm::Records, _) if !self.has_other_partitions() => {
+                let key = PartitionKey::new(self.number(), name_in(topics, row), name_in(partitions, row));
+                to.positions.get(&key).is_some_and(|position| offsets.value(row) < position.next)
+            }
+            // Their letters are durable before the positions are stored.
+            _ => false,
+        };
+        let keep = (0..letters.num_rows()).map(|row| Some(is_passed(row)));
+        Ok(filter_record_batch(letters, &keep.collect())?)
     }
 
     /// Ends the feed. Returns whether all letters must be durable before the state is stored. What a stopped run has

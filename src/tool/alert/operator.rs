@@ -1,7 +1,7 @@
 //! The operator of evt-alert: evaluates the rows of its feeds, advances the alert clock, stores the state, and writes
 //! rows and notifications.
 
-use super::feed::FeedRun;
+use super::feed::{Evaluation, Feed, FeedRun};
 use super::load;
 use super::messages::{
     LossReport, RuleMessages, dropped_records, interrupted, kept_groups, late_lines, lost_rows, not_evaluated, refused,
@@ -9,8 +9,9 @@ use super::messages::{
 };
 use super::positions::FramePartitions;
 use super::setup::{AlertSetup, Services};
-use super::state::{ChannelNotifications, Commit, CommitPositions, RuleEdit, StateFile};
-use super::writer::{Writer, WriterPlan};
+use super::state::letters;
+use super::state::{ChannelNotifications, Commit, CommitLetters, CommitPositions, RuleEdit, StateFile};
+use super::writer::{Confirmed, Writer, WriterPlan};
 use crate::source;
 use crate::stage::feeds::{FeedInput, Feeds};
 use crate::stage::operator::{Collector, FeedOperator, InputEnded, Note, Operator, OutputsEnded, StageEnd};
@@ -63,8 +64,8 @@ struct RunProgress {
     unstored: Unstored,
     /// The first instant (s) that this run evaluates.
     first: Option<i64>,
-    /// The number of the last row that the outputs have confirmed.
-    confirmed: i64,
+    /// What the outputs have confirmed.
+    confirmed: Confirmed,
     /// The rows of the run that were late, as far as the feeds have counted them.
     late: u64,
     losses: LossReport,
@@ -93,6 +94,8 @@ impl AlertOperator {
     pub fn start(setup: AlertSetup, plan: WriterPlan) -> Result<Self> {
         let (outputs, messages) = (Writer::open(plan, &setup.run)?, RuleMessages::new(setup.run.console.clone()));
         let mut operator = Self { setup, outputs, progress: RunProgress::default(), messages };
+        let stored = operator.setup.services.state.as_ref().map_or(Ok(vec![]), StateFile::unwritten_letters)?;
+        stored.into_iter().try_for_each(|letters| operator.outputs.stored_letters(letters))?;
         let unconfirmed = operator.setup.services.state.as_ref().map(StateFile::unconfirmed).transpose()?.flatten();
         unconfirmed.map_or(Ok(()), |rows| operator.emit(rows))?;
         let rules = operator.setup.services.rules.loader.load_at_start()?;
@@ -218,9 +221,9 @@ impl AlertOperator {
     fn confirm(&mut self) -> Result<()> {
         let confirmed = self.outputs.confirmed();
         match &mut self.setup.services.state {
-            Some(state) if confirmed > self.progress.confirmed => {
+            Some(state) if confirmed != self.progress.confirmed => {
                 self.progress.confirmed = confirmed;
-                state.confirm(confirmed)
+                state.confirm(confirmed.row, confirmed.letters)
             }
             _ => Ok(()),
         }
@@ -314,12 +317,26 @@ impl AlertOperator {
     }
 }
 
+/// Returns the letters that the state needs, because it passes their records and the outputs may not have them.
+fn letters_for_state(feeds: &[Feed], outputs: &mut Writer, to: &Evaluation) -> Result<Vec<(i64, String)>> {
+    let mut stored = vec![];
+    for pending in outputs.pending().filter(|pending| !pending.is_stored) {
+        let Some(feed) = pending.feed else { continue };
+        let passed = feeds[feed].passed(&pending.letters, to)?;
+        pending.is_stored = passed.num_rows() == pending.letters.num_rows();
+        if passed.num_rows() > 0 {
+            stored.push((pending.number, letters::to_text(&passed)?));
+        }
+    }
+    Ok(stored)
+}
+
 impl Operator for AlertOperator {
     fn on_batch(&mut self, batch: RecordBatch, from: FeedInput, _out: &mut dyn Collector) -> Result<Counts> {
         let context = self.context();
         let AlertSetup { feeds, to, .. } = &mut self.setup;
         let (counts, faulty) = feeds[from.feed].take(batch, to, &context)?;
-        faulty.into_iter().try_for_each(|row| self.outputs.letter_of(row))?;
+        faulty.into_iter().try_for_each(|row| self.outputs.letter_of(from.feed, row))?;
         self.progress.is_dirty |= counts.taken > 0;
         self.progress.late += counts.late;
         Ok(counts)
@@ -375,7 +392,7 @@ impl FeedOperator for AlertOperator {
 
     fn on_letters(&mut self, feed: usize, letters: Dead) -> Result<()> {
         let letters = self.setup.feeds[feed].new_letters(letters)?;
-        letters.map_or(Ok(()), |letters| self.outputs.letters(letters))
+        letters.map_or(Ok(()), |letters| self.outputs.letters(feed, letters))
     }
 
     fn on_feed_end(&mut self, feed: usize, source: &mut source::Source, how: EndReason) -> Result<()> {
@@ -444,6 +461,8 @@ impl FeedOperator for AlertOperator {
         if settles {
             outputs.settle_letters()?;
         }
+        let confirmed = outputs.confirmed().letters;
+        let letters = letters_for_state(of_run, outputs, to)?;
         let Unstored { transitions, edits, rest } = std::mem::take(&mut progress.unstored);
         let first = progress.first.max(to.engine.evaluated().map(|g| g + 1));
         let effective_from = if edits.is_empty() { progress.first } else { first };
@@ -462,6 +481,7 @@ impl FeedOperator for AlertOperator {
                 channels: &options.channels,
                 files: &mut marks,
                 transitions: &transitions,
+                letters: CommitLetters { pending: &letters, confirmed },
                 edits: &edits,
                 effective_from: effective_from.map(|g| g * SECOND),
             })?;

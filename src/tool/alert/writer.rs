@@ -1,18 +1,20 @@
 //! The outputs of evt-alert, in a thread of their own: an output that does not answer stops neither evaluation nor
 //! notifications.
 //!
-//! Rows that are not durable yet are in the state file, and the next run writes them.
+//! Rows and letters that are not durable yet are in the state file, and the next run writes them.
 
 use super::feed::FaultyRow;
+use super::state::letters::StoredLetters;
 use crate::output::dead_letters::DeadLetters;
 use crate::output::{OutputPlan, StageRows, stamped};
 use crate::stage::operator::{Collector, OutputsEnded};
 use crate::stage::outputs::Outputs;
 use arrow::array::RecordBatch;
 use evt_core::counts::Counts;
-use evt_core::error::{Error, Result};
+use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::frame::End;
-use evt_core::kind::Kind;
+use evt_core::kind::{Kind, letters};
+use evt_core::op::row_letter::with_letter;
 use evt_core::time::whole_seconds;
 use evt_run::emit::Dead;
 use evt_run::run::Run;
@@ -46,9 +48,30 @@ pub struct WriterPlan {
 /// The result of a job.
 struct Done {
     result: Result<()>,
-    /// The number of the last row that the job has made durable.
-    confirmed: i64,
+    /// What the job has made durable.
+    confirmed: Confirmed,
     letters: WrittenLetters,
+}
+
+/// What is durable in the outputs: the numbers of the last row and of the last letters; 0 if there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The row.
+    pub row: i64,
+    /// The letters.
+    pub letters: i64,
+}
+
+/// Letters that are not durable yet.
+pub struct PendingLetters {
+    /// Their number.
+    pub number: i64,
+    /// The feed of their records; `None` if an earlier run has read these.
+    pub feed: Option<usize>,
+    /// Rows of kind dead.
+    pub letters: RecordBatch,
+    /// Whether the state has all of them.
+    pub is_stored: bool,
 }
 
 /// The letters so far.
@@ -69,8 +92,12 @@ pub struct Writer {
     /// The time-driven work in progress, and the monotonic time at which it began last.
     tick: Option<JobAnswer<Done>>,
     ticked: Duration,
-    confirmed: i64,
+    confirmed: Confirmed,
     letters: WrittenLetters,
+    /// Letters for the state.
+    pending: VecDeque<PendingLetters>,
+    /// The number of the last letters.
+    last_letters: i64,
     /// The last look at which a job was done since the one before, or none was waiting.
     seen_at: Duration,
     /// Since when the outputs have not answered, if that was reported.
@@ -88,8 +115,10 @@ impl Writer {
             jobs: VecDeque::new(),
             tick: None,
             ticked: run.clock.monotonic(),
-            confirmed: 0,
+            confirmed: Confirmed::default(),
             letters,
+            pending: VecDeque::new(),
+            last_letters: 0,
             seen_at: Duration::ZERO,
             waiting_since: None,
             has_reported_bound: false,
@@ -98,7 +127,10 @@ impl Writer {
 
     /// Takes the result of a job. Errors: that of the job.
     fn take(&mut self, done: Done) -> Result<()> {
-        (self.confirmed, self.letters) = (self.confirmed.max(done.confirmed), done.letters);
+        self.letters = done.letters;
+        let Confirmed { row, letters } = &mut self.confirmed;
+        (*row, *letters) = ((*row).max(done.confirmed.row), (*letters).max(done.confirmed.letters));
+        while self.pending.pop_front_if(|first| first.number <= *letters).is_some() {}
         done.result
     }
 
@@ -114,9 +146,13 @@ impl Writer {
         Ok(has_done)
     }
 
-    /// Begins a job that makes the rows up to number `last` durable; waits while [`JOBS`] jobs wait, and reports that
+    /// Begins a job that makes rows or letters durable up to `last`; waits while [`JOBS`] jobs wait, and reports that
     /// once.
-    fn begin(&mut self, last: i64, job: impl FnOnce(&mut ThreadOutputs) -> Result<()> + Send + 'static) -> Result<()> {
+    fn begin(
+        &mut self,
+        last: Confirmed,
+        job: impl FnOnce(&mut ThreadOutputs) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
         while self.jobs.len() >= JOBS && !self.take_done()? {
             if !std::mem::replace(&mut self.has_reported_bound, true) {
                 let line = format!("evaluation waits: {JOBS} batches of rows and letters wait for the outputs");
@@ -141,28 +177,62 @@ impl Writer {
 
     /// Writes rows; `last` is the number of the last one in the state file.
     pub fn rows(&mut self, rows: RecordBatch, last: Option<i64>) -> Result<()> {
-        self.begin(last.unwrap_or(0), move |thread| thread.rows(&rows))
+        self.begin(Confirmed { row: last.unwrap_or(0), letters: 0 }, move |thread| thread.rows(&rows))
     }
 
-    /// Writes letters of records.
-    pub fn letters(&mut self, letters: Dead) -> Result<()> {
-        self.begin(0, move |thread| thread.outputs.dead.take(&letters))
+    /// Writes letters that an earlier run has stored.
+    pub fn stored_letters(&mut self, StoredLetters { number, letters }: StoredLetters) -> Result<()> {
+        self.last_letters = number;
+        self.pending.push_back(PendingLetters { number, feed: None, letters: letters.clone(), is_stored: true });
+        self.begin(Confirmed { row: 0, letters: number }, move |thread| {
+            thread.outputs.dead.take_again(&letters)?;
+            thread.settle_letters()
+        })
     }
 
-    /// Writes the letter of a row that the rules could not evaluate.
-    pub fn letter_of(&mut self, FaultyRow { batch, row, fault }: FaultyRow) -> Result<()> {
-        self.begin(0, move |thread| thread.outputs.dead(&batch, row, &fault))
+    /// Writes letters of records of a feed.
+    pub fn letters(&mut self, feed: usize, letters: Dead) -> Result<()> {
+        let last = self.keep(feed, letters.letters.clone());
+        self.begin(last, move |thread| {
+            thread.outputs.dead.take(&letters)?;
+            thread.settle_letters()
+        })
+    }
+
+    /// Writes the letter of a row of a feed that the rules could not evaluate.
+    pub fn letter_of(&mut self, feed: usize, FaultyRow { batch, row, fault }: FaultyRow) -> Result<()> {
+        let mut letter = letters::Builder::new(self.run.console.tool(), &Run::host());
+        let now = self.run.clock.now();
+        with_letter(&batch, row, &fault, None, |found, _| letter.push(found, now))?;
+        let last = self.keep(feed, letter.finish()?);
+        self.begin(last, move |thread| {
+            thread.outputs.dead(&batch, row, &fault)?;
+            thread.settle_letters()
+        })
+    }
+
+    /// Keeps letters for the state until they are durable; returns their number.
+    fn keep(&mut self, feed: usize, letters: RecordBatch) -> Confirmed {
+        self.last_letters += 1;
+        let number = self.last_letters;
+        self.pending.push_back(PendingLetters { number, feed: Some(feed), letters, is_stored: false });
+        Confirmed { row: 0, letters: number }
+    }
+
+    /// Returns the letters that are not durable yet.
+    pub fn pending(&mut self) -> impl Iterator<Item = &mut PendingLetters> {
+        self.pending.iter_mut()
     }
 
     /// Waits until all letters are durable.
     pub fn settle_letters(&mut self) -> Result<()> {
-        self.begin(0, |thread| thread.outputs.dead.settle())?;
+        self.begin(Confirmed::default(), |thread| thread.outputs.dead.settle())?;
         self.wait()
     }
 
     /// Waits until every row is accepted or rejected.
     pub fn conclude(&mut self) -> Result<()> {
-        self.begin(0, |thread| thread.outputs.conclude())?;
+        self.begin(Confirmed::default(), |thread| thread.outputs.conclude())?;
         self.wait()
     }
 
@@ -176,8 +246,8 @@ impl Writer {
         })?
     }
 
-    /// Returns the number of the last row that is durable in every output; 0 if none is.
-    pub fn confirmed(&self) -> i64 {
+    /// Returns what is durable in every output.
+    pub fn confirmed(&self) -> Confirmed {
         self.confirmed
     }
 
@@ -213,7 +283,8 @@ impl Writer {
         }
         if now.saturating_sub(self.ticked) >= Run::LINGER {
             self.ticked = now;
-            self.tick = Some(self.outputs.begin(|thread| thread.run(0, |thread| thread.outputs.tick()))?);
+            self.tick =
+                Some(self.outputs.begin(|thread| thread.run(Confirmed::default(), |thread| thread.outputs.tick()))?);
         }
         Ok(())
     }
@@ -242,8 +313,8 @@ struct ThreadOutputs {
     run: Rc<Run>,
     outputs: Outputs,
     settles: bool,
-    /// Whether a job has failed: no further one is done.
-    has_failed: bool,
+    /// Why a job has failed: no further one is done.
+    failure: Option<(ErrorKind, String)>,
     /// When the metrics were set last.
     shown: Duration,
 }
@@ -255,16 +326,18 @@ impl ThreadOutputs {
         let mut outputs = Outputs::new(run.clone(), plans, None, letters, is_quiet);
         outputs.open(stamped(&Kind::Alert.schema(), StageRows::default(), run), None, 0)?;
         outputs.dead.open()?;
-        Ok(Self { run: run.clone(), outputs, settles, has_failed: false, shown: Duration::ZERO })
+        Ok(Self { run: run.clone(), outputs, settles, failure: None, shown: Duration::ZERO })
     }
 
-    /// Does a job that makes the rows up to number `last` durable, unless one has failed, and sets the metrics.
-    fn run(&mut self, last: i64, job: impl FnOnce(&mut Self) -> Result<()>) -> Done {
-        let result = match self.has_failed {
-            true => Err(Error::broken("an output has failed")),
-            false => job(self),
+    /// Does a job that makes rows or letters durable up to `last`, unless one has failed, and sets the metrics.
+    fn run(&mut self, last: Confirmed, job: impl FnOnce(&mut Self) -> Result<()>) -> Done {
+        let result = match &self.failure {
+            Some((kind, message)) => Err(Error::new(*kind, message.clone())),
+            None => job(self),
         };
-        self.has_failed = result.is_err();
+        if let (None, Err(error)) = (&self.failure, &result) {
+            self.failure = Some((error.kind(), error.to_string()));
+        }
         let now = self.run.clock.monotonic();
         if self.run.metrics.is_on() && now.saturating_sub(self.shown) >= Run::TICK {
             self.shown = now;
@@ -272,7 +345,12 @@ impl ThreadOutputs {
         }
         let letters =
             WrittenLetters { lost: self.outputs.dead.lost.of_stage, has_output: self.outputs.dead.is_written() };
-        Done { confirmed: if result.is_ok() { last } else { 0 }, result, letters }
+        Done { confirmed: if result.is_ok() { last } else { Confirmed::default() }, result, letters }
+    }
+
+    /// Makes the letters durable if a state keeps them until then.
+    fn settle_letters(&mut self) -> Result<()> {
+        if self.settles { self.outputs.dead.settle() } else { Ok(()) }
     }
 
     fn rows(&mut self, rows: &RecordBatch) -> Result<()> {

@@ -195,10 +195,17 @@ pub trait Input {
 pub enum EndProof {
     /// The input may have been truncated without a trace: a pipe of text, or rows that another program wrote.
     Missing,
-    /// A file of text has no mark at its end.
+    /// A file of text or of Avro has no mark at its end.
     Impossible,
     /// The input has proved that it is complete.
     Proven,
+}
+
+impl EndProof {
+    /// Returns the proof of an input without a mark at its end: a regular file, or a pipe.
+    pub fn of_unmarked(is_regular: bool) -> Self {
+        if is_regular { Self::Impossible } else { Self::Missing }
+    }
 }
 
 /// The outcome of an input.

@@ -270,11 +270,7 @@ impl UnopenedInput {
                 take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), emitter)?;
                 let (name, partition) = (bytes.name().to_owned(), emitter.stamp_mut().unnamed(&self.origin));
                 let rows = rows_of(opened.parts, length, &self.run.pool);
-                let proof = match (opened.has_end, is_regular) {
-                    (true, _) => EndProof::Proven,
-                    (false, true) => EndProof::Impossible,
-                    (false, false) => EndProof::Missing,
-                };
+                let proof = if opened.has_end { EndProof::Proven } else { EndProof::of_unmarked(is_regular) };
                 Ok(Box::new(RowInput::new(rows, name, partition, self.run.clone()).with_proof(proof)))
             }
         }

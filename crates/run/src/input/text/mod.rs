@@ -445,7 +445,7 @@ impl Input for TextInput {
 
     fn end(&self) -> InputEnd {
         // A text format has no mark at its end, so a truncated file cannot be detected.
-        let proof = if self.bytes.is_regular() { EndProof::Impossible } else { EndProof::Missing };
+        let proof = EndProof::of_unmarked(self.bytes.is_regular());
         InputEnd {
             how: EndReason::Exhausted,
             proof,

@@ -1,6 +1,11 @@
 //! The state file of evt-alert: a SQLite database with the engine's snapshot, the positions of the inputs, the rows
-//! that no output has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
+//! and letters that no output has confirmed yet (`letters.rs`), and the outbox of notifications. One transaction
+//! changes all of them together. `tables.rs`: the tables.
 
+pub mod letters;
+mod tables;
+
+use self::letters::StoredLetters;
 use super::known::files::FileMark;
 use super::known::older::OlderMark;
 use super::positions::{
@@ -28,76 +33,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-
-/// The tables. Instants are RFC 3339 text, for people; numbers that the engine reads back are integers.
-const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS engine (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    snapshot BLOB NOT NULL,
-    clock TEXT,
-    saved_at TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS positions (
-    topic TEXT NOT NULL,
-    \"partition\" TEXT NOT NULL,
-    next_offset INTEGER NOT NULL,
-    stream_time INTEGER,
-    topic_id TEXT,
-    PRIMARY KEY (topic, \"partition\")
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS topics (
-    topic TEXT PRIMARY KEY,
-    origin TEXT
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS frame_partitions (
-    topic TEXT NOT NULL,
-    origin TEXT NOT NULL,
-    \"partition\" TEXT NOT NULL,
-    stream_time INTEGER,
-    PRIMARY KEY (topic, origin, \"partition\")
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS inputs (
-    name TEXT PRIMARY KEY,
-    read_to INTEGER
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS input_partitions (
-    name TEXT NOT NULL, origin TEXT NOT NULL, \"partition\" TEXT NOT NULL, read_to INTEGER NOT NULL,
-    PRIMARY KEY (name, origin, \"partition\")
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS first_rows (
-    origin TEXT NOT NULL,
-    \"partition\" TEXT NOT NULL,
-    least INTEGER NOT NULL,
-    cut INTEGER,
-    PRIMARY KEY (origin, \"partition\")
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS files (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL,
-    content TEXT NOT NULL,
-    last_offset INTEGER NOT NULL,
-    last_row INTEGER NOT NULL,
-    last_letter INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS file_partitions (
-    file INTEGER NOT NULL,
-    origin TEXT NOT NULL,
-    \"partition\" TEXT NOT NULL,
-    last_offset INTEGER NOT NULL,
-    PRIMARY KEY (file, origin, \"partition\")
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS unconfirmed (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    alert TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS rule_edits (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    effective_from TEXT,
-    rule_id TEXT NOT NULL,
-    rule TEXT NOT NULL,
-    change TEXT NOT NULL,
-    definition TEXT
-);";
 
 /// The first bytes of a database of SQLite.
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -152,11 +87,22 @@ pub struct Commit<'a> {
     pub channels: &'a BTreeSet<String>,
     /// Rows and pages.
     pub transitions: &'a [Transition],
+    /// Letters, and up to which number they are durable.
+    pub letters: CommitLetters<'a>,
     /// Changed rules.
     pub edits: &'a [RuleEdit],
     /// The first instant (µs) that is evaluated with them; `None` if it is not known yet. A later commit supplies it
     /// then.
     pub effective_from: Option<i64>,
+}
+
+/// Letters that one transaction stores.
+#[derive(Clone, Copy)]
+pub struct CommitLetters<'a> {
+    /// The lines of letters of records that no later run reads again, by number.
+    pub pending: &'a [(i64, String)],
+    /// The number of the last letters that are durable.
+    pub confirmed: i64,
 }
 
 /// The notifications of a channel in the outbox.
@@ -177,17 +123,6 @@ pub struct StateFile {
     db: Connection,
     run: Rc<Run>,
     _lock: File,
-}
-
-/// Gives the table of files of an older version another name, if the state has it.
-fn set_older_files_aside(db: &Connection) -> rusqlite::Result<()> {
-    if db.prepare("SELECT head FROM files").is_err() {
-        return Ok(());
-    }
-    if db.prepare("SELECT last_letter FROM files").is_err() {
-        db.execute_batch("ALTER TABLE files ADD COLUMN last_letter INTEGER NOT NULL DEFAULT -1")?;
-    }
-    db.execute_batch("ALTER TABLE files RENAME TO older_files")
 }
 
 impl StateFile {
@@ -225,13 +160,7 @@ impl StateFile {
         let failed = |error: rusqlite::Error| failed(path, "cannot open the state", &error);
         let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
             db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
-            set_older_files_aside(&db)?;
-            db.execute_batch(TABLES)?;
-            // A state of an older version lacks the column.
-            if db.prepare("SELECT topic_id FROM positions").is_err() {
-                db.execute_batch("ALTER TABLE positions ADD COLUMN topic_id TEXT")?;
-            }
-            Ok(())
+            tables::create(&db)
         });
         prepared.map_err(failed)?;
         outbox::create_tables(&db)?;
@@ -371,6 +300,14 @@ impl StateFile {
         if rows.is_empty() { Ok(None) } else { builder.finish().map(Some) }
     }
 
+    /// Returns the letters that the outputs may not have.
+    pub fn unwritten_letters(&self) -> Result<Vec<StoredLetters>> {
+        let sql = "SELECT id, letters FROM unwritten_letters ORDER BY id";
+        let found: Vec<(i64, String)> =
+            self.rows(sql, [], "cannot read the letters", |row| Ok((row.get(0)?, row.get(1)?)))?;
+        found.iter().map(|(number, text)| letters::from_text(*number, text)).collect()
+    }
+
     /// Returns the number of the last row that no output has confirmed.
     pub fn last_unconfirmed(&self) -> Result<Option<i64>> {
         let last = self.db.query_row("SELECT max(id) FROM unconfirmed", [], |row| row.get(0));
@@ -387,11 +324,12 @@ impl StateFile {
         })
     }
 
-    /// Forgets rows that every output has confirmed, up to number `last`.
-    pub fn confirm(&mut self, last: i64) -> Result<()> {
+    /// Forgets rows that every output has confirmed, up to number `last`, and letters, up to number `letters`.
+    pub fn confirm(&mut self, last: i64, letters: i64) -> Result<()> {
         let failed = |error: rusqlite::Error| self.failed("cannot confirm rows", &error);
         let tx = self.begin("cannot confirm rows")?;
         tx.execute("DELETE FROM unconfirmed WHERE id <= ?1", [last]).map_err(failed)?;
+        letters::confirm(&tx, letters).map_err(failed)?;
         tx.commit().map_err(failed)
     }
 
@@ -464,7 +402,9 @@ fn hold(lock: &File, path: &Path) -> Result<()> {
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
     let CommitPositions { reached, topics, frames } = commit.positions;
     let stored = store_frames(tx, frames).and_then(|()| store_beginning(tx, &commit));
+    let CommitLetters { pending, confirmed } = commit.letters;
     let stored = stored.and_then(|()| store_topics(tx, topics));
+    let stored = stored.and_then(|()| letters::store(tx, pending, confirmed));
     stored.map_err(|error| failed(&error))?;
     let Commit { snapshot, clock, now, files, transitions, edits, effective_from, .. } = commit;
     let known = commit.channels;
