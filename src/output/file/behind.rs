@@ -11,8 +11,9 @@ use evt_run::task_pool::{OrderedResults, TaskPool};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Bytes that one task writes.
+/// Bytes that one task writes, and those that wait while it does at most.
 const TASK_BYTES: usize = 1 << 20;
+const WAITING_BYTES: usize = 8 << 20;
 
 /// Writes the bytes of a part.
 pub struct PartWriter {
@@ -70,7 +71,13 @@ impl WriteBehind {
         }
         self.bytes += pieces.iter().map(Buffer::len).sum::<usize>();
         self.pieces.extend(pieces);
-        if self.bytes < TASK_BYTES { Ok(()) } else { self.begin() }
+        if self.bytes < TASK_BYTES {
+            return Ok(());
+        }
+        if let Some(written) = self.writing.take()? {
+            self.take_back(written)?;
+        }
+        if self.writer.is_some() || self.bytes >= WAITING_BYTES { self.begin() } else { Ok(()) }
     }
 
     /// Waits until all bytes are written, and writes the last ones of a compressed file.
@@ -104,11 +111,16 @@ impl WriteBehind {
 
     /// Takes the file, for which it waits; `None` after an error, which the run has.
     fn take(&mut self) -> Result<Option<PartWriter>> {
-        if let Some((writer, written)) = self.writing.wait()? {
-            self.writer = Some(writer);
-            written.map_err(failed(&self.path))?;
+        if let Some(written) = self.writing.wait()? {
+            self.take_back(written)?;
         }
         Ok(self.writer.take())
+    }
+
+    /// Takes the file back from a task that has written.
+    fn take_back(&mut self, (writer, written): (PartWriter, std::io::Result<()>)) -> Result<()> {
+        self.writer = Some(writer);
+        written.map_err(failed(&self.path))
     }
 }
 

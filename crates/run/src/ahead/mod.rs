@@ -6,8 +6,8 @@
 //! part 4: task, task, … ─► items that wait ─┼─► PartsAhead: part 3, then part 4, …
 //! ```
 //!
-//! A task reads one item of a part and then gives the part back, so no task waits for another. Memory is bounded: as
-//! many parts as there are threads are begun, and of each at most [`ITEMS`] items wait.
+//! A task reads a few items of a part and then gives the part back, so no task waits for another. Memory is bounded: as
+//! many parts as there are threads are begun, and of each at most twice [`ITEMS`] items wait.
 
 pub mod unpack;
 
@@ -16,14 +16,14 @@ use evt_core::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Items of a part that wait to be taken.
+/// Items that a task reads: while they are taken, another task reads the next ones.
 const ITEMS: usize = 4;
 
 /// A part of an input. An error is its end.
 pub type InputPart<T> = Box<dyn Iterator<Item = Result<T>> + Send>;
 
-/// What a task returns: the part and its next item; `None` at the end.
-type Read<T> = (InputPart<T>, Option<Result<T>>);
+/// What a task returns: the part, unless it is at its end, and its next items.
+type Read<T> = (Option<InputPart<T>>, Vec<Result<T>>);
 
 /// The items of all parts, in order. An error is the end; what was read before it has come.
 pub struct PartsAhead<P, T> {
@@ -49,9 +49,9 @@ impl<T: Send + 'static> BegunPart<T> {
     }
 
     /// Takes what a task has read.
-    fn keep(&mut self, (part, item): Read<T>) {
-        self.part = item.as_ref().is_some_and(Result::is_ok).then_some(part);
-        self.items.extend(item);
+    fn keep(&mut self, (part, items): Read<T>) {
+        self.part = part;
+        self.items.extend(items);
     }
 
     /// Takes what the last task has read if it is done, and begins the next one.
@@ -64,8 +64,16 @@ impl<T: Send + 'static> BegunPart<T> {
         }
         match self.part.take() {
             Some(mut part) => self.reading.begin(move || {
-                let item = part.next();
-                (part, item)
+                let mut items = vec![];
+                while items.len() < ITEMS {
+                    let item = part.next();
+                    let is_end = !matches!(item, Some(Ok(_)));
+                    items.extend(item);
+                    if is_end {
+                        return (None, items);
+                    }
+                }
+                (Some(part), items)
             }),
             None => Ok(()),
         }
@@ -170,7 +178,7 @@ mod tests {
             let items = (0..3).map(|item| if item == 2 { panic!("planted") } else { Ok(item) });
             let found: Vec<_> =
                 PartsAhead::new(std::iter::once(Ok(Box::new(items) as InputPart<i32>)), &pool).collect();
-            assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
+            assert!(found.last().is_some_and(Result::is_err));
         }
     }
 
@@ -186,7 +194,7 @@ mod tests {
         let mut items = PartsAhead::new(parts, &pool);
         for taken in 0..50 {
             items.next().unwrap().unwrap();
-            assert!(read.load(Ordering::Relaxed) <= taken + 1 + 2 * (ITEMS + 1), "{taken}");
+            assert!(read.load(Ordering::Relaxed) <= taken + 1 + 2 * 2 * ITEMS, "{taken}");
         }
     }
 }
