@@ -403,6 +403,7 @@ fn what_is_appended_to_text_in_an_encoding_or_to_a_compressed_file_is_read() {
         ("--encoding windows-1252", "cat"),
         ("--encoding utf-16le", "iconv -t utf-16le"),
         ("", "gzip"),
+        ("--threads 3", "gzip"),
         ("", "zstd -q"),
     ] {
         let dir = Dir::new("follow-encodings");

@@ -27,10 +27,10 @@ pub struct UnpackAhead {
 }
 
 impl UnpackAhead {
-    /// Reads a file from its start, but passes over the first `passed` decompressed bytes.
-    pub fn new(file: File, passed: u64, run: &Run) -> Self {
+    /// Reads compressed bytes, but passes over the first `passed` decompressed ones.
+    pub fn new(file: FileFrom<File>, passed: u64, run: &Run) -> Self {
         let packed = Arc::new(AtomicU64::new(0));
-        let reader = CountedFile { file: FileFrom::new(file, 0), read: packed.clone() };
+        let reader = CountedFile { file, read: packed.clone() };
         let part = Box::new(Unpacking { reader: Unpacked::new(reader, run.ratio_max), passed, fault: None });
         let pieces = PartsAhead::new(std::iter::once(Ok(part as Piecewise)), &run.pool);
         Self { pieces, piece: vec![], at: 0, packed }

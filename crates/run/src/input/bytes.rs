@@ -11,12 +11,12 @@ use encoding_rs::Encoding;
 use evt_core::error::{Error, Result};
 use evt_core::format::TextDecoder;
 use evt_core::format::refusal::{LOOK, begins_with_object};
-use evt_core::format::unpack::Unpacked;
+use evt_core::format::unpack::{FileFrom, Unpacked};
 use evt_core::frame::Passed;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::cell::{Cell, RefCell};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -344,14 +344,17 @@ impl Bytes {
 
     /// Lets threads read the rest of a compressed file ahead if there are several and the file is worth it.
     fn begin_ahead(&mut self) -> Result<()> {
-        let (run, total) = match &*self.wire.0.borrow() {
-            WireState { regular: true, run, progress, .. } => (run.clone(), progress.total.unwrap_or(0)),
+        let (run, ByteProgress { done, total }) = match &*self.wire.0.borrow() {
+            WireState { regular: true, run, progress, .. } => (run.clone(), *progress),
             _ => return Ok(()),
         };
         let Threads { count, from_bytes } = run.pool.threads();
         // Text has several times the bytes of its file.
-        if count > 1 && total.saturating_mul(4) >= from_bytes {
-            self.ahead = Some(UnpackAhead::new(self.file()?, self.reader.bytes(), &run));
+        if count > 1 && total.unwrap_or(0).saturating_mul(4) >= from_bytes {
+            let mut file = self.file()?;
+            let now = file.stream_position().map_err(|error| Error::io(self.name.clone(), &error))?;
+            let packed = FileFrom::new(file, now.saturating_sub(done));
+            self.ahead = Some(UnpackAhead::new(packed, self.reader.bytes(), &run));
         }
         Ok(())
     }
@@ -397,7 +400,7 @@ impl Bytes {
     }
 
     fn read_unpacked(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {
-        if self.reader.is_packed() && self.digest.is_none() && self.ahead.is_none() {
+        if self.reader.is_packed() && self.digest.is_none() && !self.grows && self.ahead.is_none() {
             self.begin_ahead()?;
         }
         if let Some(ahead) = &mut self.ahead {
@@ -407,7 +410,13 @@ impl Bytes {
             }
             let count = ahead.read(buffer).map_err(|error| error.at(self.name.clone()))?;
             state.progress.done = ahead.packed();
-            return Ok(if count == 0 { ReadOutcome::End } else { ReadOutcome::Bytes(count) });
+            drop(state);
+            if count > 0 {
+                return Ok(ReadOutcome::Bytes(count));
+            }
+            // The position in standard input is for other processes, too.
+            self.file()?.seek(SeekFrom::End(0)).map_err(|error| Error::io(self.name.clone(), &error))?;
+            return Ok(ReadOutcome::End);
         }
         {
             let mut state = self.wire.0.borrow_mut();
