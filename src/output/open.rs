@@ -322,11 +322,17 @@ impl Output {
         }
     }
 
+    /// Lets bytes be written that wait for more.
+    pub fn idle(&mut self) -> Result<()> {
+        let OpenTarget::Encoded { file, .. } = &mut self.target else { return Ok(()) };
+        file.flush().map_err(|error| error.at(&self.name))
+    }
+
     /// Writes the rows that the encoder holds back, so that a waiting reader gets them.
     pub fn flush(&mut self) -> Result<()> {
         let OpenTarget::Encoded { encoder, file, buffer, .. } = &mut self.target else { return Ok(()) };
         encoder.flush(buffer);
-        let written = file.write(&[buffer]).map_err(|error| error.at(&self.name));
+        let written = file.write(&[buffer]).and_then(|()| file.flush()).map_err(|error| error.at(&self.name));
         buffer.clear();
         written
     }

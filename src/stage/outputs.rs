@@ -150,10 +150,11 @@ impl Outputs {
         }
     }
 
-    /// Passes on dead letters that wait while no records come. Errors: the reader of standard output has gone, which a
+    /// Passes on dead letters and bytes that wait while no records come. Errors: the reader of standard output has gone, which a
     /// stage without rows for it would notice only at its next write.
     pub fn idle(&mut self) -> Result<()> {
         self.dead.flush()?;
+        self.of_rows().try_for_each(Output::idle)?;
         match self.watches_reader && self.run.io.has_lost_reader(Duration::ZERO) {
             true => Err(Error::io("stdout", &std::io::ErrorKind::BrokenPipe.into())),
             false => Ok(()),

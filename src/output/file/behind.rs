@@ -70,7 +70,7 @@ impl WriteBehind {
             return self.now(|writer| writer.write(&slices(&pieces)));
         }
         self.bytes += pieces.iter().map(Buffer::len).sum::<usize>();
-        self.pieces.extend(pieces);
+        self.pieces.extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
         if self.bytes < TASK_BYTES {
             return Ok(());
         }
@@ -78,6 +78,11 @@ impl WriteBehind {
             self.take_back(written)?;
         }
         if self.writer.is_some() || self.bytes >= WAITING_BYTES { self.begin() } else { Ok(()) }
+    }
+
+    /// Lets a task write the bytes so far, because none come for now.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.bytes > 0 { self.begin() } else { Ok(()) }
     }
 
     /// Waits until all bytes are written, and writes the last ones of a compressed file.

@@ -236,6 +236,11 @@ impl Plain {
         }
     }
 
+    /// Lets the bytes so far be written, because none come for now.
+    pub fn flush(&mut self) -> Result<()> {
+        if let Plain::Part { writer, .. } = self { writer.flush() } else { Ok(()) }
+    }
+
     /// Syncs a file that is appended to; does nothing for other outputs.
     pub fn settle(&mut self) -> Result<()> {
         match self {
