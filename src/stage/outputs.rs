@@ -150,8 +150,8 @@ impl Outputs {
         }
     }
 
-    /// Passes on dead letters and bytes that wait while no records come. Errors: the reader of standard output has gone,
-    /// which a stage without rows for it would notice only at its next write.
+    /// Passes on dead letters and bytes that wait while no records come. Errors: the reader of standard output has
+    /// gone, which a stage without rows for it would notice only at its next write.
     pub fn idle(&mut self) -> Result<()> {
         self.dead.flush()?;
         self.of_rows().try_for_each(Output::idle)?;
