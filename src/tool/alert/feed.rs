@@ -59,10 +59,11 @@ pub struct FeedRun {
     pub is_live: bool,
 }
 
-/// Returns the name that a row has in a column of names.
-fn name_in(column: &ArrayRef, row: usize) -> &str {
+/// Returns what finds the name of a row in a column of names.
+fn names_in<'a>(column: &'a ArrayRef) -> impl Fn(usize) -> &'a str {
     let names = column.as_any_dictionary();
-    names.values().as_string::<i32>().value(names.normalized_keys()[row])
+    let (values, keys) = (names.values().as_string::<i32>(), names.normalized_keys());
+    move |row| values.value(keys[row])
 }
 
 /// The whole input as one partition.
@@ -366,11 +367,12 @@ impl Feed {
     /// Returns those of some letters whose records no later run reads again if these positions are stored.
     pub fn passed(&self, letters: &RecordBatch, to: &Evaluation) -> Result<RecordBatch> {
         let offsets = letters.column(dead::column::OFFSET).as_primitive::<Int64Type>();
-        let [topics, partitions] = [dead::column::SOURCE_TOPIC, dead::column::PARTITION].map(|at| letters.column(at));
+        let [topic_of, partition_of] =
+            [dead::column::SOURCE_TOPIC, dead::column::PARTITION].map(|at| names_in(letters.column(at)));
         let is_passed = |row: usize| match (&self.form, self.known.mark()) {
             (FeedForm::Bytes, mark) => mark.is_none_or(|mark| offsets.value(row) <= mark.last_letter),
             (FeedForm::Records, _) if !self.has_other_partitions() => {
-                let key = PartitionKey::new(self.number(), name_in(topics, row), name_in(partitions, row));
+                let key = PartitionKey::new(self.number(), topic_of(row), partition_of(row));
                 to.positions.get(&key).is_some_and(|position| offsets.value(row) < position.next)
             }
             // Their letters are durable before the positions are stored.

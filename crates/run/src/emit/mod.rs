@@ -417,7 +417,9 @@ impl RecordEmitter {
         while let Some(judged) = self.stamp.waiting.as_mut().and_then(Lookahead::pop_judged) {
             match judged {
                 Judged::Record(held, verdict) => self.judged(held.record(), verdict, held.check.partition)?,
-                Judged::Letter(letter) => self.judged(letter.record(), Err(letter.fault.clone()), letter.partition)?,
+                Judged::Letter(letter) => {
+                    self.judged(letter.record(), Err(letter.fault.clone()), letter.meta.partition)?
+                }
             }
         }
         Ok(())

@@ -37,6 +37,49 @@ pub enum Judged {
     Letter(PendingLetter),
 }
 
+/// What is kept of a record beside its text and its bytes.
+#[derive(Clone, Debug)]
+pub struct PendingMeta {
+    /// Its number (line or offset) in its input.
+    pub offset: i64,
+    /// The partition of its input.
+    pub partition: u32,
+    /// When it was read (µs).
+    pub now: i64,
+    key: Option<Vec<u8>>,
+    headers: Option<HeaderList>,
+    arrival: Option<Arrival>,
+}
+
+impl PendingMeta {
+    fn new(meta: &RecordMeta<'_>, now: i64) -> Self {
+        let &RecordMeta { offset, partition, key, headers, arrival, .. } = meta;
+        Self { offset, partition, now, key: key.map(<[u8]>::to_vec), headers: headers.map(copied), arrival }
+    }
+
+    /// Returns the memory that key and headers take, in bytes.
+    fn bytes(&self) -> usize {
+        let of_header = |(name, value): &(String, Option<Vec<u8>>)| {
+            2 * size_of::<String>() + name.len() + value.as_ref().map_or(0, Vec::len)
+        };
+        let headers: usize = self.headers.iter().flatten().map(of_header).sum();
+        headers + self.key.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Returns the record with this text and these bytes, which need not wait any more.
+    fn record<'a>(&'a self, text: &'a str, raw: &'a [u8]) -> Record<'a> {
+        let meta = RecordMeta {
+            input: "",
+            partition: self.partition,
+            offset: self.offset,
+            key: self.key.as_deref(),
+            headers: self.headers.as_ref().map(|headers| headers as &dyn Headers),
+            arrival: self.arrival,
+        };
+        Record { text, raw, meta, now: self.now, verdict: FutureVerdict::Passed }
+    }
+}
+
 /// A record that waits for its verdict.
 #[derive(Clone, Debug)]
 pub struct PendingRecord {
@@ -44,20 +87,10 @@ pub struct PendingRecord {
     pub text: String,
     /// Its exact bytes; `None` if the text is the record itself.
     pub raw: Option<Vec<u8>>,
-    /// Its number (line or offset) in its input.
-    pub offset: i64,
-    /// The partition of its input.
-    pub partition: u32,
-    /// When it was read (µs).
-    pub now: i64,
+    /// Its place, key, headers and times.
+    pub meta: PendingMeta,
     /// The values that decide its verdict, as the mapper found them.
     pub check: FutureCheck,
-    /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its headers.
-    pub headers: Option<HeaderList>,
-    /// When it arrived.
-    pub arrival: Option<Arrival>,
     /// The faulty records between it and the next record that waits.
     pub letters: Vec<PendingLetter>,
 }
@@ -70,62 +103,26 @@ pub struct PendingLetter {
     pub payload: Vec<u8>,
     /// Why it is no row.
     pub fault: Fault,
-    /// Its number (line or offset) in its input.
-    pub offset: i64,
-    /// The partition of its input.
-    pub partition: u32,
-    /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its headers.
-    pub headers: Option<HeaderList>,
-    /// When it arrived.
-    pub arrival: Option<Arrival>,
-    /// When it was read (µs).
-    pub now: i64,
+    /// Its place, key, headers and times.
+    pub meta: PendingMeta,
 }
 
 impl PendingLetter {
     /// Copies a record, of which `raw` are the bytes of its letter.
     pub fn new(record: Record<'_>, fault: Fault) -> Self {
         let Record { raw, meta, now, .. } = record;
-        Self {
-            now,
-            payload: raw.to_vec(),
-            fault,
-            offset: meta.offset,
-            partition: meta.partition,
-            key: meta.key.map(<[u8]>::to_vec),
-            headers: meta.headers.map(copied),
-            arrival: meta.arrival,
-        }
+        Self { payload: raw.to_vec(), fault, meta: PendingMeta::new(&meta, now) }
     }
 
     /// Returns the memory that it takes, in bytes.
     fn bytes(&self) -> usize {
-        let key = self.key.as_ref().map_or(0, Vec::len);
-        size_of::<Self>() + self.payload.len() + self.fault.message.len() + key + header_bytes(&self.headers)
+        size_of::<Self>() + self.payload.len() + self.fault.message.len() + self.meta.bytes()
     }
 
     /// Returns the record.
     pub fn record(&self) -> Record<'_> {
-        let meta = RecordMeta {
-            input: "",
-            partition: self.partition,
-            offset: self.offset,
-            key: self.key.as_deref(),
-            headers: self.headers.as_ref().map(|headers| headers as &dyn Headers),
-            arrival: self.arrival,
-        };
-        Record { text: "", raw: &self.payload, meta, now: self.now, verdict: FutureVerdict::Passed }
+        self.meta.record("", &self.payload)
     }
-}
-
-/// Returns the memory that headers take, in bytes.
-fn header_bytes(headers: &Option<HeaderList>) -> usize {
-    let of_header = |(name, value): &(String, Option<Vec<u8>>)| {
-        2 * size_of::<String>() + name.len() + value.as_ref().map_or(0, Vec::len)
-    };
-    headers.iter().flatten().map(of_header).sum()
 }
 
 impl PendingRecord {
@@ -135,42 +132,27 @@ impl PendingRecord {
         Self {
             text: text.to_owned(),
             raw: (raw != text.as_bytes()).then(|| raw.to_vec()),
-            offset: meta.offset,
-            partition: meta.partition,
-            now,
+            meta: PendingMeta::new(&meta, now),
             check,
-            key: meta.key.map(<[u8]>::to_vec),
-            headers: meta.headers.map(copied),
-            arrival: meta.arrival,
             letters: vec![],
         }
     }
 
     /// Returns the memory that it and its letters take, in bytes.
     fn bytes(&self) -> usize {
-        let parts = [&self.raw, &self.key].map(|part| part.as_ref().map_or(0, Vec::len));
         let letters: usize = self.letters.iter().map(PendingLetter::bytes).sum();
-        let of_parts = self.text.len() + header_bytes(&self.headers) + parts.iter().sum::<usize>();
+        let of_parts = self.text.len() + self.raw.as_ref().map_or(0, Vec::len) + self.meta.bytes();
         size_of::<Self>() + BESIDE + of_parts + letters
     }
 
     /// Returns its number in its input.
     pub fn offset(&self) -> i64 {
-        self.offset
+        self.meta.offset
     }
 
     /// Returns the record, which has its verdict.
     pub fn record(&self) -> Record<'_> {
-        let meta = RecordMeta {
-            input: "",
-            partition: self.partition,
-            offset: self.offset,
-            key: self.key.as_deref(),
-            headers: self.headers.as_ref().map(|headers| headers as &dyn Headers),
-            arrival: self.arrival,
-        };
-        let raw = self.raw.as_deref().unwrap_or(self.text.as_bytes());
-        Record { text: &self.text, raw, meta, now: self.now, verdict: FutureVerdict::Passed }
+        self.meta.record(&self.text, self.raw.as_deref().unwrap_or(self.text.as_bytes()))
     }
 }
 
@@ -233,7 +215,7 @@ impl Waiting {
     fn pop(&mut self, limit: i64, rest: Rest) -> Option<WithVerdict> {
         let first = self.records.front()?;
         let FutureCheck { event_time, arrival, .. } = first.check;
-        let by_reading = of_reading(first.now, limit);
+        let by_reading = of_reading(first.meta.now, limit);
         // It arrived before it was read. Where few rows follow, it may be the median itself.
         let is_short = self.reach == Reach::Live && self.records.len() < self.reach.rows();
         match arrival {
@@ -246,10 +228,10 @@ impl Waiting {
     /// Removes the first record if it was read before `before` (µs), with its verdict: without an arrival it is
     /// compared with the time at which it was read.
     fn pop_waited(&mut self, before: i64, limit: i64) -> Option<WithVerdict> {
-        let first = self.records.front().filter(|held| held.now < before)?;
+        let first = self.records.front().filter(|held| held.meta.now < before)?;
         let bound = match first.check.arrival {
             Some(arrival) => of_arrival(arrival, limit),
-            None => of_reading(first.now, limit),
+            None => of_reading(first.meta.now, limit),
         };
         self.release(&[Some(bound)])
     }
@@ -274,7 +256,7 @@ impl Lookahead {
         if self.has_reported || self.held == 0 {
             return None;
         }
-        let waits = |waiting: &Waiting| waiting.records.front().is_some_and(|held| held.now < before);
+        let waits = |waiting: &Waiting| waiting.records.front().is_some_and(|held| held.meta.now < before);
         let held = self.partitions.values().any(waits).then_some(self.held);
         self.has_reported |= held.is_some();
         held
@@ -316,7 +298,7 @@ impl Lookahead {
 
     /// Appends a faulty record to the records of its partition that wait. It is released at once if there are none.
     pub fn push_letter(&mut self, letter: PendingLetter) {
-        let waiting = self.partitions.get_mut(&letter.partition);
+        let waiting = self.partitions.get_mut(&letter.meta.partition);
         let Some((last, bytes)) = waiting.and_then(|waiting| Some((waiting.records.back_mut()?, &mut waiting.bytes)))
         else {
             return self.judged.push_back(Judged::Letter(letter));

@@ -27,7 +27,7 @@ fn judged(waiting: &mut Lookahead) -> Vec<(u32, i64, bool)> {
     let judged = std::iter::from_fn(|| waiting.pop_judged());
     let found = |judged| match judged {
         Judged::Record(held, verdict) => (held.check.partition, held.offset(), verdict.is_ok()),
-        Judged::Letter(letter) => (letter.partition, letter.offset, false),
+        Judged::Letter(letter) => (letter.meta.partition, letter.meta.offset, false),
     };
     judged.map(found).collect()
 }
