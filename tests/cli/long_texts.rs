@@ -1,4 +1,5 @@
-//! Records whose long text is in a column: a run needs as much memory as if it were a property.
+//! Records with a long text: a run needs as much memory for one in a column as if it were a property, and evt reads the
+//! rows that it wrote of them.
 
 use crate::harness::Dir;
 use crate::listener::Listener;
@@ -23,6 +24,24 @@ fn long_texts_in_any_column_need_little_memory() {
             let run = dir.shell(&format!("ulimit -v 300000; {tool} in.jsonl -q --to null:"));
             assert_eq!((run.status(), run.stderr().as_str()), (0, ""), "{tool}, {column}");
         }
+    }
+}
+
+#[test]
+fn a_row_of_evt_is_read_if_the_record_was_as_long_as_a_record_may_be() {
+    let dir = Dir::new("long-rows");
+    dir.write("in.csv", format!("t,note\n2026-01-01T00:00:00Z,\"{}\"\n", "\"\"".repeat((1 << 20) / 2 - 100)));
+    dir.shell("sed 's/\"\"/\\t\\t/g' in.csv > tabs.csv").succeeds();
+    for input in ["in.csv", "tabs.csv"] {
+        let line = format!("evt-ingest {input} --time t --now 2026-01-02T00:00:00Z -q --overwrite --to rows.jsonl");
+        dir.shell(&line).succeeds();
+        assert!(dir.bytes("rows.jsonl").len() > 1 << 20);
+        dir.shell("evt-view rows.jsonl -o jsonl -q | cmp - rows.jsonl").succeeds();
+        dir.shell(&format!("evt-reconcile {input} rows.jsonl --time t --now 2026-01-02T00:00:00Z")).succeeds();
+        // A row of another tool has no stamps.
+        dir.shell("sed 's/\"stream_time\":/\"time\":/' rows.jsonl > foreign.jsonl").succeeds();
+        let foreign = dir.shell("evt-ingest foreign.jsonl -q --to null: --dlq - -o jsonl");
+        assert!(foreign.text().contains("TooLargeError"), "{foreign}");
     }
 }
 

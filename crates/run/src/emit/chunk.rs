@@ -317,10 +317,15 @@ impl ChunkMapper {
         self.limits
     }
 
-    /// Sets that the rows are of another kind than event, with this schema. Such rows may be longer than
-    /// `--max-record`.
+    /// Sets that the rows are of another kind than event, with this schema.
     pub(super) fn build_others(&mut self, schema: SchemaRef) {
         self.others = Some(row::Builder::with_schema(schema));
+        self.expect_rows_of_evt();
+    }
+
+    /// Sets that evt wrote the rows. They may be longer than `--max-record`, because they have the columns of evt and
+    /// the escapes of JSON beside the record from which they were made.
+    pub(super) fn expect_rows_of_evt(&mut self) {
         self.has_rows_of_evt = true;
     }
 
@@ -333,7 +338,7 @@ impl ChunkMapper {
     /// Takes raw records from the rows of evt that contain them. Must be called before the first row.
     pub(super) fn take_raw_from_input(&mut self) {
         self.events.take_raw_from_input();
-        self.has_rows_of_evt = true;
+        self.expect_rows_of_evt();
     }
 
     /// Returns the number of rows that wait.

@@ -76,7 +76,11 @@ impl RowForm {
             self.is_learned = true;
         }
         let kind = *self.kind.get_or_insert(first.kind);
-        let has_raw = self.decide_raw(first.has_raw_of_evt(kind, mapper.events().keeps_stamps()), mapper);
+        let is_of_evt = mapper.events().keeps_stamps() && first.has_stamps;
+        if is_of_evt {
+            mapper.expect_rows_of_evt();
+        }
+        let has_raw = self.decide_raw(first.has_raw && (is_of_evt || kind == Kind::Late), mapper);
         if kind != Kind::Event {
             self.has_columns = true;
             mapper.build_others(kind.schema_with(has_raw));
@@ -158,11 +162,6 @@ impl FirstObject {
             has_stamps: STAMPS.iter().all(|one| names.contains(one)),
             has_raw: [RAW, RAW_BASE64].iter().any(|one| names.contains(one)),
         })
-    }
-
-    /// Whether it has a raw record and is a row of `kind` that evt wrote.
-    fn has_raw_of_evt(&self, kind: Kind, keeps_stamps: bool) -> bool {
-        self.has_raw && (kind == Kind::Late || keeps_stamps && self.has_stamps)
     }
 
     /// Checks its kind, if one is expected. Errors: exit status 2 if it is another one.
