@@ -4,7 +4,7 @@
 //! It opens no file and reads no clock, so a test can bring it into any state ([`format`](mod@format) decodes files
 //! that its caller opened).
 //!
-//! Imports point down: [`backfill`] → [`alert`], [`chart`], [`expr`], [`format`](mod@format), [`frame`],
+//! Imports point down: [`backfill`] → [`alert`], [`chart`], [`expr`], [`flink`], [`format`](mod@format), [`frame`],
 //! [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`], [`view`] → [`avro`] → [`counts`],
 //! [`error`], [`json`], [`kind`], [`parse`], [`decompression`], [`time`], [`parallel`].
 #![deny(missing_docs)]
@@ -17,6 +17,7 @@ pub mod counts;
 pub mod decompression;
 pub mod error;
 pub mod expr;
+pub mod flink;
 pub mod format;
 pub mod frame;
 pub mod generate;

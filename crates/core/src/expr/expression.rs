@@ -45,6 +45,16 @@ impl Expr {
         self.kind
     }
 
+    /// Returns the typed nodes.
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Returns the indexes of the leaves that it reads.
+    pub(crate) fn leaves(&self) -> &[usize] {
+        &self.leaves
+    }
+
     /// Whether both are the same leaf, read in the same way, so that one array has the values of both.
     pub(crate) fn is_same_leaf(&self, other: &Self) -> bool {
         match (&self.tree, &other.tree) {

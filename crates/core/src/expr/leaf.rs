@@ -15,7 +15,7 @@ const OBJECTS: [&str; 2] = ["properties", "dimensions"];
 
 /// The type that a leaf requires of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LeafType {
+pub(crate) enum LeafType {
     /// A value of this type. A value of another type is wrong, or NULL if the leaf is lenient (`try_cast`).
     Kind { kind: ValueKind, lenient: bool },
     /// Only whether there is a value.
@@ -24,7 +24,7 @@ pub(super) enum LeafType {
 
 /// The source of a leaf's value: a column, or a path in the object column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// Index of a column, and its own type.
     Column(usize, ValueKind),
     /// Index of a path into the object column, and its steps; the first is a member.
@@ -33,9 +33,9 @@ pub(super) enum Source {
 
 /// One value per row that some expression reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Leaf {
-    pub(super) source: Source,
-    pub(super) leaf_type: LeafType,
+pub(crate) struct Leaf {
+    pub(crate) source: Source,
+    pub(crate) leaf_type: LeafType,
     /// The name as first written.
     pub(super) name: String,
 }
@@ -214,6 +214,11 @@ impl Leaves {
                 self.leaves.len() - 1
             }
         }
+    }
+
+    /// Returns the leaf with an index.
+    pub(crate) fn get(&self, leaf: usize) -> &Leaf {
+        &self.leaves[leaf]
     }
 
     /// Makes batches keep the decimals of a leaf.

@@ -55,9 +55,11 @@ pub use read::{LeafBatch, Wrong, WrongRows};
 pub use value::{Dictionary, Dimension, ValueKind, Want};
 
 pub(crate) use expression::without_blanks;
-pub(crate) use node::{Node, PathKey, hyphenated, literal_number, path_text, read_paths};
+pub(crate) use leaf::{LeafType, Source};
+pub(crate) use node::{Branch, Node, Operator, PathKey, hyphenated, literal_number, path_text, read_paths};
 pub(crate) use parse::{parse, parse_assignments, parse_call, refused};
 pub(crate) use read::value_at;
+pub(crate) use tree::Tree;
 pub(crate) use value::cast::text_number;
 pub(crate) use value::decimal::decimal_texts;
 

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 /// A typed node. Its operands have the types it requires, so evaluation checks no types.
 #[derive(Clone, Debug)]
-pub(super) enum Tree {
+pub(crate) enum Tree {
     /// Index of a leaf.
     Leaf(usize),
     /// Index of a leaf with numbers, which keep the decimals that are written.

@@ -72,6 +72,11 @@ impl AggregateCall {
         &self.args
     }
 
+    /// Returns the quantile of a percentile; 0 for other aggregates.
+    pub fn quantile(&self) -> f64 {
+        self.quantile
+    }
+
     /// Returns the text without spaces, which is the default name of the metric.
     pub fn text(&self) -> &str {
         &self.text
@@ -145,3 +150,6 @@ mod law_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "vectors_tests.rs"]
+mod vectors_tests;

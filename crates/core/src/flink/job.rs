@@ -1,0 +1,281 @@
+//! The script of a job: settings, functions, tables, and one statement set that writes metrics, late events and dead
+//! letters.
+
+use super::expression::Translator;
+use super::metric::MetricQuery;
+use super::text::{identifier, interval, text};
+use crate::op::window::spec::Spec;
+
+/// Where a job reads and writes.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    /// Servers, `HOST:PORT` with commas between them.
+    pub servers: String,
+    /// The topic of events, in JSON as evt writes it.
+    pub events: String,
+    /// The topic of metrics.
+    pub metrics: String,
+    /// The topic of late events.
+    pub late: String,
+    /// The topic of dead letters.
+    pub dead: String,
+}
+
+/// What a job does beside its metrics.
+#[derive(Clone, Debug)]
+pub struct JobOptions {
+    /// Where it reads and writes.
+    pub topics: Topics,
+    /// The field with the event time: a column of a record, or a path.
+    pub time: String,
+    /// The out-of-orderness (µs).
+    pub bound: i64,
+    /// The name of the job; the prefixes of its transactions begin with it.
+    pub name: String,
+    /// Whether it ends at the end that the topic has when it begins.
+    pub is_bounded: bool,
+    /// Whether half-late events are late rows, too.
+    pub late_partial: bool,
+}
+
+/// A metric that a job cannot have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its name.
+    pub metric: String,
+    /// Why, and the nearest thing that works.
+    pub why: String,
+}
+
+/// The functions of the jar by their names in SQL.
+const FUNCTIONS: [(&str, &str); 30] = [
+    ("evt_approx_distinct", "ApproxDistinct"),
+    ("evt_approx_percentile", "ApproxPercentile"),
+    ("evt_avg", "Avg"),
+    ("evt_boolean", "TextFunctions$ParseBoolean"),
+    ("evt_canonical", "NumberFunctions$Canonical"),
+    ("evt_compare", "NumberFunctions$Compare"),
+    ("evt_date_trunc", "TimeFunctions$Truncate"),
+    ("evt_dimensions", "MetricFunctions$Dimensions"),
+    ("evt_first", "First"),
+    ("evt_instant", "TimeFunctions$Parse"),
+    ("evt_instant_of_seconds", "TimeFunctions$OfSeconds"),
+    ("evt_instant_text", "TimeFunctions$Format"),
+    ("evt_last", "Last"),
+    ("evt_last_end", "MetricFunctions$LastEnd"),
+    ("evt_lower", "TextFunctions$Lower"),
+    ("evt_matches", "TextFunctions$Matches"),
+    ("evt_max", "Max"),
+    ("evt_metric_id", "MetricFunctions$Id"),
+    ("evt_micros", "TimeFunctions$Micros"),
+    ("evt_min", "Min"),
+    ("evt_number", "NumberFunctions$Parse"),
+    ("evt_number_text", "NumberFunctions$Format"),
+    ("evt_regexp_extract", "TextFunctions$RegexpExtract"),
+    ("evt_remainder", "NumberFunctions$Remainder"),
+    ("evt_replace", "TextFunctions$Replace"),
+    ("evt_round", "NumberFunctions$Round"),
+    ("evt_split_part", "TextFunctions$SplitPart"),
+    ("evt_stddev", "Stddev"),
+    ("evt_substr", "TextFunctions$Substr"),
+    ("evt_sum", "Sum"),
+];
+
+/// Further ones, which every job has or which few have.
+const OTHERS: [(&str, &str); 8] = [
+    ("evt_event", "EventFunctions$Read"),
+    ("evt_late_row", "EventFunctions$LateRow"),
+    ("evt_names", "MetricFunctions$Names"),
+    ("evt_names_text", "MetricFunctions$NamesText"),
+    ("evt_property", "EventFunctions$Property"),
+    ("evt_timestamp", "TimeFunctions$Timestamp"),
+    ("evt_trim", "TextFunctions$Trim"),
+    ("evt_upper", "TextFunctions$Upper"),
+];
+
+/// The columns of a metric row on a topic.
+const METRIC_COLUMNS: &str = "metric_id STRING, metric_name STRING, window_start TIMESTAMP_LTZ(6), \
+     window_end TIMESTAMP_LTZ(6), dimensions STRING, `value` DOUBLE, `rows` BIGINT, revision INT, pane INT, retracted BOOLEAN";
+
+/// Returns the script of a job, or the metrics that it cannot have.
+pub fn script(spec: &Spec, options: &JobOptions) -> Result<String, Vec<Refusal>> {
+    let mut translator = Translator::new(&spec.leaves);
+    let (mut queries, mut refusals) = (vec![], vec![]);
+    for (index, metric) in spec.metrics.iter().enumerate() {
+        match MetricQuery::of(metric, index, options.bound, &mut translator) {
+            Ok(query) => queries.push(query),
+            Err(why) => refusals.push(Refusal { metric: metric.name.clone(), why }),
+        }
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let lateness = spec.metrics.iter().map(|metric| metric.lateness).max().unwrap_or(0);
+    // Flink closes a window when the watermark is a millisecond before its end; evt when stream time reaches it.
+    let slack = match interval(options.bound + lateness + 1000) {
+        Ok(slack) => slack,
+        Err(why) => {
+            return Err(spec.metrics.iter().map(|metric| Refusal { metric: metric.name.clone(), why: why.clone() }).collect());
+        }
+    };
+    let views = queries.iter().map(|query| query.create.as_str()).collect::<Vec<_>>().join("\n");
+    let others = other_views(&queries, options);
+    let inserts = inserts(&queries);
+    let tables = tables(&translator, options, &slack);
+    Ok([settings(options), functions(&translator), tables, views, others, inserts].join("\n"))
+}
+
+fn settings(options: &JobOptions) -> String {
+    format!(
+        "SET 'pipeline.name' = {};\n\
+         SET 'execution.runtime-mode' = 'streaming';\n\
+         SET 'table.local-time-zone' = 'UTC';\n\
+         SET 'table.exec.state.ttl' = '0';\n",
+        text(&options.name)
+    )
+}
+
+fn functions(translator: &Translator<'_>) -> String {
+    let always = ["evt_event", "evt_late_row", "evt_names", "evt_names_text", "evt_property", "evt_timestamp"];
+    let mut used: Vec<&(&str, &str)> = FUNCTIONS
+        .iter()
+        .chain(&OTHERS)
+        .filter(|(name, _)| translator.functions.contains(name) || always.contains(name))
+        .collect();
+    used.sort();
+    let line = |(name, class): &(&str, &str)| format!("CREATE TEMPORARY FUNCTION {name} AS 'evt.{class}';\n");
+    used.into_iter().map(line).collect()
+}
+
+fn connector(topic: &str, options: &JobOptions) -> String {
+    format!(
+        "'connector' = 'kafka', 'topic' = {}, 'properties.bootstrap.servers' = {}",
+        text(topic),
+        text(&options.topics.servers)
+    )
+}
+
+/// Returns the options of an output, whose rows are visible when a checkpoint is complete.
+fn exactly_once(what: &str, options: &JobOptions) -> String {
+    format!(
+        "'sink.delivery-guarantee' = 'exactly-once', 'sink.transactional-id-prefix' = {}, \
+         'properties.transaction.timeout.ms' = '900000'",
+        text(&format!("{}-{what}", options.name))
+    )
+}
+
+fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> String {
+    let Topics { events, metrics, late, dead, .. } = &options.topics;
+    let [events, metrics, late, dead] = [events, metrics, late, dead].map(|topic| connector(topic, options));
+    let bounded = if options.is_bounded { ",\n  'scan.bounded.mode' = 'latest-offset'" } else { "" };
+    let columns = ["event_id", "source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp"];
+    let columns: String = columns.iter().map(|name| format!("event.{name} AS {name}, ")).collect();
+    let properties: String = translator
+        .properties
+        .iter()
+        .map(|property| {
+            let path = text(&property.path());
+            format!("    evt_property(event.properties, {path}) AS {},\n", identifier(&property.column))
+        })
+        .collect();
+    let event = format!("evt_event(`value`, {})", text(&options.time));
+    let topic = text(&options.topics.events);
+    format!(
+        "-- Records in JSON, as evt writes them. A record that is no event has a fault, and becomes a dead letter.\n\
+         CREATE TEMPORARY TABLE records (\n  `value` BYTES,\n  \
+         kafka_partition INT METADATA FROM 'partition' VIRTUAL,\n  \
+         `offset` BIGINT METADATA VIRTUAL,\n  \
+         event AS {event},\n  \
+         event_ts AS {event}.event_ts,\n  \
+         read_at AS PROCTIME(),\n  \
+         WATERMARK FOR event_ts AS event_ts - {slack}\n) WITH (\n  {events},\n  \
+         'scan.startup.mode' = 'earliest-offset', 'value.format' = 'raw',\n  \
+         'scan.watermark.emit.strategy' = 'on-event', 'properties.isolation.level' = 'read_committed'{bounded});\n\n\
+         -- Events, with the stream time of their partition when they were read, as evt-window stamps them.\n\
+         CREATE TEMPORARY VIEW events AS SELECT *, MAX(event_time) OVER (\n    \
+         PARTITION BY kafka_partition ORDER BY read_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS stream_time\n\
+         FROM (\n  SELECT {columns}\n    event.event_time AS event_time, event_ts, read_at, `value`, {topic} AS origin,\n\
+         {properties}    kafka_partition, `offset`\n  FROM records WHERE event.fault IS NULL);\n\n\
+         CREATE TEMPORARY TABLE metrics ({METRIC_COLUMNS}) WITH (\n  {metrics},\n  \
+         'key.format' = 'raw', 'key.fields' = 'metric_id',\n  \
+         'value.format' = 'json', 'value.json.timestamp-format.standard' = 'ISO-8601',\n  {});\n\n\
+         CREATE TEMPORARY TABLE late (`value` BYTES) WITH (\n  {late},\n  'value.format' = 'raw',\n  {});\n\n\
+         CREATE TEMPORARY TABLE dead (`value` BYTES, headers MAP<STRING, BYTES> METADATA) WITH (\n  {dead},\n  \
+         'value.format' = 'raw',\n  {});\n",
+        exactly_once("metrics", options),
+        exactly_once("late", options),
+        exactly_once("dead", options),
+    )
+}
+
+/// Returns the views of late events and of dead letters.
+fn other_views(queries: &[MetricQuery], options: &JobOptions) -> String {
+    let list = |names: Vec<String>| names.join(",\n    ");
+    let late: Vec<String> = queries.iter().map(|query| query.late(options.late_partial)).collect();
+    let counted: Vec<String> = queries.iter().map(MetricQuery::counted).collect();
+    let failed: Vec<String> = queries.iter().filter_map(MetricQuery::failed).collect();
+    let partial = format!("COALESCE({}, FALSE)", counted.join("\n    OR "));
+    let late = format!(
+        "-- Events that are late for all their windows of a metric.\nCREATE TEMPORARY VIEW late_events AS\n\
+         SELECT evt_late_row(ROW(event_id, source, event_type, user_id), properties,\n  \
+         ROW(client_timestamp, server_timestamp, event_time, stream_time), ROW(origin, kafka_partition, `offset`),\n  \
+         late_for, partial) AS `value`\nFROM (\n  \
+         SELECT *, evt_names(\n    {}) AS late_for,\n    {partial} AS partial FROM events)\n\
+         WHERE late_for IS NOT NULL;\n",
+        list(late)
+    );
+    format!("{late}\n{}", dead_letters(failed, &partial, options))
+}
+
+/// Returns the view of records that are no events, and of events for which an expression failed.
+fn dead_letters(failed: Vec<String>, partial: &str, options: &JobOptions) -> String {
+    let headers = |of: &[(&str, &str)]| {
+        let shared = [("stage", "'flink'"), ("attempts", "'1'")];
+        let pair = |(name, value): &(&str, &str)| format!("'evt.{name}', ENCODE({value}, 'UTF-8')");
+        format!("MAP[{}]", of.iter().chain(&shared).map(pair).collect::<Vec<_>>().join(",\n    "))
+    };
+    let topic = text(&options.topics.events);
+    let of_records = headers(&[
+        ("error_type", "event.error_type"),
+        ("error_message", "event.fault"),
+        ("source_topic", &topic),
+        ("partition", "CAST(kafka_partition AS STRING)"),
+        ("offset", "CAST(`offset` AS STRING)"),
+    ]);
+    let mut dead = format!(
+        "-- Records that are no events, and events for which an expression of a metric failed.\n\
+         CREATE TEMPORARY VIEW dead_letters AS\nSELECT `value`, {of_records} AS headers\n\
+         FROM records WHERE event.fault IS NOT NULL"
+    );
+    if !failed.is_empty() {
+        let of_events = headers(&[
+            ("error_type", "'AggregationError'"),
+            ("error_message", "'an expression of these metrics cannot read a value: ' || failed"),
+            ("source_topic", "origin"),
+            ("partition", "CAST(kafka_partition AS STRING)"),
+            ("offset", "CAST(`offset` AS STRING)"),
+            ("metrics", "failed"),
+            ("partial", "CASE WHEN partial THEN 'true' ELSE 'false' END"),
+        ]);
+        dead.push_str(&format!(
+            "\nUNION ALL\nSELECT `value`, {of_events} AS headers\nFROM (\n  \
+             SELECT *, evt_names_text(\n    {}) AS failed,\n    {partial} AS partial FROM events)\n\
+             WHERE failed IS NOT NULL",
+            failed.join(",\n    ")
+        ));
+    }
+    dead + ";\n"
+}
+
+/// Returns the statement that starts the job. It has no CASE, at whose END the client would cut it.
+fn inserts(queries: &[MetricQuery]) -> String {
+    let metrics: Vec<String> = queries.iter().map(|query| format!("SELECT * FROM {}", query.view)).collect();
+    format!(
+        "-- One INSERT for each output: two into one output that is exactly once would restart for ever.\n\
+         EXECUTE STATEMENT SET BEGIN\n\
+         INSERT INTO metrics\n{};\n\
+         INSERT INTO late SELECT * FROM late_events;\n\
+         INSERT INTO dead SELECT * FROM dead_letters;\nEND;\n",
+        metrics.join("\nUNION ALL\n")
+    )
+}

@@ -1,0 +1,21 @@
+//! The metrics of a file as a job of Apache Flink, with rows equal to those of evt-window.
+//!
+//! ```text
+//! Spec (op::window) ─► MetricQuery: a SELECT for each metric ─┐
+//!                      Refusal: why there is none             ├─► script: settings, functions, tables, one statement set
+//!                      Translator: expressions in SQL ────────┘
+//! ```
+//!
+//! A job reads a topic of JSON that evt wrote, and keeps the stamps of its events as evt-window does: whether an event
+//! counts is decided by its own stream time. What Flink's functions do in another way is in the jar of `flink/`.
+//!
+//! - `job.rs`: the script; `metric.rs`: a metric; `expression.rs`: expressions; `pattern.rs`: regular expressions.
+//! - `text.rs`: constants and identifiers, which no text of a definition can leave.
+
+mod expression;
+mod job;
+mod metric;
+mod pattern;
+mod text;
+
+pub use job::{JobOptions, Refusal, Topics, script};

@@ -1,0 +1,288 @@
+package evt;
+
+import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.List;
+import org.apache.flink.table.annotation.DataTypeHint;
+import org.apache.flink.table.annotation.FunctionHint;
+import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.data.StringData;
+import org.apache.flink.table.data.TimestampData;
+import org.apache.flink.table.functions.ScalarFunction;
+import org.apache.flink.types.Row;
+
+/** Functions that read the records of a topic. */
+public final class EventFunctions {
+    private EventFunctions() {}
+
+    /**
+     * The event of a record that evt wrote as JSON, whose event time is that of a field. Instants are microseconds
+     * since 1970; {@code event_ts} is the event time for Flink, in milliseconds. A record that is no such event has a
+     * fault and its type; its event time is the earliest one, so that it advances nothing.
+     */
+    @FunctionHint(
+            output =
+                    @DataTypeHint(
+                            value =
+                                    "ROW<event_id STRING, source STRING, event_type STRING, user_id STRING,"
+                                            + " properties STRING, client_timestamp BIGINT, server_timestamp BIGINT,"
+                                            + " event_time BIGINT, event_ts TIMESTAMP_LTZ(3), error_type STRING,"
+                                            + " fault STRING>",
+                            bridgedTo = RowData.class))
+    public static final class Read extends ScalarFunction {
+        private static final long serialVersionUID = 1;
+        private static final String[] COLUMNS = {
+            "event_id", "source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp"
+        };
+        private static final int PROPERTIES = 4;
+        private static final int CLIENT_TIMESTAMP = 5;
+        private static final int EVENT_TIME = 7;
+        private static final int EVENT_TS = 8;
+        private static final int ERROR_TYPE = 9;
+        private static final int FAULT = 10;
+        private static final int FIELDS = 11;
+        private static final TimestampData EARLIEST = TimestampData.fromEpochMillis(-62_135_596_800_000L);
+
+        /** The record that was read last: one query may call the function several times for one record. */
+        private transient byte[] lastRecord;
+
+        private transient RowData lastEvent;
+
+        public RowData eval(byte[] record, String time) {
+            if (record == null || record != lastRecord) {
+                lastEvent = read(record, time);
+                lastRecord = record;
+            }
+            return lastEvent;
+        }
+
+        private static RowData read(byte[] json, String time) {
+            int start = json == null ? 0 : Json.space(json, 0);
+            int end = json == null ? -1 : Json.end(json, start);
+            if (end < 0 || Json.space(json, end) != json.length) {
+                return fault("ParseError", "no JSON");
+            } else if (json[start] != '{') {
+                return fault("EnvelopeError", "no JSON object");
+            }
+            GenericRowData row = new GenericRowData(FIELDS);
+            members(json, start, row);
+            for (int column : new int[] {0, 1, 2}) {
+                if (row.isNullAt(column)) {
+                    return fault("EnvelopeError", COLUMNS[column] + " is missing or no text");
+                }
+            }
+            Long instant = time(json, start, row, time);
+            if (instant == null) {
+                return fault("TimestampError", time + " is missing or no instant");
+            }
+            row.setField(EVENT_TIME, instant);
+            row.setField(EVENT_TS, TimestampData.fromEpochMillis(Math.floorDiv(instant, 1000L)));
+            return row;
+        }
+
+        private static RowData fault(String type, String fault) {
+            GenericRowData row = new GenericRowData(FIELDS);
+            row.setField(ERROR_TYPE, StringData.fromString(type));
+            row.setField(FAULT, StringData.fromString(fault));
+            row.setField(EVENT_TS, EARLIEST);
+            return row;
+        }
+
+        private static Long time(byte[] json, int start, GenericRowData row, String time) {
+            for (int column = CLIENT_TIMESTAMP; column < COLUMNS.length; column++) {
+                if (COLUMNS[column].equals(time)) {
+                    return row.isNullAt(column) ? null : (Long) row.getLong(column);
+                }
+            }
+            byte[] text = Json.find(json, start, Json.path(time));
+            return text == null ? null : Instants.parse(new String(text, StandardCharsets.UTF_8));
+        }
+
+        /** Reads the members of an object into a row; those that are no columns are properties. */
+        private static void members(byte[] json, int start, GenericRowData row) {
+            ByteArrayOutputStream others = new ByteArrayOutputStream(json.length);
+            byte[] properties = null;
+            for (int at = Json.space(json, start + 1); json[at] != '}'; ) {
+                int key = at;
+                int keyEnd = Json.stringEnd(json, at);
+                at = Json.space(json, Json.space(json, keyEnd) + 1);
+                int value = at;
+                at = Json.end(json, at);
+                int column = column(json, key, keyEnd);
+                if (column == PROPERTIES && json[value] == '{') {
+                    properties = Arrays.copyOfRange(json, value, at);
+                } else if (column >= 0) {
+                    row.setField(column, field(json, value, at, column));
+                } else {
+                    others.write(',');
+                    others.write(json, key, at - key);
+                }
+                at = Json.space(json, at);
+                if (json[at] == ',') {
+                    at = Json.space(json, at + 1);
+                }
+            }
+            row.setField(PROPERTIES, StringData.fromBytes(joined(properties, others.toByteArray())));
+        }
+
+        /** Adds members, each after a comma, to an object. */
+        private static byte[] joined(byte[] object, byte[] members) {
+            boolean isEmpty = object == null || Json.space(object, 1) == object.length - 1;
+            int kept = isEmpty ? 1 : object.length - 1;
+            int from = isEmpty && members.length > 0 ? 1 : 0;
+            byte[] joined = new byte[kept + members.length - from + 1];
+            joined[0] = '{';
+            if (!isEmpty) {
+                System.arraycopy(object, 0, joined, 0, kept);
+            }
+            System.arraycopy(members, from, joined, kept, members.length - from);
+            joined[joined.length - 1] = '}';
+            return joined;
+        }
+
+        private static int column(byte[] json, int key, int keyEnd) {
+            for (int column = 0; column < COLUMNS.length; column++) {
+                String name = COLUMNS[column];
+                int length = name.length();
+                if (keyEnd - key - 2 == length && json[key + 1] == name.charAt(0)) {
+                    int same = 1;
+                    while (same < length && json[key + 1 + same] == name.charAt(same)) {
+                        same++;
+                    }
+                    if (same == length) {
+                        return column;
+                    }
+                }
+            }
+            return -1;
+        }
+
+        private static Object field(byte[] json, int start, int end, int column) {
+            if (json[start] != '"') {
+                return null;
+            }
+            if (column >= CLIENT_TIMESTAMP) {
+                Long instant = utc(json, start, end);
+                byte[] text = instant == null ? Json.content(json, start, end) : null;
+                return instant != null ? instant : Instants.parse(new String(text, StandardCharsets.UTF_8));
+            }
+            return StringData.fromBytes(Json.content(json, start, end));
+        }
+
+        /** Reads {@code "2026-01-05T10:00:00.123456Z"}, with any fraction or none; null for any other form. */
+        private static Long utc(byte[] json, int start, int end) {
+            int at = start + 1;
+            int length = end - start - 2;
+            if (length < 20 || length > 27 || json[at + 4] != '-' || json[at + 7] != '-' || json[at + 10] != 'T'
+                    || json[at + 13] != ':' || json[at + 16] != ':' || json[end - 2] != 'Z'
+                    || length > 20 && json[at + 19] != '.') {
+                return null;
+            }
+            int year = two(json, at) * 100 + two(json, at + 2);
+            int month = two(json, at + 5);
+            int day = two(json, at + 8);
+            int hour = two(json, at + 11);
+            int minute = two(json, at + 14);
+            int second = two(json, at + 17);
+            if (year < 1 || month < 1 || month > 12 || day < 1 || day > 28 && !exists(year, month, day) || hour < 0
+                    || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59) {
+                return null;
+            }
+            long fraction = 0;
+            long unit = 100_000;
+            for (int digit = at + 20; digit < end - 2; digit++) {
+                if (json[digit] < '0' || json[digit] > '9') {
+                    return null;
+                }
+                fraction += (json[digit] - '0') * unit;
+                unit /= 10;
+            }
+            long days = java.time.LocalDate.of(year, month, day).toEpochDay();
+            return days * Instants.DAY + (hour * 3600L + minute * 60 + second) * Instants.SECOND + fraction;
+        }
+
+        private static boolean exists(int year, int month, int day) {
+            return day <= java.time.YearMonth.of(year, month).lengthOfMonth();
+        }
+
+        /** Returns the number of two digits; a large negative one if they are none. */
+        private static int two(byte[] json, int at) {
+            int tens = json[at] - '0';
+            int ones = json[at + 1] - '0';
+            return tens < 0 || tens > 9 || ones < 0 || ones > 9 ? -100_000 : tens * 10 + ones;
+        }
+    }
+
+    /** The text of a property: the content of a string, else the JSON text as received; NULL if it is absent or null. */
+    public static final class Property extends ScalarFunction {
+        private static final long serialVersionUID = 1;
+
+        private transient String lastText;
+        private transient List<Json.Step> lastPath;
+
+        public @DataTypeHint(value = "STRING", bridgedTo = StringData.class) StringData eval(
+                @DataTypeHint(value = "STRING", bridgedTo = StringData.class) StringData properties, String path) {
+            if (properties == null) {
+                return null;
+            }
+            if (!path.equals(lastText)) {
+                lastPath = Json.path(path);
+                lastText = path;
+            }
+            byte[] text = Json.find(properties.toBytes(), 0, lastPath);
+            return text == null ? null : StringData.fromBytes(text);
+        }
+    }
+
+    /** A late row as evt writes it in JSON; an instant that is NULL is null. */
+    public static final class LateRow extends ScalarFunction {
+        private static final long serialVersionUID = 1;
+
+        public byte[] eval(
+                @DataTypeHint("ROW<event_id STRING, source STRING, event_type STRING, user_id STRING>") Row texts,
+                String properties,
+                @DataTypeHint("ROW<client BIGINT, server BIGINT, event BIGINT, stream BIGINT>") Row times,
+                @DataTypeHint("ROW<origin STRING, `partition` INT, `offset` BIGINT>") Row place,
+                String[] lateFor,
+                Boolean partial) {
+            StringBuilder json = new StringBuilder("{");
+            String[] names = {"event_id", "source", "event_type", "user_id"};
+            for (int at = 0; at < names.length; at++) {
+                text(json, names[at], (String) texts.getField(at));
+            }
+            json.append("\"properties\":").append(properties).append(',');
+            instant(json, "client_timestamp", times.getField(0));
+            instant(json, "server_timestamp", times.getField(1));
+            instant(json, "ingested_at", times.getField(2));
+            instant(json, "event_time", times.getField(2));
+            text(json, "origin", (String) place.getField(0));
+            text(json, "partition", String.valueOf(place.getField(1)));
+            json.append("\"offset\":").append(place.getField(2)).append(',');
+            instant(json, "stream_time", times.getField(3));
+            json.append("\"late_for\":[");
+            for (int at = 0; at < lateFor.length; at++) {
+                json.append(at == 0 ? "" : ",");
+                Json.write(json, lateFor[at]);
+            }
+            long lateness = ((Long) times.getField(3) - (Long) times.getField(2)) / 1000;
+            json.append("],\"lateness_ms\":").append(lateness).append(",\"partial\":").append(partial).append('}');
+            return json.toString().getBytes(StandardCharsets.UTF_8);
+        }
+
+        private static void text(StringBuilder json, String name, String value) {
+            json.append('"').append(name).append("\":");
+            if (value == null) {
+                json.append("null");
+            } else {
+                Json.write(json, value);
+            }
+            json.append(',');
+        }
+
+        private static void instant(StringBuilder json, String name, Object micros) {
+            text(json, name, micros == null ? null : Instants.format((Long) micros));
+        }
+    }
+}
