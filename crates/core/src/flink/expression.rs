@@ -50,7 +50,7 @@ impl Property {
 }
 
 /// A part of an expression in SQL, and its type; or why there is none.
-type Translated = Result<(String, ValueKind), String>;
+pub(super) type Translated = Result<(String, ValueKind), String>;
 
 impl<'a> Translator<'a> {
     pub(super) fn new(leaves: &'a Leaves) -> Self {
@@ -66,9 +66,15 @@ impl<'a> Translator<'a> {
         Ok(self.tree(expr.tree())?.0)
     }
 
-    /// Returns numbers in SQL: as doubles, or as texts if it keeps the decimals of some property.
-    pub(super) fn decimals(&mut self, expr: &Expr) -> Result<String, String> {
-        if has_decimals(expr.tree()) { self.decimal(expr.tree()) } else { self.sql(expr) }
+    /// Returns numbers in SQL, and their type: texts if it keeps the decimals of some property.
+    pub(super) fn decimals(&mut self, expr: &Expr) -> Translated {
+        for leaf in expr.leaves() {
+            self.leaf(*leaf)?;
+        }
+        match has_decimals(expr.tree()) {
+            true => Ok((self.decimal(expr.tree())?, ValueKind::Text)),
+            false => self.tree(expr.tree()),
+        }
     }
 
     /// Returns the condition under which an expression since the last call fails; `None` if none can.

@@ -2,7 +2,7 @@
 //! letters.
 
 use super::expression::Translator;
-use super::metric::MetricQuery;
+use super::metric::{MetricQuery, SessionRule};
 use super::text::{identifier, interval, text};
 use crate::op::window::spec::Spec;
 
@@ -48,7 +48,7 @@ pub struct Refusal {
 }
 
 /// The functions of the jar by their names in SQL.
-const FUNCTIONS: [(&str, &str); 30] = [
+const FUNCTIONS: [(&str, &str); 41] = [
     ("evt_approx_distinct", "ApproxDistinct"),
     ("evt_approx_percentile", "ApproxPercentile"),
     ("evt_avg", "Avg"),
@@ -57,40 +57,39 @@ const FUNCTIONS: [(&str, &str); 30] = [
     ("evt_compare", "NumberFunctions$Compare"),
     ("evt_date_trunc", "TimeFunctions$Truncate"),
     ("evt_dimensions", "MetricFunctions$Dimensions"),
+    ("evt_ends", "MetricFunctions$Ends"),
+    ("evt_event", "EventFunctions$Read"),
     ("evt_first", "First"),
     ("evt_instant", "TimeFunctions$Parse"),
     ("evt_instant_of_seconds", "TimeFunctions$OfSeconds"),
     ("evt_instant_text", "TimeFunctions$Format"),
     ("evt_last", "Last"),
-    ("evt_last_end", "MetricFunctions$LastEnd"),
+    ("evt_late_row", "EventFunctions$LateRow"),
+    ("evt_late_sessions", "LateSessions"),
     ("evt_lower", "TextFunctions$Lower"),
     ("evt_matches", "TextFunctions$Matches"),
     ("evt_max", "Max"),
     ("evt_metric_id", "MetricFunctions$Id"),
     ("evt_micros", "TimeFunctions$Micros"),
     ("evt_min", "Min"),
+    ("evt_names", "MetricFunctions$Names"),
+    ("evt_names_text", "MetricFunctions$NamesText"),
     ("evt_number", "NumberFunctions$Parse"),
     ("evt_number_text", "NumberFunctions$Format"),
+    ("evt_property", "EventFunctions$Property"),
     ("evt_regexp_extract", "TextFunctions$RegexpExtract"),
     ("evt_remainder", "NumberFunctions$Remainder"),
     ("evt_replace", "TextFunctions$Replace"),
     ("evt_round", "NumberFunctions$Round"),
+    ("evt_sessions", "SessionWindows"),
     ("evt_split_part", "TextFunctions$SplitPart"),
     ("evt_stddev", "Stddev"),
     ("evt_substr", "TextFunctions$Substr"),
     ("evt_sum", "Sum"),
-];
-
-/// Further ones, which every job has or which few have.
-const OTHERS: [(&str, &str); 8] = [
-    ("evt_event", "EventFunctions$Read"),
-    ("evt_late_row", "EventFunctions$LateRow"),
-    ("evt_names", "MetricFunctions$Names"),
-    ("evt_names_text", "MetricFunctions$NamesText"),
-    ("evt_property", "EventFunctions$Property"),
     ("evt_timestamp", "TimeFunctions$Timestamp"),
     ("evt_trim", "TextFunctions$Trim"),
     ("evt_upper", "TextFunctions$Upper"),
+    ("evt_windows", "FixedWindows"),
 ];
 
 /// The columns of a metric row on a topic.
@@ -119,7 +118,7 @@ pub fn script(spec: &Spec, options: &JobOptions) -> Result<String, Vec<Refusal>>
         }
     };
     let views = queries.iter().map(|query| query.create.as_str()).collect::<Vec<_>>().join("\n");
-    let others = other_views(&queries, options);
+    let others = outcomes(&queries, options, &mut translator);
     let inserts = inserts(&queries);
     let tables = tables(&translator, options, &slack);
     Ok([settings(options), functions(&translator), tables, views, others, inserts].join("\n"))
@@ -136,15 +135,8 @@ fn settings(options: &JobOptions) -> String {
 }
 
 fn functions(translator: &Translator<'_>) -> String {
-    let always = ["evt_event", "evt_late_row", "evt_names", "evt_names_text", "evt_property", "evt_timestamp"];
-    let mut used: Vec<&(&str, &str)> = FUNCTIONS
-        .iter()
-        .chain(&OTHERS)
-        .filter(|(name, _)| translator.functions.contains(name) || always.contains(name))
-        .collect();
-    used.sort();
-    let line = |(name, class): &(&str, &str)| format!("CREATE TEMPORARY FUNCTION {name} AS 'evt.{class}';\n");
-    used.into_iter().map(line).collect()
+    let used = FUNCTIONS.iter().filter(|(name, _)| translator.functions.contains(name));
+    used.map(|(name, class)| format!("CREATE TEMPORARY FUNCTION {name} AS 'evt.{class}';\n")).collect()
 }
 
 fn connector(topic: &str, options: &JobOptions) -> String {
@@ -208,63 +200,90 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
     )
 }
 
-/// Returns the views of late events and of dead letters.
-fn other_views(queries: &[MetricQuery], options: &JobOptions) -> String {
-    let list = |names: Vec<String>| names.join(",\n    ");
-    let late: Vec<String> = queries.iter().map(|query| query.late(options.late_partial)).collect();
-    let counted: Vec<String> = queries.iter().map(MetricQuery::counted).collect();
-    let failed: Vec<String> = queries.iter().filter_map(MetricQuery::failed).collect();
-    let partial = format!("COALESCE({}, FALSE)", counted.join("\n    OR "));
-    let late = format!(
-        "-- Events that are late for all their windows of a metric.\nCREATE TEMPORARY VIEW late_events AS\n\
-         SELECT evt_late_row(ROW(event_id, source, event_type, user_id), properties,\n  \
-         ROW(client_timestamp, server_timestamp, event_time, stream_time), ROW(origin, kafka_partition, `offset`),\n  \
-         late_for, partial) AS `value`\nFROM (\n  \
-         SELECT *, evt_names(\n    {}) AS late_for,\n    {partial} AS partial FROM events)\n\
-         WHERE late_for IS NOT NULL;\n",
-        list(late)
+/// Returns the views of the outcome of each event, of late events and of dead letters.
+fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Translator<'_>) -> String {
+    translator.functions.extend(["evt_event", "evt_late_row", "evt_property", "evt_timestamp"]);
+    let mut names = |function: &'static str, none: &str, names: Vec<String>| match names.is_empty() {
+        true => none.to_owned(),
+        false => translator.call(function, &[&format!("\n    {}", names.join(",\n    "))]),
+    };
+    let late = queries.iter().filter_map(|query| query.late(options.late_partial)).collect();
+    let late = names("evt_names", "CAST(NULL AS ARRAY<STRING>)", late);
+    let failed = queries.iter().filter_map(MetricQuery::failed).collect();
+    let failed = names("evt_names_text", "CAST(NULL AS STRING)", failed);
+    let counted: Vec<String> = queries.iter().filter_map(MetricQuery::counted).collect();
+    let counted = match counted.is_empty() {
+        true => "FALSE".to_owned(),
+        false => format!("COALESCE({}, FALSE)", counted.join("\n    OR ")),
+    };
+    let sessions: Vec<&SessionRule> = queries.iter().filter_map(MetricQuery::session).collect();
+    let keys = sessions.iter().map(|rule| format!("CASE WHEN {} THEN {} END", rule.counts, rule.key));
+    let keys = match sessions.is_empty() {
+        true => "CAST(NULL AS ARRAY<STRING>)".to_owned(),
+        false => format!("ARRAY[{}]", keys.collect::<Vec<_>>().join(",\n    ")),
+    };
+    let columns = "`value`, kafka_partition, `offset`, event_time, stream_time";
+    let mut out = format!(
+        "-- What becomes of each event: the metrics for which it is late, whether another one counts it, and the metrics\n\
+         -- of which an expression failed.\n\
+         CREATE TEMPORARY VIEW outcomes AS\nSELECT {columns},\n  {late} AS late_for,\n  {counted} AS partial,\n  \
+         {failed} AS failed,\n  {keys} AS session_keys\nFROM events;\n"
     );
-    format!("{late}\n{}", dead_letters(failed, &partial, options))
+    let mut last = "outcomes".to_owned();
+    for (at, rule) in (1..).zip(&sessions) {
+        translator.functions.insert("evt_late_sessions");
+        out.push_str(&late_sessions(rule, at, &last));
+        last = format!("outcomes_{at}");
+    }
+    let (time, topic) = (text(&options.time), text(&options.topics.events));
+    format!(
+        "{out}\nCREATE TEMPORARY VIEW late_events AS\nSELECT evt_late_row(`value`, {time}, {topic}, kafka_partition, \
+         `offset`, stream_time, late_for, partial) AS `value`\nFROM {last} WHERE late_for IS NOT NULL;\n\n{}",
+        dead_letters(&last, options)
+    )
+}
+
+/// Returns the view that adds to outcomes what the sessions of a metric, the one with that number, decide.
+fn late_sessions(rule: &SessionRule, number: usize, outcomes: &str) -> String {
+    let SessionRule { name, gap, slack, .. } = rule;
+    // An event that does not count for the metric passes under any key.
+    format!(
+        "CREATE TEMPORARY VIEW session_input_{number} AS\nSELECT *, session_keys[{number}] IS NOT NULL AS counts,\n  \
+         COALESCE(session_keys[{number}], CAST(MOD(`offset`, 64) AS STRING)) AS session_key\nFROM {outcomes};\n\
+         CREATE TEMPORARY VIEW outcomes_{number} AS\n\
+         SELECT `value`, kafka_partition, `offset`, event_time, stream_time, late_for, partial, failed, session_keys\n\
+         FROM evt_late_sessions(event => TABLE session_input_{number} PARTITION BY session_key,\n  \
+         gap => CAST({gap} AS BIGINT), slack => CAST({slack} AS BIGINT), metric => {name}, uid => 'late-{number}');\n"
+    )
 }
 
 /// Returns the view of records that are no events, and of events for which an expression failed.
-fn dead_letters(failed: Vec<String>, partial: &str, options: &JobOptions) -> String {
+fn dead_letters(outcomes: &str, options: &JobOptions) -> String {
     let headers = |of: &[(&str, &str)]| {
-        let shared = [("stage", "'flink'"), ("attempts", "'1'")];
+        let topic = text(&options.topics.events);
+        let shared = [
+            ("source_topic", topic.as_str()),
+            ("partition", "CAST(kafka_partition AS STRING)"),
+            ("offset", "CAST(`offset` AS STRING)"),
+            ("stage", "'flink'"),
+            ("attempts", "'1'"),
+        ];
         let pair = |(name, value): &(&str, &str)| format!("'evt.{name}', ENCODE({value}, 'UTF-8')");
         format!("MAP[{}]", of.iter().chain(&shared).map(pair).collect::<Vec<_>>().join(",\n    "))
     };
-    let topic = text(&options.topics.events);
-    let of_records = headers(&[
-        ("error_type", "event.error_type"),
-        ("error_message", "event.fault"),
-        ("source_topic", &topic),
-        ("partition", "CAST(kafka_partition AS STRING)"),
-        ("offset", "CAST(`offset` AS STRING)"),
+    let of_records = headers(&[("error_type", "event.error_type"), ("error_message", "event.fault")]);
+    let of_events = headers(&[
+        ("error_type", "'AggregationError'"),
+        ("error_message", "'an expression of these metrics cannot read a value: ' || failed"),
+        ("metrics", "failed"),
+        ("partial", "CASE WHEN partial OR late_for IS NOT NULL THEN 'true' ELSE 'false' END"),
     ]);
-    let mut dead = format!(
+    format!(
         "-- Records that are no events, and events for which an expression of a metric failed.\n\
          CREATE TEMPORARY VIEW dead_letters AS\nSELECT `value`, {of_records} AS headers\n\
-         FROM records WHERE event.fault IS NOT NULL"
-    );
-    if !failed.is_empty() {
-        let of_events = headers(&[
-            ("error_type", "'AggregationError'"),
-            ("error_message", "'an expression of these metrics cannot read a value: ' || failed"),
-            ("source_topic", "origin"),
-            ("partition", "CAST(kafka_partition AS STRING)"),
-            ("offset", "CAST(`offset` AS STRING)"),
-            ("metrics", "failed"),
-            ("partial", "CASE WHEN partial THEN 'true' ELSE 'false' END"),
-        ]);
-        dead.push_str(&format!(
-            "\nUNION ALL\nSELECT `value`, {of_events} AS headers\nFROM (\n  \
-             SELECT *, evt_names_text(\n    {}) AS failed,\n    {partial} AS partial FROM events)\n\
-             WHERE failed IS NOT NULL",
-            failed.join(",\n    ")
-        ));
-    }
-    dead + ";\n"
+         FROM records WHERE event.fault IS NOT NULL\nUNION ALL\nSELECT `value`, {of_events} AS headers\n\
+         FROM {outcomes} WHERE failed IS NOT NULL;\n"
+    )
 }
 
 /// Returns the statement that starts the job. It has no CASE, at whose END the client would cut it.

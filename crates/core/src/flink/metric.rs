@@ -1,8 +1,8 @@
-//! One metric as a SELECT over the view of events.
+//! One metric as a view over the events.
 
-use super::expression::{Translator, may_be_nan};
+use super::aggregate::Arguments;
+use super::expression::Translator;
 use super::text::{comment, identifier, interval, is_plain, text};
-use crate::expr::Expr;
 use crate::op::window::metric::{Metric, Shape};
 use crate::time::format_duration;
 
@@ -12,16 +12,56 @@ pub(super) struct MetricQuery {
     name: String,
     /// The name of its view.
     pub(super) view: String,
-    /// The statement that creates its view.
+    /// The statements that create its view.
     pub(super) create: String,
     /// The condition under which an event counts for it, but for its time.
     counts: String,
-    /// The condition under which an event is late for all of its windows.
-    closed: String,
-    /// The condition under which it is late for some of them.
-    half_closed: String,
     /// The condition under which an expression fails; `None` if none can.
     fails: Option<String>,
+    lateness: Lateness,
+}
+
+/// How it is decided whether an event is late for a metric.
+enum Lateness {
+    /// By conditions of the event: when it is late for all of its windows, and for some of them.
+    Event { all: String, some: String },
+    /// By the sessions of its key.
+    Session(SessionRule),
+}
+
+/// What decides which session of a key counts an event.
+#[derive(Clone, Debug)]
+pub(super) struct SessionRule {
+    /// The condition under which an event counts for the metric.
+    pub(super) counts: String,
+    /// The dimensions, as one text.
+    pub(super) key: String,
+    /// The name of the metric, as a constant.
+    pub(super) name: String,
+    /// The gap, and the out-of-orderness plus the lateness (µs).
+    pub(super) gap: i64,
+    pub(super) slack: i64,
+}
+
+/// The windows of a metric in SQL.
+enum Windows {
+    /// Flink's own.
+    Native(String),
+    /// Those of a function of the jar: its call without the input.
+    Function(String),
+    Session { gap: i64 },
+}
+
+/// The parts of a metric that its windows do not change.
+struct Parts<'a> {
+    metric: &'a Metric,
+    index: usize,
+    /// The expressions of its dimensions.
+    keys: Vec<String>,
+    /// The object of its dimensions.
+    dimensions: String,
+    counts: String,
+    slack: i64,
 }
 
 impl MetricQuery {
@@ -34,66 +74,54 @@ impl MetricQuery {
         bound: i64,
         translator: &mut Translator<'_>,
     ) -> Result<Self, String> {
-        let (size, slide) = windows(metric)?;
-        let span = interval(size)?;
-        let windows = match size == slide {
-            true => format!("TUMBLE(TABLE events, DESCRIPTOR(event_ts), {span})"),
-            false => format!("HOP(TABLE events, DESCRIPTOR(event_ts), {}, {span})", interval(slide)?),
-        };
         translator.take_faults();
-        let mut keys = vec![];
-        let mut named = vec![];
-        for dimension in &metric.by {
-            let key = translator.sql(&dimension.expr)?;
-            named.extend([text(&dimension.name), key.clone()]);
-            keys.push(key);
-        }
+        let keys = metric.by.iter().map(|dimension| translator.sql(&dimension.expr)).collect::<Result<Vec<_>, _>>()?;
         let filter = metric.filter.as_ref().map(|filter| translator.sql(filter)).transpose()?;
-        let value = aggregate(metric, size, translator)?;
+        let windows = windows(metric)?;
+        let arguments = Arguments::of(&metric.call, translator)?;
         let fails = translator.take_faults();
         let counts = [fails.as_ref().map(|fails| format!("NOT {fails}")), filter];
         let counts: Vec<String> = counts.into_iter().flatten().collect();
         let counts = if counts.is_empty() { "TRUE".to_owned() } else { format!("({})", counts.join(" AND ")) };
-        let named: Vec<&str> = named.iter().map(String::as_str).collect();
-        let dimensions = match named[..] {
-            [] => "'{}'".to_owned(),
-            _ => translator.call("evt_dimensions", &named),
-        };
         let slack = bound + metric.lateness;
-        let [start, end] = ["window_start", "window_end"].map(|edge| translator.call("evt_micros", &[edge]));
-        let name = text(&metric.name);
-        let id = translator.call("evt_metric_id", &[&name, "ws", "we", "dimensions"]);
-        let [since, until] = ["ws", "we"].map(|edge| translator.call("evt_timestamp", &[edge]));
-        let value = translator.call("evt_canonical", &[&value]);
-        let group: String = keys.iter().map(|key| format!(", {key}")).collect();
-        let last = translator.call("evt_last_end", &["event_time", &micros(size), &micros(slide)]);
-        let view = if is_plain(&metric.name) { &metric.name } else { &(index + 1).to_string() };
-        let view = identifier(&format!("metric.{view}"));
+        let dimensions = dimensions(metric, &keys, translator);
+        let parts = Parts { metric, index, keys, dimensions, counts, slack };
+        let (name, view) = (text(&metric.name), parts.view("metric"));
+        let lateness = parts.lateness(&windows, translator);
+        let rows = match windows {
+            Windows::Native(windows) => parts.native(&windows, &arguments, translator),
+            Windows::Function(call) => parts.by_function("evt_windows", &call, &arguments, translator),
+            Windows::Session { gap } => {
+                let call = format!("gap => {}", micros(gap));
+                parts.by_function("evt_sessions", &call, &arguments, translator)
+            }
+        };
         let create = format!(
-            "-- {}: {}\nCREATE TEMPORARY VIEW {view} AS\n\
-             SELECT {id} AS metric_id, {name} AS metric_name, {since} AS window_start, {until} AS window_end, dimensions,\n  \
-             v AS `value`, n AS `rows`, 0 AS revision, 0 AS pane, FALSE AS retracted\nFROM (\n  \
-             SELECT {start} AS ws, {end} AS we, {dimensions} AS dimensions, {value} AS v, COUNT(*) AS n\n  \
-             FROM TABLE({windows})\n  \
-             WHERE stream_time < {end} + {slack} AND {counts}\n  \
-             GROUP BY window_start, window_end{group});\n",
+            "-- {}: {}\n{}",
             comment(&metric.name),
-            comment(&described(metric, size, slide)),
+            comment(&described(metric)),
+            parts.rows(&rows, translator)
         );
-        let closed = format!("(stream_time >= {last} + {slack})");
-        let half_closed = format!("(stream_time >= {last} + {})", slack - size + slide);
-        Ok(Self { name, view, create, counts, closed, half_closed, fails })
+        Ok(Self { name, view, create, counts: parts.counts, fails, lateness })
     }
 
     /// Returns its name where an event is late for all of its windows or, `with_half`, for some of them; else NULL.
-    pub(super) fn late(&self, with_half: bool) -> String {
-        let closed = if with_half { &self.half_closed } else { &self.closed };
-        format!("CASE WHEN {} AND {closed} THEN {} END", self.counts, self.name)
+    /// `None` if its sessions decide.
+    pub(super) fn late(&self, with_half: bool) -> Option<String> {
+        let Lateness::Event { all, some } = &self.lateness else { return None };
+        let closed = if with_half { some } else { all };
+        Some(format!("CASE WHEN {} AND {closed} THEN {} END", self.counts, self.name))
     }
 
-    /// Returns the condition under which one of its windows counts an event.
-    pub(super) fn counted(&self) -> String {
-        format!("({} AND NOT {})", self.counts, self.closed)
+    /// Returns the condition under which one of its windows counts an event; `None` if its sessions decide.
+    pub(super) fn counted(&self) -> Option<String> {
+        let Lateness::Event { all, .. } = &self.lateness else { return None };
+        Some(format!("({} AND NOT {all})", self.counts))
+    }
+
+    /// Returns the rule of its sessions.
+    pub(super) fn session(&self) -> Option<&SessionRule> {
+        if let Lateness::Session(rule) = &self.lateness { Some(rule) } else { None }
     }
 
     /// Returns its name where an expression fails, else NULL; `None` if none can.
@@ -102,98 +130,150 @@ impl MetricQuery {
     }
 }
 
+impl Parts<'_> {
+    /// Returns the name of one of its views.
+    fn view(&self, kind: &str) -> String {
+        match is_plain(&self.metric.name) {
+            true => identifier(&format!("{kind}.{}", self.metric.name)),
+            false => identifier(&format!("{kind}.{}", self.index + 1)),
+        }
+    }
+
+    /// Returns the view of its rows; `rows` has ws and we (µs), dimensions, v and n.
+    fn rows(&self, rows: &Rows, translator: &mut Translator<'_>) -> String {
+        let name = text(&self.metric.name);
+        let id = translator.call("evt_metric_id", &[&name, "ws", "we", "dimensions"]);
+        let [since, until] = ["ws", "we"].map(|edge| translator.call("evt_timestamp", &[edge]));
+        format!(
+            "{}CREATE TEMPORARY VIEW {} AS\n\
+             SELECT {id} AS metric_id, {name} AS metric_name, {since} AS window_start, {until} AS window_end, dimensions,\n  \
+             v AS `value`, n AS `rows`, 0 AS revision, 0 AS pane, FALSE AS retracted\nFROM {};\n",
+            rows.before,
+            self.view("metric"),
+            rows.select
+        )
+    }
+
+    /// Returns the rows of Flink's own windows.
+    fn native(&self, windows: &str, arguments: &Arguments, translator: &mut Translator<'_>) -> Rows {
+        let [start, end] = ["window_start", "window_end"].map(|edge| translator.call("evt_micros", &[edge]));
+        let value = arguments.value(translator);
+        let value = translator.call("evt_canonical", &[&value]);
+        let group: String = self.keys.iter().map(|key| format!(", {key}")).collect();
+        let (dimensions, slack, counts) = (&self.dimensions, self.slack, &self.counts);
+        let select = format!(
+            "(\n  SELECT {start} AS ws, {end} AS we, {dimensions} AS dimensions, {value} AS v, COUNT(*) AS n\n  \
+             FROM TABLE({windows})\n  WHERE stream_time < {end} + {slack} AND {counts}\n  \
+             GROUP BY window_start, window_end{group})"
+        );
+        Rows { before: String::new(), select }
+    }
+
+    /// Returns the rows of the windows of a function, whose input is a view.
+    fn by_function(
+        &self,
+        function: &'static str,
+        call: &str,
+        arguments: &Arguments,
+        translator: &mut Translator<'_>,
+    ) -> Rows {
+        translator.functions.insert(function);
+        let input = self.view("input");
+        let (x, y) = arguments.texts(translator);
+        let before = format!(
+            "CREATE TEMPORARY VIEW {input} AS\nSELECT {} AS dimensions, event_time, stream_time, event_id,\n  \
+             {x} AS x, {y} AS y\nFROM events WHERE {};\n",
+            self.dimensions, self.counts
+        );
+        let select = format!(
+            "{function}(event => TABLE {input} PARTITION BY dimensions, {call}, slack => {},\n  \
+             aggregate => '{}', quantile => '{}', uid => 'metric-{}')",
+            micros(self.slack),
+            arguments.name,
+            arguments.quantile,
+            self.index + 1
+        );
+        Rows { before, select }
+    }
+
+    fn lateness(&self, windows: &Windows, translator: &mut Translator<'_>) -> Lateness {
+        if let Windows::Session { gap } = *windows {
+            let (counts, key, name) = (self.counts.clone(), self.dimensions.clone(), text(&self.metric.name));
+            return Lateness::Session(SessionRule { counts, key, name, gap, slack: self.slack });
+        }
+        let ends = translator.call("evt_ends", &["event_time", &layout(self.metric.shape)]);
+        let late = |end: &str| format!("(stream_time >= {ends}.{end} + {})", self.slack);
+        Lateness::Event { all: late("last_end"), some: late("first_end") }
+    }
+}
+
+/// The rows of a metric: statements before, and what its view selects from.
+struct Rows {
+    before: String,
+    select: String,
+}
+
 fn micros(value: i64) -> String {
     format!("CAST({value} AS BIGINT)")
 }
 
-/// Returns the size and the slide of the windows (µs), or why Flink has none.
-fn windows(metric: &Metric) -> Result<(i64, i64), String> {
-    match metric.shape {
-        shape if shape == Shape::ALL => {
-            Err("a window over all time fires at the end, and this job has none; use a size such as 1d".to_owned())
-        }
-        Shape::Sliding { slide, align, .. } if align % slide != 0 => {
-            Err(format!("Flink 2.2 loses rows with align {}; leave it out", format_duration(align)))
-        }
-        Shape::Sliding { size, slide, .. } if size % slide != 0 => Err(format!(
-            "Flink needs a size that is a multiple of the slide, found {} and {}",
-            format_duration(size),
-            format_duration(slide)
-        )),
-        Shape::Sliding { size, slide, .. } => Ok((size, slide)),
-        Shape::Calendar(calendar) => {
-            let unit = calendar.unit.text();
-            Err(format!("periods of the calendar ({unit}) are not translated yet; sizes of fixed length are"))
-        }
-        Shape::Session { .. } => Err("session windows are not translated yet; use size".to_owned()),
-    }
+fn dimensions(metric: &Metric, keys: &[String], translator: &mut Translator<'_>) -> String {
+    let names = metric.by.iter().map(|dimension| text(&dimension.name));
+    let named: Vec<String> = names.zip(keys).flat_map(|(name, key)| [name, key.clone()]).collect();
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    if named.is_empty() { "'{}'".to_owned() } else { translator.call("evt_dimensions", &named) }
 }
 
-fn described(metric: &Metric, size: i64, slide: i64) -> String {
-    let slide = if slide == size { String::new() } else { format!(" every {}", format_duration(slide)) };
+/// Returns the arguments of functions of windows.
+fn layout(shape: Shape) -> String {
+    let (unit, zone, [size, slide, align]) = match shape {
+        Shape::Sliding { size, slide, align } => (String::new(), String::new(), [size, slide, align]),
+        Shape::Calendar(calendar) => (calendar.unit.text().to_owned(), calendar.zone.to_string(), [0; 3]),
+        Shape::Session { .. } => (String::new(), String::new(), [0; 3]),
+    };
+    format!("{}, {}, {}, {}, {}", text(&unit), text(&zone), micros(size), micros(slide), micros(align))
+}
+
+/// Returns the windows of a metric, or why a job has none.
+fn windows(metric: &Metric) -> Result<Windows, String> {
+    let of_function = |shape: Shape| {
+        let layout = layout(shape);
+        let names = ["unit", "zone", "size", "slide", "align"];
+        let named = names.iter().zip(layout.split(", ")).map(|(name, value)| format!("{name} => {value}"));
+        Windows::Function(named.collect::<Vec<_>>().join(", "))
+    };
+    Ok(match metric.shape {
+        shape if shape == Shape::ALL => {
+            return Err("a window over all time fires at the end, and the job has none; use a size such as 1d".to_owned());
+        }
+        Shape::Session { gap } => Windows::Session { gap },
+        shape @ Shape::Calendar(_) => of_function(shape),
+        shape @ Shape::Sliding { size, slide, align } => match (interval(size), interval(slide)) {
+            // In Flink 2.2 windows with an offset lose rows.
+            (Ok(size_text), Ok(slide_text)) if align % slide == 0 && size % slide == 0 => {
+                let events = "TABLE events, DESCRIPTOR(event_ts)";
+                Windows::Native(match size == slide {
+                    true => format!("TUMBLE({events}, {size_text})"),
+                    false => format!("HOP({events}, {slide_text}, {size_text})"),
+                })
+            }
+            _ => of_function(shape),
+        },
+    })
+}
+
+fn described(metric: &Metric) -> String {
+    let windows = match metric.shape {
+        Shape::Sliding { size, slide, .. } if size == slide => format!("windows of {}", format_duration(size)),
+        Shape::Sliding { size, slide, .. } => {
+            format!("windows of {} every {}", format_duration(size), format_duration(slide))
+        }
+        Shape::Calendar(calendar) => format!("periods of {} in {}", calendar.unit.text(), calendar.zone),
+        Shape::Session { gap } => format!("sessions with a gap of {}", format_duration(gap)),
+    };
     let lateness = match metric.lateness {
         0 => String::new(),
         lateness => format!(", open {} longer", format_duration(lateness)),
     };
-    format!("{}, windows of {}{slide}{lateness}", metric.call.text(), format_duration(size))
-}
-
-/// Returns the value of the aggregate of a metric, a DOUBLE.
-fn aggregate(metric: &Metric, size: i64, translator: &mut Translator<'_>) -> Result<String, String> {
-    let call = &metric.call;
-    let args: Vec<&Expr> = call.args().iter().collect();
-    Ok(match (call.definition().name, &args[..]) {
-        ("count", args) => format!("CAST({} AS DOUBLE)", count(args, translator)?),
-        ("rate", args) => {
-            let count = count(args, translator)?;
-            // Below 2^53 both operands are exact, so the quotient is rounded once.
-            format!("CAST({count} * 1000000 AS DOUBLE) / CAST({size} AS DOUBLE)")
-        }
-        ("sum", [x]) => of(translator, "evt_sum", x)?,
-        ("avg", [x]) => of(translator, "evt_avg", x)?,
-        ("stddev", [x]) => of(translator, "evt_stddev", x)?,
-        ("min" | "max", [x]) => {
-            let (native, own) = if call.definition().name == "min" { ("MIN", "evt_min") } else { ("MAX", "evt_max") };
-            let may_be_nan = may_be_nan(x.tree());
-            let x = translator.sql(x)?;
-            if may_be_nan { translator.call(own, &[&x]) } else { format!("{native}({x})") }
-        }
-        (name @ ("first" | "last"), [x, time, id, shown]) => {
-            let [x, time, id, shown] = [x, time, id, shown].map(|arg| translator.sql(arg));
-            let function = if name == "first" { "evt_first" } else { "evt_last" };
-            translator.call(function, &[&x?, &time?, &id?, &shown?])
-        }
-        ("count_distinct", [x]) => {
-            let count = format!("COUNT(DISTINCT {})", translator.sql(x)?);
-            format!("CASE WHEN {count} <= {} THEN CAST({count} AS DOUBLE) END", crate::op::aggregate::TEXTS_MAX)
-        }
-        ("approx_distinct", [x]) => {
-            let x = translator.sql(x)?;
-            translator.call("evt_approx_distinct", &[&x])
-        }
-        ("approx_percentile", [x]) => {
-            let (x, q) = (translator.sql(x)?, format!("'{}'", call.quantile()));
-            translator.call("evt_approx_percentile", &[&x, &q])
-        }
-        ("ratio", [condition, of]) => {
-            let [hits, all] = [condition, of].map(|condition| {
-                let condition = translator.sql(condition)?;
-                Ok::<_, String>(format!("CAST(COUNT(*) FILTER (WHERE {condition}) AS DOUBLE)"))
-            });
-            format!("{} / NULLIF({}, 0E0)", hits?, all?)
-        }
-        (name, _) => return Err(format!("the aggregate {name} is not translated yet")),
-    })
-}
-
-fn of(translator: &mut Translator<'_>, function: &'static str, x: &Expr) -> Result<String, String> {
-    let x = translator.decimals(x)?;
-    Ok(translator.call(function, &[&x]))
-}
-
-fn count(args: &[&Expr], translator: &mut Translator<'_>) -> Result<String, String> {
-    Ok(match args {
-        [] => "COUNT(*)".to_owned(),
-        [x, ..] => format!("COUNT({})", translator.sql(x)?),
-    })
+    format!("{}, {windows}{lateness}", metric.call.text())
 }

@@ -9,9 +9,11 @@
 //! A job reads a topic of JSON that evt wrote, and keeps the stamps of its events as evt-window does: whether an event
 //! counts is decided by its own stream time. What Flink's functions do in another way is in the jar of `flink/`.
 //!
-//! - `job.rs`: the script; `metric.rs`: a metric; `expression.rs`: expressions; `pattern.rs`: regular expressions.
+//! - `job.rs`: the script; `metric.rs`: a metric; `aggregate.rs`: its value; `expression.rs`: expressions; `pattern.rs`:
+//!   regular expressions.
 //! - `text.rs`: constants and identifiers, which no text of a definition can leave.
 
+mod aggregate;
 mod expression;
 mod job;
 mod metric;

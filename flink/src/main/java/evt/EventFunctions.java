@@ -2,6 +2,7 @@ package evt;
 
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
+import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
 import org.apache.flink.table.annotation.DataTypeHint;
@@ -11,7 +12,6 @@ import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
 import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.table.functions.ScalarFunction;
-import org.apache.flink.types.Row;
 
 /** Functions that read the records of a topic. */
 public final class EventFunctions {
@@ -236,39 +236,42 @@ public final class EventFunctions {
         }
     }
 
-    /** A late row as evt writes it in JSON; an instant that is NULL is null. */
+    /** The late row of a record as evt writes it in JSON. */
     public static final class LateRow extends ScalarFunction {
         private static final long serialVersionUID = 1;
 
         public byte[] eval(
-                @DataTypeHint("ROW<event_id STRING, source STRING, event_type STRING, user_id STRING>") Row texts,
-                String properties,
-                @DataTypeHint("ROW<client BIGINT, server BIGINT, event BIGINT, stream BIGINT>") Row times,
-                @DataTypeHint("ROW<origin STRING, `partition` INT, `offset` BIGINT>") Row place,
+                byte[] record,
+                String time,
+                String topic,
+                Integer partition,
+                Long offset,
+                Long streamTime,
                 String[] lateFor,
                 Boolean partial) {
+            RowData event = Read.read(record, time);
             StringBuilder json = new StringBuilder("{");
-            String[] names = {"event_id", "source", "event_type", "user_id"};
-            for (int at = 0; at < names.length; at++) {
-                text(json, names[at], (String) texts.getField(at));
+            for (int column = 0; column < Read.PROPERTIES; column++) {
+                text(json, Read.COLUMNS[column], event.isNullAt(column) ? null : event.getString(column).toString());
             }
-            json.append("\"properties\":").append(properties).append(',');
-            instant(json, "client_timestamp", times.getField(0));
-            instant(json, "server_timestamp", times.getField(1));
-            instant(json, "ingested_at", times.getField(2));
-            instant(json, "event_time", times.getField(2));
-            text(json, "origin", (String) place.getField(0));
-            text(json, "partition", String.valueOf(place.getField(1)));
-            json.append("\"offset\":").append(place.getField(2)).append(',');
-            instant(json, "stream_time", times.getField(3));
+            json.append("\"properties\":").append(event.getString(Read.PROPERTIES)).append(',');
+            for (int column = Read.CLIENT_TIMESTAMP; column < Read.COLUMNS.length; column++) {
+                instant(json, Read.COLUMNS[column], event.isNullAt(column) ? null : event.getLong(column));
+            }
+            long eventTime = event.getLong(Read.EVENT_TIME);
+            instant(json, "ingested_at", Instants.micros(Instant.now()));
+            instant(json, "event_time", eventTime);
+            text(json, "origin", topic);
+            text(json, "partition", partition.toString());
+            json.append("\"offset\":").append(offset).append(',');
+            instant(json, "stream_time", streamTime);
             json.append("\"late_for\":[");
             for (int at = 0; at < lateFor.length; at++) {
                 json.append(at == 0 ? "" : ",");
                 Json.write(json, lateFor[at]);
             }
-            long lateness = ((Long) times.getField(3) - (Long) times.getField(2)) / 1000;
-            json.append("],\"lateness_ms\":").append(lateness).append(",\"partial\":").append(partial).append('}');
-            return json.toString().getBytes(StandardCharsets.UTF_8);
+            json.append("],\"lateness_ms\":").append((streamTime - eventTime) / 1000);
+            return json.append(",\"partial\":").append(partial).append('}').toString().getBytes(StandardCharsets.UTF_8);
         }
 
         private static void text(StringBuilder json, String name, String value) {
@@ -281,8 +284,8 @@ public final class EventFunctions {
             json.append(',');
         }
 
-        private static void instant(StringBuilder json, String name, Object micros) {
-            text(json, name, micros == null ? null : Instants.format((Long) micros));
+        private static void instant(StringBuilder json, String name, Long micros) {
+            text(json, name, micros == null ? null : Instants.format(micros));
         }
     }
 }

@@ -5,11 +5,14 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
 import java.util.UUID;
+import org.apache.flink.table.annotation.DataTypeHint;
 import org.apache.flink.table.functions.ScalarFunction;
+import org.apache.flink.types.Row;
 
 /** The key of a metric row. */
 public final class MetricFunctions {
@@ -64,12 +67,14 @@ public final class MetricFunctions {
         }
     }
 
-    /** The end of the last window (µs) that contains an instant. */
-    public static final class LastEnd extends ScalarFunction {
+    /** The ends of the first and the last window (µs) that contain an instant; NULL if none does. */
+    public static final class Ends extends ScalarFunction {
         private static final long serialVersionUID = 1;
 
-        public Long eval(Long time, Long size, Long slide) {
-            return time == null ? null : (Long) (Math.floorDiv(time, slide) * slide + size);
+        public @DataTypeHint("ROW<first_end BIGINT, last_end BIGINT>") Row eval(
+                Long time, String unit, String zone, Long size, Long slide, Long align) {
+            List<long[]> windows = Windows.of(Layout.of(unit, zone, size, slide, align), time);
+            return windows.isEmpty() ? null : Row.of(windows.get(0)[1], windows.get(windows.size() - 1)[1]);
         }
     }
 

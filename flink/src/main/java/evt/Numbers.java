@@ -33,6 +33,11 @@ final class Numbers {
         }
     }
 
+    /** Reads what {@link #format} writes. */
+    static double read(String text) {
+        return Double.parseDouble(text.strip());
+    }
+
     static double canonical(double number) {
         return Double.isNaN(number) ? Double.NaN : number + 0.0;
     }
