@@ -37,6 +37,7 @@ complete -c evt -n "__fish_evt_needs_command" -f -a "schema" -d 'Check, register
 complete -c evt -n "__fish_evt_needs_command" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
 complete -c evt -n "__fish_evt_needs_command" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
 complete -c evt -n "__fish_evt_needs_command" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
+complete -c evt -n "__fish_evt_needs_command" -f -a "flink" -d 'Write a job of Apache Flink that computes metrics with the rows of evt-window'
 complete -c evt -n "__fish_evt_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l where -d 'Keep only events for which EXPR is true' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l let -d 'Compute property NAME of each event; later ones and --where may read it (repeatable)' -r
@@ -786,19 +787,46 @@ complete -c evt -n "__fish_evt_using_subcommand pipe" -s q -l quiet -d 'Suppress
 complete -c evt -n "__fish_evt_using_subcommand pipe" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand pipe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand pipe" -s V -l version -d 'Print version'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "ingest" -d 'Turn raw records into events'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "window" -d 'Aggregate events over event-time windows'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "sink" -d 'Write rows to stores and files'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "backfill" -d 'Correct stored windows from raw events'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "replay" -d 'Repair dead letters and replay each of them once'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "schema" -d 'Check, register, list and show event schemas'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c evt -n "__fish_evt_using_subcommand flink" -s m -l metrics -d 'Read the metrics to compute from FILE (evt-metrics(5))' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l only -d 'Leave out all metrics but NAME (repeatable)' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l time -d 'Take the event time from a column of the records, or a path' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l out-of-orderness -d 'Allow events this far behind the stream time of their partition [default: that of the file, else 30s]' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l to -d 'Write metrics to this topic' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l late -d 'Write late events to this topic' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l dlq -d 'Write dead letters to this topic' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l dir -d 'Write the job, its functions and its proof to this directory [default: the job on standard output]' -r -F
+complete -c evt -n "__fish_evt_using_subcommand flink" -l jar -d 'Copy the functions from this file [default: share/evt beside the directory of evt]' -r -F
+complete -c evt -n "__fish_evt_using_subcommand flink" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
+complete -c evt -n "__fish_evt_using_subcommand flink" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt -n "__fish_evt_using_subcommand flink" -l late-partial -d 'Write events that only some of their windows counted to --late, too'
+complete -c evt -n "__fish_evt_using_subcommand flink" -l overwrite -d 'Replace a job of --dir that differs'
+complete -c evt -n "__fish_evt_using_subcommand flink" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
+complete -c evt -n "__fish_evt_using_subcommand flink" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt -n "__fish_evt_using_subcommand flink" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt -n "__fish_evt_using_subcommand flink" -s V -l version -d 'Print version'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "ingest" -d 'Turn raw records into events'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "window" -d 'Aggregate events over event-time windows'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "sink" -d 'Write rows to stores and files'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "backfill" -d 'Correct stored windows from raw events'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "replay" -d 'Repair dead letters and replay each of them once'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "schema" -d 'Check, register, list and show event schemas'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "flink" -d 'Write a job of Apache Flink that computes metrics with the rows of evt-window'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from alert" -f -a "test" -d 'Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "check" -d 'Check whether a schema is compatible with earlier ones; exit with status 1 if not'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "register" -d 'Register a schema under a subject if it is compatible; exit with status 1 if not'

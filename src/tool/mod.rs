@@ -1,6 +1,6 @@
 //! The tools: flags, options and `run`, and the table of all. Each implements [`Tool`]: `run` turns the flags into
 //! options and gives a [`Stage`](crate::stage::Stage) its operator. evt-reconcile reads its inputs without a stage,
-//! evt-schema reads no rows, and evt-pipe runs other tools.
+//! evt-schema and evt-flink read no rows, and evt-pipe runs other tools.
 //!
 //! ```text
 //! main ─► cli::main ─► Tool::run ─┬─► cli::open ─► Stage: source ─► operator ─► outputs
@@ -9,6 +9,7 @@
 //!                                 ├─► alert: AlertEngine, fed by several inputs
 //!                                 ├─► reconcile: entries of A and B ─► sort ─► join ─► verdict
 //!                                 ├─► schema: a registry
+//!                                 ├─► flink: metrics ─► the script of a job
 //!                                 └─► pipe: cli::main of each stage, in a thread
 //! ```
 //!
@@ -24,6 +25,7 @@
 pub mod alert;
 pub mod backfill;
 pub mod choose;
+pub mod flink;
 pub mod generate;
 pub mod ingest;
 mod pace;
@@ -54,6 +56,7 @@ pub const ALL: &[ToolRow] = &[
     row::<reconcile::Args>(),
     row::<generate::Args>(),
     row::<pipe::Args>(),
+    row::<flink::Args>(),
 ];
 
 const fn row<T: Tool>() -> ToolRow {

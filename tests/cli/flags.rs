@@ -119,7 +119,7 @@ fn a_tip_is_about_the_tool_that_is_typed_and_a_short_name_that_only_looks_alike_
     let dir = Dir::new("flag-tips");
     for (line, told) in [
         ("evt-window --nope", ""),
-        ("evt-ingest --late x.jsonl", "; it is a flag of evt-window, evt-gen"),
+        ("evt-ingest --late x.jsonl", "; it is a flag of evt-window, evt-gen, evt-flink"),
         ("evt-window --list", "; it is a flag of evt-sink"),
         ("evt-schema --where x", ""),
         ("evt-view --nothing-like-it", ""),

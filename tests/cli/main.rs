@@ -83,6 +83,7 @@ mod files;
 mod first_commits;
 mod flag_words;
 mod flags;
+mod flink;
 mod follow;
 mod follow_begun;
 mod follow_checkpoint;

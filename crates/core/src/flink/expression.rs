@@ -353,9 +353,7 @@ fn constant(value: &ArrayRef) -> Translated {
         DataType::Boolean if is_null => ("CAST(NULL AS BOOLEAN)".to_owned(), ValueKind::Bool),
         DataType::Boolean => (value.as_boolean().value(0).to_string().to_uppercase(), ValueKind::Bool),
         DataType::Int64 if is_null => ("CAST(NULL AS BIGINT)".to_owned(), ValueKind::Time),
-        DataType::Int64 => {
-            (format!("CAST({} AS BIGINT)", value.as_primitive::<Int64Type>().value(0)), ValueKind::Time)
-        }
+        DataType::Int64 => (format!("CAST({} AS BIGINT)", value.as_primitive::<Int64Type>().value(0)), ValueKind::Time),
         DataType::Utf8 if is_null => ("CAST(NULL AS STRING)".to_owned(), ValueKind::Text),
         DataType::Utf8 => (text(value.as_string::<i32>().value(0)), ValueKind::Text),
         other => return Err(format!("a constant of the type {other}")),

@@ -4,21 +4,60 @@
 use super::expression::Translator;
 use super::metric::{MetricQuery, SessionRule};
 use super::text::{identifier, interval, text};
+use crate::error::{Error, Result};
 use crate::op::window::spec::Spec;
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Servers, `HOST:PORT` with commas between them.
+    pub servers: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Topic {
+    /// Reads `kafka://HOST:PORT/TOPIC`. Errors: exit status 2 for anything else.
+    pub fn parse(uri: &str) -> Result<Self> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let is_server = |c: char| is_name(c) || matches!(c, ':' | ',' | '[' | ']');
+        let parts = uri.strip_prefix("kafka://").and_then(|rest| rest.split_once('/'));
+        match parts {
+            Some((servers, name))
+                if !name.is_empty() && name.chars().all(is_name) && servers.chars().all(is_server) =>
+            {
+                Ok(Self { servers: servers.to_owned(), name: name.to_owned() })
+            }
+            _ => Err(Error::usage(format!("{uri}: expected one topic without options, as kafka://HOST:PORT/TOPIC"))),
+        }
+    }
+
+    /// Returns its URI.
+    pub fn uri(&self) -> String {
+        format!("kafka://{}/{}", self.servers, self.name)
+    }
+}
 
 /// Where a job reads and writes.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    /// Servers, `HOST:PORT` with commas between them.
-    pub servers: String,
-    /// The topic of events, in JSON as evt writes it.
-    pub events: String,
-    /// The topic of metrics.
-    pub metrics: String,
-    /// The topic of late events.
-    pub late: String,
-    /// The topic of dead letters.
-    pub dead: String,
+    /// Events, in JSON as evt writes them.
+    pub events: Topic,
+    /// Metrics.
+    pub metrics: Topic,
+    /// Late events.
+    pub late: Topic,
+    /// Dead letters.
+    pub dead: Topic,
+}
+
+/// The records that a job reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// All, for ever.
+    Endless,
+    /// Those between two instants, which replace `@FROM@` and `@UNTIL@` (ms since 1970).
+    Between,
 }
 
 /// What a job does beside its metrics.
@@ -26,14 +65,14 @@ pub struct Topics {
 pub struct JobOptions {
     /// Where it reads and writes.
     pub topics: Topics,
+    /// The records that it reads.
+    pub range: Range,
     /// The field with the event time: a column of a record, or a path.
     pub time: String,
     /// The out-of-orderness (µs).
     pub bound: i64,
     /// The name of the job; the prefixes of its transactions begin with it.
     pub name: String,
-    /// Whether it ends at the end that the topic has when it begins.
-    pub is_bounded: bool,
     /// Whether half-late events are late rows, too.
     pub late_partial: bool,
 }
@@ -48,7 +87,7 @@ pub struct Refusal {
 }
 
 /// The functions of the jar by their names in SQL.
-const FUNCTIONS: [(&str, &str); 41] = [
+const FUNCTIONS: [(&str, &str); 40] = [
     ("evt_approx_distinct", "ApproxDistinct"),
     ("evt_approx_percentile", "ApproxPercentile"),
     ("evt_avg", "Avg"),
@@ -73,7 +112,6 @@ const FUNCTIONS: [(&str, &str); 41] = [
     ("evt_micros", "TimeFunctions$Micros"),
     ("evt_min", "Min"),
     ("evt_names", "MetricFunctions$Names"),
-    ("evt_names_text", "MetricFunctions$NamesText"),
     ("evt_number", "NumberFunctions$Parse"),
     ("evt_number_text", "NumberFunctions$Format"),
     ("evt_property", "EventFunctions$Property"),
@@ -97,7 +135,7 @@ const METRIC_COLUMNS: &str = "metric_id STRING, metric_name STRING, window_start
      window_end TIMESTAMP_LTZ(6), dimensions STRING, `value` DOUBLE, `rows` BIGINT, revision INT, pane INT, retracted BOOLEAN";
 
 /// Returns the script of a job, or the metrics that it cannot have.
-pub fn script(spec: &Spec, options: &JobOptions) -> Result<String, Vec<Refusal>> {
+pub fn script(spec: &Spec, options: &JobOptions) -> std::result::Result<String, Vec<Refusal>> {
     let mut translator = Translator::new(&spec.leaves);
     let (mut queries, mut refusals) = (vec![], vec![]);
     for (index, metric) in spec.metrics.iter().enumerate() {
@@ -114,14 +152,19 @@ pub fn script(spec: &Spec, options: &JobOptions) -> Result<String, Vec<Refusal>>
     let slack = match interval(options.bound + lateness + 1000) {
         Ok(slack) => slack,
         Err(why) => {
-            return Err(spec.metrics.iter().map(|metric| Refusal { metric: metric.name.clone(), why: why.clone() }).collect());
+            return Err(spec
+                .metrics
+                .iter()
+                .map(|metric| Refusal { metric: metric.name.clone(), why: why.clone() })
+                .collect());
         }
     };
+    let facts = facts(&queries);
     let views = queries.iter().map(|query| query.create.as_str()).collect::<Vec<_>>().join("\n");
     let others = outcomes(&queries, options, &mut translator);
     let inserts = inserts(&queries);
     let tables = tables(&translator, options, &slack);
-    Ok([settings(options), functions(&translator), tables, views, others, inserts].join("\n"))
+    Ok([settings(options), functions(&translator), tables, facts, views, others, inserts].join("\n"))
 }
 
 fn settings(options: &JobOptions) -> String {
@@ -139,12 +182,20 @@ fn functions(translator: &Translator<'_>) -> String {
     used.map(|(name, class)| format!("CREATE TEMPORARY FUNCTION {name} AS 'evt.{class}';\n")).collect()
 }
 
-fn connector(topic: &str, options: &JobOptions) -> String {
-    format!(
-        "'connector' = 'kafka', 'topic' = {}, 'properties.bootstrap.servers' = {}",
-        text(topic),
-        text(&options.topics.servers)
-    )
+fn connector(topic: &Topic) -> String {
+    let (name, servers) = (text(&topic.name), text(&topic.servers));
+    format!("'connector' = 'kafka', 'topic' = {name}, 'properties.bootstrap.servers' = {servers}")
+}
+
+/// Returns the options that say where reading begins and ends.
+fn range(range: Range) -> &'static str {
+    match range {
+        Range::Endless => "'scan.startup.mode' = 'earliest-offset'",
+        Range::Between => {
+            "'scan.startup.mode' = 'timestamp', 'scan.startup.timestamp-millis' = '@FROM@',\n  \
+             'scan.bounded.mode' = 'timestamp', 'scan.bounded.timestamp-millis' = '@UNTIL@'"
+        }
+    }
 }
 
 /// Returns the options of an output, whose rows are visible when a checkpoint is complete.
@@ -157,9 +208,9 @@ fn exactly_once(what: &str, options: &JobOptions) -> String {
 }
 
 fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> String {
-    let Topics { events, metrics, late, dead, .. } = &options.topics;
-    let [events, metrics, late, dead] = [events, metrics, late, dead].map(|topic| connector(topic, options));
-    let bounded = if options.is_bounded { ",\n  'scan.bounded.mode' = 'latest-offset'" } else { "" };
+    let Topics { events, metrics, late, dead } = &options.topics;
+    let [events, metrics, late, dead] = [events, metrics, late, dead].map(connector);
+    let range = range(options.range);
     let columns = ["event_id", "source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp"];
     let columns: String = columns.iter().map(|name| format!("event.{name} AS {name}, ")).collect();
     let properties: String = translator
@@ -171,7 +222,7 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
         })
         .collect();
     let event = format!("evt_event(`value`, {})", text(&options.time));
-    let topic = text(&options.topics.events);
+    let topic = text(&options.topics.events.name);
     format!(
         "-- Records in JSON, as evt writes them. A record that is no event has a fault, and becomes a dead letter.\n\
          CREATE TEMPORARY TABLE records (\n  `value` BYTES,\n  \
@@ -181,8 +232,8 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
          event_ts AS {event}.event_ts,\n  \
          read_at AS PROCTIME(),\n  \
          WATERMARK FOR event_ts AS event_ts - {slack}\n) WITH (\n  {events},\n  \
-         'scan.startup.mode' = 'earliest-offset', 'value.format' = 'raw',\n  \
-         'scan.watermark.emit.strategy' = 'on-event', 'properties.isolation.level' = 'read_committed'{bounded});\n\n\
+         {range},\n  'value.format' = 'raw',\n  \
+         'scan.watermark.emit.strategy' = 'on-event', 'properties.isolation.level' = 'read_committed');\n\n\
          -- Events, with the stream time of their partition when they were read, as evt-window stamps them.\n\
          CREATE TEMPORARY VIEW events AS SELECT *, MAX(event_time) OVER (\n    \
          PARTITION BY kafka_partition ORDER BY read_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS stream_time\n\
@@ -200,17 +251,34 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
     )
 }
 
+/// Returns the views that add to events what decides for each metric whether it counts them. There is one for each
+/// metric, because the client of Flink needs memory by the square of a statement.
+fn facts(queries: &[MetricQuery]) -> String {
+    let mut out = String::from(
+        "-- Events with facts for each metric: whether they pass its filter, whether an expression fails, and the ends of the first and the\n\
+         -- last of their windows.\n",
+    );
+    let mut last = "events".to_owned();
+    for (at, query) in (1..).zip(queries).filter(|(_, query)| !query.facts.is_empty()) {
+        out.push_str(&format!("CREATE TEMPORARY VIEW facts_{at} AS SELECT *,\n  {}\nFROM {last};\n", query.facts));
+        last = format!("facts_{at}");
+    }
+    format!("{out}CREATE TEMPORARY VIEW facts AS SELECT * FROM {last};\n")
+}
+
 /// Returns the views of the outcome of each event, of late events and of dead letters.
 fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Translator<'_>) -> String {
-    translator.functions.extend(["evt_event", "evt_late_row", "evt_property", "evt_timestamp"]);
-    let mut names = |function: &'static str, none: &str, names: Vec<String>| match names.is_empty() {
-        true => none.to_owned(),
-        false => translator.call(function, &[&format!("\n    {}", names.join(",\n    "))]),
+    translator.functions.extend(["evt_event", "evt_instant_text", "evt_late_row", "evt_property", "evt_timestamp"]);
+    let late: Vec<String> = queries.iter().filter_map(|query| query.late(options.late_partial)).collect();
+    let late = match late.is_empty() {
+        true => "CAST(NULL AS ARRAY<STRING>)".to_owned(),
+        false => translator.call("evt_names", &[&format!("\n    {}", late.join(",\n    "))]),
     };
-    let late = queries.iter().filter_map(|query| query.late(options.late_partial)).collect();
-    let late = names("evt_names", "CAST(NULL AS ARRAY<STRING>)", late);
-    let failed = queries.iter().filter_map(MetricQuery::failed).collect();
-    let failed = names("evt_names_text", "CAST(NULL AS STRING)", failed);
+    let failed: Vec<String> = queries.iter().filter_map(MetricQuery::failed).collect();
+    let failed = match failed.is_empty() {
+        true => "CAST(NULL AS STRING)".to_owned(),
+        false => format!("NULLIF(CONCAT_WS(',',\n    {}), '')", failed.join(",\n    ")),
+    };
     let counted: Vec<String> = queries.iter().filter_map(MetricQuery::counted).collect();
     let counted = match counted.is_empty() {
         true => "FALSE".to_owned(),
@@ -227,7 +295,7 @@ fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Tran
         "-- What becomes of each event: the metrics for which it is late, whether another one counts it, and the metrics\n\
          -- of which an expression failed.\n\
          CREATE TEMPORARY VIEW outcomes AS\nSELECT {columns},\n  {late} AS late_for,\n  {counted} AS partial,\n  \
-         {failed} AS failed,\n  {keys} AS session_keys\nFROM events;\n"
+         {failed} AS failed,\n  {keys} AS session_keys\nFROM facts;\n"
     );
     let mut last = "outcomes".to_owned();
     for (at, rule) in (1..).zip(&sessions) {
@@ -235,7 +303,7 @@ fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Tran
         out.push_str(&late_sessions(rule, at, &last));
         last = format!("outcomes_{at}");
     }
-    let (time, topic) = (text(&options.time), text(&options.topics.events));
+    let (time, topic) = (text(&options.time), text(&options.topics.events.name));
     format!(
         "{out}\nCREATE TEMPORARY VIEW late_events AS\nSELECT evt_late_row(`value`, {time}, {topic}, kafka_partition, \
          `offset`, stream_time, late_for, partial) AS `value`\nFROM {last} WHERE late_for IS NOT NULL;\n\n{}",
@@ -260,11 +328,12 @@ fn late_sessions(rule: &SessionRule, number: usize, outcomes: &str) -> String {
 /// Returns the view of records that are no events, and of events for which an expression failed.
 fn dead_letters(outcomes: &str, options: &JobOptions) -> String {
     let headers = |of: &[(&str, &str)]| {
-        let topic = text(&options.topics.events);
+        let topic = text(&options.topics.events.name);
         let shared = [
             ("source_topic", topic.as_str()),
             ("partition", "CAST(kafka_partition AS STRING)"),
             ("offset", "CAST(`offset` AS STRING)"),
+            ("failed_at", "evt_instant_text(UNIX_TIMESTAMP() * 1000000)"),
             ("stage", "'flink'"),
             ("attempts", "'1'"),
         ];

@@ -1,4 +1,4 @@
-//! One metric as a view over the events.
+//! One metric as a view over the facts: events with what decides whether they count for each metric.
 
 use super::aggregate::Arguments;
 use super::expression::Translator;
@@ -14,6 +14,8 @@ pub(super) struct MetricQuery {
     pub(super) view: String,
     /// The statements that create its view.
     pub(super) create: String,
+    /// The columns that the view of facts has for it.
+    pub(super) facts: String,
     /// The condition under which an event counts for it, but for its time.
     counts: String,
     /// The condition under which an expression fails; `None` if none can.
@@ -49,11 +51,13 @@ enum Windows {
     Native(String),
     /// Those of a function of the jar: its call without the input.
     Function(String),
-    Session { gap: i64 },
+    Session {
+        gap: i64,
+    },
 }
 
 /// The parts of a metric that its windows do not change.
-struct Parts<'a> {
+struct MetricParts<'a> {
     metric: &'a Metric,
     index: usize,
     /// The expressions of its dimensions.
@@ -75,19 +79,31 @@ impl MetricQuery {
         translator: &mut Translator<'_>,
     ) -> Result<Self, String> {
         translator.take_faults();
-        let keys = metric.by.iter().map(|dimension| translator.sql(&dimension.expr)).collect::<Result<Vec<_>, _>>()?;
         let filter = metric.filter.as_ref().map(|filter| translator.sql(filter)).transpose()?;
+        let fails_in_filter = translator.take_faults();
+        let keys = metric.by.iter().map(|dimension| translator.sql(&dimension.expr)).collect::<Result<Vec<_>, _>>()?;
         let windows = windows(metric)?;
         let arguments = Arguments::of(&metric.call, translator)?;
-        let fails = translator.take_faults();
-        let counts = [fails.as_ref().map(|fails| format!("NOT {fails}")), filter];
-        let counts: Vec<String> = counts.into_iter().flatten().collect();
-        let counts = if counts.is_empty() { "TRUE".to_owned() } else { format!("({})", counts.join(" AND ")) };
+        let fails = fails(fails_in_filter, filter.as_deref(), translator.take_faults());
         let slack = bound + metric.lateness;
         let dimensions = dimensions(metric, &keys, translator);
-        let parts = Parts { metric, index, keys, dimensions, counts, slack };
-        let (name, view) = (text(&metric.name), parts.view("metric"));
-        let lateness = parts.lateness(&windows, translator);
+        let mut parts = MetricParts { metric, index, keys, dimensions, counts: String::new(), slack };
+        let (name, view) = (text(&metric.name), parts.name("metric"));
+        let [passing, failing, ends] = ["passes", "fails", "ends"].map(|fact| parts.name(fact));
+        let mut facts = vec![];
+        facts.extend(filter.map(|filter| format!("{filter} AS {passing}")));
+        facts.extend(fails.as_ref().map(|fails| format!("{fails} AS {failing}")));
+        let has_ends = !matches!(windows, Windows::Session { .. });
+        facts.extend(has_ends.then(|| {
+            let call = translator.call("evt_ends", &["event_time", &layout(metric.shape)]);
+            format!("{call} AS {ends}")
+        }));
+        let facts = facts.join(",\n  ");
+        let fails = fails.map(|_| failing);
+        let counts = [fails.as_ref().map(|fails| format!("NOT {fails}")), metric.filter.as_ref().map(|_| passing)];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        parts.counts = if counts.is_empty() { "TRUE".to_owned() } else { format!("({})", counts.join(" AND ")) };
+        let lateness = parts.lateness(&windows);
         let rows = match windows {
             Windows::Native(windows) => parts.native(&windows, &arguments, translator),
             Windows::Function(call) => parts.by_function("evt_windows", &call, &arguments, translator),
@@ -96,13 +112,9 @@ impl MetricQuery {
                 parts.by_function("evt_sessions", &call, &arguments, translator)
             }
         };
-        let create = format!(
-            "-- {}: {}\n{}",
-            comment(&metric.name),
-            comment(&described(metric)),
-            parts.rows(&rows, translator)
-        );
-        Ok(Self { name, view, create, counts: parts.counts, fails, lateness })
+        let create =
+            format!("-- {}: {}\n{}", comment(&metric.name), comment(&described(metric)), parts.rows(&rows, translator));
+        Ok(Self { name, view, create, facts, counts: parts.counts, fails, lateness })
     }
 
     /// Returns its name where an event is late for all of its windows or, `with_half`, for some of them; else NULL.
@@ -130,9 +142,9 @@ impl MetricQuery {
     }
 }
 
-impl Parts<'_> {
-    /// Returns the name of one of its views.
-    fn view(&self, kind: &str) -> String {
+impl MetricParts<'_> {
+    /// Returns the name of one of its views or columns.
+    fn name(&self, kind: &str) -> String {
         match is_plain(&self.metric.name) {
             true => identifier(&format!("{kind}.{}", self.metric.name)),
             false => identifier(&format!("{kind}.{}", self.index + 1)),
@@ -149,7 +161,7 @@ impl Parts<'_> {
              SELECT {id} AS metric_id, {name} AS metric_name, {since} AS window_start, {until} AS window_end, dimensions,\n  \
              v AS `value`, n AS `rows`, 0 AS revision, 0 AS pane, FALSE AS retracted\nFROM {};\n",
             rows.before,
-            self.view("metric"),
+            self.name("metric"),
             rows.select
         )
     }
@@ -178,11 +190,11 @@ impl Parts<'_> {
         translator: &mut Translator<'_>,
     ) -> Rows {
         translator.functions.insert(function);
-        let input = self.view("input");
+        let input = self.name("input");
         let (x, y) = arguments.texts(translator);
         let before = format!(
             "CREATE TEMPORARY VIEW {input} AS\nSELECT {} AS dimensions, event_time, stream_time, event_id,\n  \
-             {x} AS x, {y} AS y\nFROM events WHERE {};\n",
+             {x} AS x, {y} AS y\nFROM facts WHERE {};\n",
             self.dimensions, self.counts
         );
         let select = format!(
@@ -196,12 +208,12 @@ impl Parts<'_> {
         Rows { before, select }
     }
 
-    fn lateness(&self, windows: &Windows, translator: &mut Translator<'_>) -> Lateness {
+    fn lateness(&self, windows: &Windows) -> Lateness {
         if let Windows::Session { gap } = *windows {
             let (counts, key, name) = (self.counts.clone(), self.dimensions.clone(), text(&self.metric.name));
             return Lateness::Session(SessionRule { counts, key, name, gap, slack: self.slack });
         }
-        let ends = translator.call("evt_ends", &["event_time", &layout(self.metric.shape)]);
+        let ends = self.name("ends");
         let late = |end: &str| format!("(stream_time >= {ends}.{end} + {})", self.slack);
         Lateness::Event { all: late("last_end"), some: late("first_end") }
     }
@@ -211,6 +223,18 @@ impl Parts<'_> {
 struct Rows {
     before: String,
     select: String,
+}
+
+/// Returns the condition under which an expression fails: that of the filter in any row, others in rows that pass it.
+fn fails(in_filter: Option<String>, filter: Option<&str>, in_others: Option<String>) -> Option<String> {
+    let in_others = in_others.map(|fault| match filter {
+        Some(filter) => format!("({filter} IS TRUE AND {fault})"),
+        None => fault,
+    });
+    match (in_filter, in_others) {
+        (Some(first), Some(second)) => Some(format!("({first} OR {second})")),
+        (first, second) => first.or(second),
+    }
 }
 
 fn micros(value: i64) -> String {
@@ -244,14 +268,16 @@ fn windows(metric: &Metric) -> Result<Windows, String> {
     };
     Ok(match metric.shape {
         shape if shape == Shape::ALL => {
-            return Err("a window over all time fires at the end, and the job has none; use a size such as 1d".to_owned());
+            return Err(
+                "a window over all time fires at the end, and the job has none; use a size such as 1d".to_owned()
+            );
         }
         Shape::Session { gap } => Windows::Session { gap },
         shape @ Shape::Calendar(_) => of_function(shape),
         shape @ Shape::Sliding { size, slide, align } => match (interval(size), interval(slide)) {
             // In Flink 2.2 windows with an offset lose rows.
             (Ok(size_text), Ok(slide_text)) if align % slide == 0 && size % slide == 0 => {
-                let events = "TABLE events, DESCRIPTOR(event_ts)";
+                let events = "TABLE facts, DESCRIPTOR(event_ts)";
                 Windows::Native(match size == slide {
                     true => format!("TUMBLE({events}, {size_text})"),
                     false => format!("HOP({events}, {slide_text}, {size_text})"),

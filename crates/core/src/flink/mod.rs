@@ -11,13 +11,17 @@
 //!
 //! - `job.rs`: the script; `metric.rs`: a metric; `aggregate.rs`: its value; `expression.rs`: expressions; `pattern.rs`:
 //!   regular expressions.
+//! - `directory.rs`: the files of a job: its script, the proof (`prove.sh`) and the page that says how to run it
+//!   (`README.md`).
 //! - `text.rs`: constants and identifiers, which no text of a definition can leave.
 
 mod aggregate;
+mod directory;
 mod expression;
 mod job;
 mod metric;
 mod pattern;
 mod text;
 
-pub use job::{JobOptions, Refusal, Topics, script};
+pub use directory::{WrittenMetrics, files};
+pub use job::{JobOptions, Range, Refusal, Topic, Topics, script};

@@ -19,7 +19,7 @@ public final class Avg extends AggregateFunction<Double, SumState> {
     /** Adds a number as written, whose text is a number. */
     public void accumulate(SumState state, String written) {
         if (written != null) {
-            Decimals.written(written.strip(), state);
+            Decimals.written(written, state);
         }
     }
 

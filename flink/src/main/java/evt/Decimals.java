@@ -32,9 +32,15 @@ final class Decimals {
 
     private Decimals() {}
 
-    /** Passes on a number as written, or the double nearest to it if it has too many digits. */
-    static void written(String text, Sink sink) {
-        if (!parse(text, sink)) {
+    /**
+     * Passes on a number as written, or the double nearest to it if it has too many digits. The words for what is no
+     * number are those of computed doubles.
+     */
+    static void written(String number, Sink sink) {
+        String text = number.strip();
+        if (text.endsWith("N") || text.endsWith("y")) {
+            sink.special(Double.parseDouble(text));
+        } else if (!parse(text, sink)) {
             shortest(Double.parseDouble(text), sink);
         }
     }

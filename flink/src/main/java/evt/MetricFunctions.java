@@ -87,20 +87,4 @@ public final class MetricFunctions {
             return present.length == 0 ? null : present;
         }
     }
-
-    /** The names that are not NULL as a JSON array; NULL if all are. */
-    public static final class NamesText extends ScalarFunction {
-        private static final long serialVersionUID = 1;
-
-        public String eval(String... names) {
-            StringBuilder json = new StringBuilder("[");
-            for (String name : names) {
-                if (name != null) {
-                    json.append(json.length() == 1 ? "" : ",");
-                    Json.write(json, name);
-                }
-            }
-            return json.length() == 1 ? null : json.append(']').toString();
-        }
-    }
 }

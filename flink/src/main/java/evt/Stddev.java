@@ -19,7 +19,7 @@ public final class Stddev extends AggregateFunction<Double, StddevState> {
     /** Adds a number as written, whose text is a number. */
     public void accumulate(StddevState state, String written) {
         if (written != null) {
-            Decimals.written(written.strip(), state);
+            Decimals.written(written, state);
         }
     }
 

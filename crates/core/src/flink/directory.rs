@@ -1,0 +1,50 @@
+//! The files of a job.
+
+use super::job::{JobOptions, Range, Refusal, Topic, script};
+use crate::op::window::spec::Spec;
+use crate::time::format_duration;
+
+const README: &str = include_str!("README.md");
+const PROOF: &str = include_str!("prove.sh");
+
+/// The metrics of a job, as they are written and as they are read.
+pub struct WrittenMetrics<'a> {
+    /// The text of the file.
+    pub text: &'a str,
+    /// What it means.
+    pub spec: &'a Spec,
+}
+
+/// Returns the names and the texts of the files of a job, or the metrics that it cannot have. The same definition and
+/// options give the same bytes.
+pub fn files(
+    definition: &WrittenMetrics<'_>,
+    options: &JobOptions,
+) -> Result<Vec<(&'static str, String)>, Vec<Refusal>> {
+    let of_proof = |topic: &Topic| Topic { name: format!("{}-proof", topic.name), ..topic.clone() };
+    let mut proof = options.clone();
+    proof.range = Range::Between;
+    proof.name = format!("{}-proof", options.name);
+    let topics = &mut proof.topics;
+    for topic in [&mut topics.metrics, &mut topics.late, &mut topics.dead] {
+        *topic = of_proof(topic);
+    }
+    let texts = [
+        ("@EVENTS@", options.topics.events.uri()),
+        ("@METRICS@", proof.topics.metrics.uri()),
+        ("@LATE@", proof.topics.late.uri()),
+        ("@DEAD@", proof.topics.dead.uri()),
+        ("@NAME@", options.name.clone()),
+        ("@TIME@", options.time.replace('\'', "'\\''")),
+        ("@BOUND@", format_duration(options.bound)),
+        ("@PARTIAL@", if options.late_partial { " --late-partial".to_owned() } else { String::new() }),
+    ];
+    let filled = |text: &str| texts.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+    Ok(vec![
+        ("job.sql", script(definition.spec, options)?),
+        ("proof.sql", script(definition.spec, &proof)?),
+        ("prove.sh", filled(PROOF)),
+        ("README.md", filled(README)),
+        ("metrics.toml", definition.text.to_owned()),
+    ])
+}

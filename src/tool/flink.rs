@@ -1,0 +1,205 @@
+//! evt-flink: the metrics of a file as a job of Apache Flink.
+
+use crate::cli::Tool;
+use crate::cli::args::CommonArgs;
+use crate::cli::check::CheckReport;
+use clap::Parser;
+use evt_core::error::{Error, Result};
+use evt_core::flink::{JobOptions, Range, Refusal, Topic, Topics, WrittenMetrics, files, script};
+use evt_core::op::window::spec::{self, Spec};
+use evt_core::op::window::watermark::{LIVE, OutOfOrderness};
+use evt_core::time::parse_duration;
+use evt_run::run::Run;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// The name of the jar, and the environment variable with its path.
+const JAR: &str = "evt-flink.jar";
+const JAR_VARIABLE: &str = "EVT_FLINK_JAR";
+
+/// Write a job of Apache Flink that computes metrics with the rows of evt-window
+#[derive(Parser, Debug)]
+pub struct Args {
+    /// Read the metrics to compute from FILE (evt-metrics(5))
+    #[arg(short, long, value_name = "FILE", help_heading = "Metrics")]
+    metrics: String,
+    /// Leave out all metrics but NAME (repeatable)
+    #[arg(long, value_name = "NAME", help_heading = "Metrics")]
+    only: Vec<String>,
+    /// Take the event time from a column of the records, or a path
+    #[arg(long, value_name = "FIELD", default_value = "server_timestamp", help_heading = "Time")]
+    time: String,
+    /// Allow events this far behind the stream time of their partition [default: that of the file, else 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Time")]
+    out_of_orderness: Option<i64>,
+    /// Read events in JSON, as evt writes them, from this topic
+    #[arg(value_name = "kafka://HOST:PORT/TOPIC", help_heading = "Input")]
+    events: String,
+    /// Write metrics to this topic
+    #[arg(long, value_name = "TOPIC", help_heading = "Output")]
+    to: String,
+    /// Write late events to this topic
+    #[arg(long, value_name = "TOPIC", help_heading = "Output")]
+    late: String,
+    /// Write events that only some of their windows counted to --late, too
+    #[arg(long, help_heading = "Output")]
+    late_partial: bool,
+    /// Write dead letters to this topic
+    #[arg(long, value_name = "TOPIC", help_heading = "Output")]
+    dlq: String,
+    /// Write the job, its functions and its proof to this directory [default: the job on standard output]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    dir: Option<PathBuf>,
+    /// Replace a job of --dir that differs
+    #[arg(long, requires = "dir", help_heading = "Output")]
+    overwrite: bool,
+    /// Copy the functions from this file [default: share/evt beside the directory of evt]
+    #[arg(long, value_name = "FILE", env = JAR_VARIABLE, requires = "dir", help_heading = "Output")]
+    jar: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+impl Tool for Args {
+    const NAME: &'static str = "evt-flink";
+    const USUAL_FLAGS: &'static [&'static str] =
+        &["metrics", "only", "time", "out-of-orderness", "to", "late", "dlq", "dir", "quiet"];
+    const NEGATIVE: &'static str = "Not used.";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        (
+            "Show whether Flink can compute the metrics of a file.",
+            "evt-flink -m metrics.toml kafka://localhost:9092/events --to kafka://localhost:9092/metrics --late \
+             kafka://localhost:9092/late --dlq kafka://localhost:9092/dead --check",
+        ),
+        (
+            "Show the job.",
+            "evt-flink -m metrics.toml kafka://localhost:9092/events --to kafka://localhost:9092/metrics --late \
+             kafka://localhost:9092/late --dlq kafka://localhost:9092/dead --out-of-orderness 1m",
+        ),
+    ];
+
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        let text = self.text()?;
+        let spec = self.spec(&text)?;
+        let options = self.options(&spec)?;
+        let Some(dir) = &self.dir else {
+            run.io.print(&script(&spec, &options).map_err(|refusals| refused(&refusals))?)?;
+            return Ok(0);
+        };
+        let jar = self.jar()?;
+        let definition = WrittenMetrics { text: &text, spec: &spec };
+        let files = files(&definition, &options).map_err(|refusals| refused(&refusals))?;
+        self.check_old(dir, &files)?;
+        let wrong = |path: &Path, error: &std::io::Error| Error::io(path.display().to_string(), error);
+        fs::create_dir_all(dir).map_err(|error| wrong(dir, &error))?;
+        for (name, text) in &files {
+            let path = dir.join(name);
+            fs::write(&path, text).map_err(|error| wrong(&path, &error))?;
+            if Path::new(name).extension() == Some(OsStr::new("sh")) {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(|error| wrong(&path, &error))?;
+            }
+        }
+        fs::copy(&jar, dir.join(JAR)).map_err(|error| wrong(&jar, &error))?;
+        if !self.common.quiet {
+            run.console.say(format!(
+                "{}: {} metrics; README.md says how to run them",
+                dir.display(),
+                spec.metrics.len()
+            ));
+        }
+        Ok(0)
+    }
+
+    /// Also says of each metric whether its rows are equal.
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+        let Some(text) = findings.take(self.text()) else { return };
+        let Some(spec) = findings.take(self.spec(&text)) else { return };
+        let Some(options) = findings.take(self.options(&spec)) else { return };
+        let refusals = script(&spec, &options).err().unwrap_or_default();
+        let verdict = |name: &str| match refusals.iter().find(|refusal| refusal.metric == name) {
+            Some(refusal) => format!("{name}: refused: {}\n", refusal.why),
+            None => format!("{name}: equal\n"),
+        };
+        let verdicts: String = spec.metrics.iter().map(|metric| verdict(&metric.name)).collect();
+        findings.take(run.io.print(&verdicts));
+        if !refusals.is_empty() {
+            findings.take(Err::<(), _>(refused(&refusals)));
+        }
+        if self.dir.is_some() {
+            findings.take(self.jar());
+        }
+    }
+}
+
+/// Returns the error for metrics that a job cannot have.
+fn refused(refusals: &[Refusal]) -> Error {
+    let each: Vec<String> = refusals.iter().map(|refusal| format!("{}: {}", refusal.metric, refusal.why)).collect();
+    Error::usage(format!("{}; --only NAME leaves out all metrics but NAME", each.join("; ")))
+}
+
+impl Args {
+    fn text(&self) -> Result<String> {
+        fs::read_to_string(&self.metrics).map_err(|error| Error::config_file(self.metrics.clone(), &error))
+    }
+
+    /// Returns the metrics, without those that `--only` leaves out.
+    fn spec(&self, text: &str) -> Result<Spec> {
+        let mut spec = spec::file(text).map_err(|error| error.at(self.metrics.clone()))?;
+        for name in &self.only {
+            if !spec.metrics.iter().any(|metric| metric.name == *name) {
+                return Err(Error::usage(format!("--only {name}: no metric of {} has this name", self.metrics)));
+            }
+        }
+        spec.metrics.retain(|metric| self.only.is_empty() || self.only.contains(&metric.name));
+        Ok(spec)
+    }
+
+    fn options(&self, spec: &Spec) -> Result<JobOptions> {
+        let bound = match (self.out_of_orderness, spec.out_of_orderness) {
+            (Some(bound), _) | (None, Some(OutOfOrderness(Some(bound)))) => bound,
+            (None, None) => LIVE,
+            (None, Some(OutOfOrderness(None))) => {
+                let why = "out_of_orderness = all waits for the end of the input, which a job does not have";
+                return Err(Error::usage(format!("{}: {why}; set --out-of-orderness DURATION", self.metrics)));
+            }
+        };
+        let topics = Topics {
+            events: Topic::parse(&self.events)?,
+            metrics: Topic::parse(&self.to)?,
+            late: Topic::parse(&self.late)?,
+            dead: Topic::parse(&self.dlq)?,
+        };
+        let time = self.time.clone();
+        let name = self.common.pipeline.clone();
+        Ok(JobOptions { topics, range: Range::Endless, time, bound, name, late_partial: self.late_partial })
+    }
+
+    /// Refuses to replace a job that differs: its state does not fit the new one.
+    fn check_old(&self, dir: &Path, files: &[(&str, String)]) -> Result<()> {
+        let differs = |(name, text): &&(&str, String)| fs::read(dir.join(name)).is_ok_and(|old| old != text.as_bytes());
+        match files.iter().filter(|(name, _)| *name == "job.sql").find(differs) {
+            Some(_) if !self.overwrite => Err(Error::usage(format!(
+                "{}: has another job, whose savepoints do not fit this one; --overwrite replaces it",
+                dir.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the path of the functions.
+    fn jar(&self) -> Result<PathBuf> {
+        if let Some(jar) = &self.jar {
+            return if jar.is_file() { Ok(jar.clone()) } else { Err(missing(jar)) };
+        }
+        let executable = std::env::current_exe().unwrap_or_default();
+        let beside = executable.parent().map(|bin| bin.join("../share/evt").join(JAR)).unwrap_or_default();
+        if beside.is_file() { Ok(beside) } else { Err(missing(&beside)) }
+    }
+}
+
+fn missing(jar: &Path) -> Error {
+    Error::config(format!("{}: there is no such file; scripts/flink makes it, and --jar FILE names it", jar.display()))
+}

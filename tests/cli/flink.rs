@@ -1,0 +1,169 @@
+//! evt-flink: the job that it writes and, on a real Flink, that its rows are those of evt-window.
+
+use crate::broker::Bench;
+use crate::harness::{Dir, in_ci};
+use std::fmt::Write;
+
+/// The flags of a job whose topics nobody opens.
+const TOPICS: &str =
+    "kafka://h:9092/events --to kafka://h:9092/metrics --late kafka://h:9092/late --dlq kafka://h:9092/dead";
+
+/// A metric that a job cannot have, and one that it can.
+const TWO: &str = "[[metric]]\nname = 'total'\nsize = 'all'\n[[metric]]\nname = 'n'\nsize = '1m'\n";
+
+#[test]
+fn a_job_is_the_same_text_for_the_same_metrics_and_no_text_of_a_metric_is_sql() {
+    let dir = Dir::new("flink-text");
+    let name = r#"name = "n'; DROP TABLE x; -- `\"é""#;
+    let by = r#"by = ["\"a;'`b\"", "source"]"#;
+    dir.write("m.toml", format!("[[metric]]\n{name}\n{by}\nwhere = \"event_type = 'a;''b'\"\nsize = '1m'\n"));
+    let line = format!("evt-flink -m m.toml {TOPICS}");
+    let job = dir.shell(&line).succeeds().text();
+    assert_eq!(job, dir.shell(&line).succeeds().text());
+    let statements: String = job.lines().filter(|line| !line.starts_with("-- ")).collect();
+    assert!(job.is_ascii() && !statements.contains("DROP TABLE x") && !statements.contains("a;'"), "{job}");
+    // The client cuts a script at the ends of lines.
+    assert!(job.lines().all(|line| !line.trim_end().trim_end_matches(';').contains(';')), "{job}");
+}
+
+#[test]
+fn a_metric_that_flink_cannot_have_is_refused_before_anything_is_written() {
+    let dir = Dir::new("flink-refused");
+    dir.write("m.toml", TWO);
+    let line = format!("evt-flink -m m.toml {TOPICS}");
+    let why = "a window over all time fires at the end, and the job has none; use a size such as 1d";
+    let run = dir.shell(&format!("{line} --dir job --jar m.toml")).ends_with(2);
+    assert!(run.stderr().contains(&format!("total: {why}; --only NAME leaves out all metrics but NAME")), "{run}");
+    assert!(!dir.path("job").exists());
+    let run = dir.shell(&format!("{line} --check"));
+    assert_eq!(run.status(), 2, "{run}");
+    assert!(run.text().starts_with(&format!("total: refused: {why}\nn: equal\n")), "{run}");
+    dir.shell(&format!("{line} --only n")).succeeds();
+    let run = dir.shell(&format!("{line} --only m")).ends_with(2);
+    assert!(run.stderr().contains("--only m: no metric of m.toml has this name"), "{run}");
+    dir.write("all.toml", "[defaults]\nout_of_orderness = 'all'\n[[metric]]\nname = 'n'\nsize = '1m'\n");
+    let run = dir.shell(&format!("evt-flink -m all.toml {TOPICS}")).ends_with(2);
+    let bound = "out_of_orderness = all waits for the end of the input, which a job does not have; set --out-of-orderness DURATION";
+    assert!(run.stderr().contains(bound), "{run}");
+    dir.shell(&format!("evt-flink -m all.toml {TOPICS} --out-of-orderness 1m")).succeeds();
+    let run = dir.shell(&line.replace("/metrics", "/metrics?key=none")).ends_with(2);
+    assert!(run.stderr().contains("expected one topic without options"), "{run}");
+}
+
+#[test]
+fn a_directory_keeps_a_job_that_differs() {
+    let dir = Dir::new("flink-directory");
+    dir.write("m.toml", TWO);
+    dir.write("functions.jar", "a jar");
+    let line = format!("evt-flink -m m.toml {TOPICS} --only n --dir job --jar functions.jar");
+    dir.shell(&line).succeeds();
+    let names = dir.shell("ls job").text();
+    assert_eq!(names, "README.md\nevt-flink.jar\njob.sql\nmetrics.toml\nproof.sql\nprove.sh\n");
+    dir.shell(&format!("cp -r job before; {line}; diff -r before job")).succeeds();
+    let run = dir.shell(&format!("{line} --time event_time")).ends_with(2);
+    assert!(run.stderr().contains("--overwrite replaces it"), "{run}");
+    dir.shell("diff -r before job").succeeds();
+    dir.shell(&format!("{line} --time event_time --overwrite")).succeeds();
+    assert!(dir.shell("cat job/job.sql").text().contains("'event_time'"));
+    let run = dir.shell(&format!("evt-flink -m m.toml {TOPICS} --only n --dir new --jar no.jar")).ends_with(78);
+    let missing = "no.jar: there is no such file; scripts/flink makes it, and --jar FILE names it";
+    assert!(run.stderr().contains(missing), "{run}");
+}
+
+/// Events of six minutes for a job: some late, some with values that expressions cannot read.
+fn events() -> String {
+    let mut text = String::new();
+    let mut seed = 7u64;
+    let mut random = |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    for number in 0..4000u64 {
+        let late = if random(20) == 0 { 40 + random(300) } else { random(5) };
+        let millis = (number * 90 + 600_000).saturating_sub(late * 1000);
+        let (minute, second, milli) = (millis / 60_000, millis / 1000 % 60, millis % 1000);
+        let amount =
+            ["12.50", "\" 7 \"", "0.1", "1e-7", "\"n/a\"", "null", "123456789012345678901"][random(7) as usize];
+        let text_of = ["a", "\\u00fc;--'", "x-y-z", "Trim \\t"][random(4) as usize];
+        let (user, kind) = (random(30), ["view", "buy", "error"][random(3) as usize]);
+        _ = writeln!(
+            text,
+            r#"{{"source":"s","event_type":"{kind}","user_id":"u{user}","properties":{{"amount":{amount},"t":"{text_of}","a":{{"b":[{user},"{kind}"]}}}},"client_timestamp":"2026-01-05T10:{minute:02}:{second:02}.{milli:03}Z"}}"#
+        );
+    }
+    text
+}
+
+/// Every shape of window, and many aggregates and expressions.
+const METRICS: &str = r#"
+[[metric]]
+name = "revenue; 'of' `all`"
+aggregate = "sum(amount) filter (where event_type = 'buy')"
+by = ["t", "n=cast(length(t) as text)"]
+size = "1m"
+lateness = "1m"
+[[metric]]
+name = "spread"
+aggregate = "stddev(coalesce(amount, 0.5))"
+where = "a.b[2] <> 'error' and not t ~ '^\\w-'"
+size = "5m"
+slide = "1m"
+[[metric]]
+name = "p90"
+aggregate = "approx_percentile(try_cast(amount as double) % 7, 0.9)"
+size = "2m"
+align = "-7s"
+[[metric]]
+name = "users"
+aggregate = "approx_distinct(upper(trim(user_id)))"
+size = "70s"
+slide = "30s"
+[[metric]]
+name = "visits"
+aggregate = "last(cast(substr(user_id, 2) as double))"
+by = ["user_id"]
+gap = "20s"
+[[metric]]
+name = "share"
+aggregate = "ratio(event_type = 'error', event_type in ('error', 'view'))"
+by = ["k=split_part(t, '-', -1)"]
+size = "1d"
+zone = "Asia/Tokyo"
+"#;
+
+#[test]
+fn a_job_on_a_real_flink_has_the_rows_of_evt_window() {
+    let Some(bench) = Bench::new("flink") else { return };
+    let (Ok(jar), Ok(sql)) = (std::env::var("EVT_FLINK_JAR"), std::env::var("EVT_FLINK_SQL")) else {
+        assert!(!in_ci(), "EVT_FLINK_JAR and EVT_FLINK_SQL must be set in CI (scripts/flink)");
+        eprintln!("skipped: EVT_FLINK_JAR and EVT_FLINK_SQL are not set (scripts/flink)");
+        return;
+    };
+    let dir = &bench.dir;
+    dir.write("events.jsonl", events());
+    dir.write("m.toml", METRICS);
+    let uri = |name: &str, partitions: i32| format!("kafka://{}/{}", bench.brokers, bench.topic(name, partitions, &[]));
+    let input = uri("events", 2);
+    let outputs = ["metrics", "late", "dead"].map(|name| uri(&format!("{name}-proof"), 1).replace("-proof", ""));
+    let [metrics, late, dead] = outputs;
+    dir.shell(&format!("evt-ingest events.jsonl --time client_timestamp -q --to '{input}?key=user_id'")).succeeds();
+    dir.shell(&format!(
+        "evt-flink -m m.toml {input} --to {metrics} --late {late} --dlq {dead} --time client_timestamp \
+         --out-of-orderness 10s --dir job --jar '{jar}' --pipeline {}",
+        bench.prefix
+    ))
+    .succeeds();
+    let proof = format!("FLINK_SQL='{sql}' job/prove.sh 2020-01-01T00:00:00Z 2100-01-01T00:00:00Z");
+    let run = dir.shell(&proof);
+    assert_eq!(run.status(), 0, "{run}");
+    let lines: Vec<String> = run.text().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 3, "{run}");
+    assert!(lines.iter().all(|line| line.ends_with(" equal")), "{run}");
+    // The proof sees a job that computes something else.
+    dir.shell("sed -i 's/ + 70000000 AND/ + 60000000 AND/' job/proof.sql").succeeds();
+    let run = dir.shell(&proof).ends_with(1);
+    assert!(run.stderr().contains("metrics: not equal"), "{run}");
+    assert!(run.text().contains("late: "), "{run}");
+}
