@@ -425,3 +425,45 @@ fn what_is_appended_to_text_in_an_encoding_or_to_a_compressed_file_is_read() {
         assert_eq!(ended("evt-ingest", &mut run), 143, "{write} {flags}");
     }
 }
+
+/// A writer flushes a part of a member or frame, and a rotation makes an empty file first.
+#[test]
+fn a_compressed_file_that_ends_within_a_part_for_now_is_read_on_and_in_order() {
+    for pack in ["gzip", "zstd -q"] {
+        let dir = Dir::new("follow-packed");
+        let packed = |n: u32| {
+            let line = format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"n\":{n}}}");
+            dir.shell(&format!("echo '{line}' | {pack}")).succeeds().stdout().to_vec()
+        };
+        let append = |bytes: &[u8]| {
+            let mut file = File::options().append(true).create(true).open(dir.path("app.log")).expect("writable");
+            file.write_all(bytes).expect("it fits");
+        };
+        append(&packed(1));
+        let args = ["--follow", "app.log", "-q", "-f", "jsonl", "--time", "t", "--to", "out.jsonl"];
+        let mut run = dir.command("evt-ingest", &args).stdin(Stdio::null()).spawn().expect("it starts");
+        let numbers = || -> Vec<u64> {
+            let text = std::fs::read_to_string(dir.path("out.jsonl")).unwrap_or_default();
+            let number = |line: &str| line.split("\"n\":").nth(1)?.split(['}', ',']).next()?.parse().ok();
+            text.lines().filter_map(number).collect()
+        };
+        let reads =
+            |count: u64| eventually(&format!("{pack}: {count} lines"), || numbers() == (1..=count).collect::<Vec<_>>());
+        reads(1);
+        // The second member is there but for its last bytes.
+        let second = packed(2);
+        append(&second[..second.len() - 3]);
+        append(&[]);
+        let third = packed(3);
+        append(&second[second.len() - 3..]);
+        append(&third[..5]);
+        reads(2);
+        append(&third[5..]);
+        dir.shell("mv app.log app.log.1; touch app.log").succeeds();
+        reads(3);
+        append(&packed(4));
+        reads(4);
+        kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+        assert_eq!(ended("evt-ingest", &mut run), 143, "{pack}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Decompresses gzip and zstd, detected by their first bytes; several members or frames in a row are one input.
 //!
 //! Input that ends early is torn; input that continues with other bytes is corrupt, because an end is never assumed.
+//! The end of a growing file is none: reading continues there, also within a member or frame ([`Unpacked::growing`]).
 //! Zeros after the last gzip member are padding, as tapes and block devices leave it. A decompression bomb is stopped
 //! once more than 100 MiB came out and the ratio exceeds the bound.
 
@@ -23,6 +24,8 @@ pub struct Unpacked<R: Read> {
     state: State<R>,
     ratio_max: u64,
     out: u64,
+    /// Whether more bytes may follow the present end.
+    grows: bool,
 }
 
 enum State<R: Read> {
@@ -40,11 +43,13 @@ struct Members<B> {
     /// `None` only while the next member starts.
     member: Option<GzDecoder<B>>,
     padded: bool,
+    /// Whether the present member has not ended.
+    is_within: bool,
 }
 
 impl<B: BufRead> Members<B> {
     fn new(packed: B) -> Self {
-        Self { member: Some(GzDecoder::new(packed)), padded: false }
+        Self { member: Some(GzDecoder::new(packed)), padded: false, is_within: true }
     }
 
     /// Starts the next member; false at the end of input.
@@ -75,51 +80,70 @@ impl<B: BufRead> Read for Members<B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let Some(member) = &mut self.member else { return Ok(0) };
-            let count = member.read(buffer)?;
-            if count > 0 || buffer.is_empty() || !self.advance()? {
+            let count = if self.is_within { member.read(buffer)? } else { 0 };
+            if count > 0 || buffer.is_empty() {
                 return Ok(count);
             }
+            self.is_within = false;
+            if !self.advance()? {
+                return Ok(0);
+            }
+            self.is_within = true;
         }
     }
 }
 
 /// The frames of zstd, one after another.
-enum Frames<B: BufRead> {
-    Reading(zstd::Decoder<'static, B>),
-    /// The input is at its end, which a growing file may not be for ever: the decoder would take it for the last one.
-    AtEnd(B),
+struct Frames<B: BufRead> {
+    place: FramePlace<B>,
+    /// Whether a decoder ends with its frame, so that a place between frames is known. Otherwise one decoder reads all
+    /// frames, which is faster if they are short.
+    one_by_one: bool,
+}
+
+enum FramePlace<B: BufRead> {
+    Within(zstd::Decoder<'static, B>),
+    /// Between frames, or at the end.
+    Between(B),
     /// Only while the next frame starts.
-    Between,
+    Moving,
 }
 
 impl<B: BufRead> Frames<B> {
     fn packed(&mut self) -> Option<&mut B> {
-        match self {
-            Self::Reading(decoder) => Some(decoder.get_mut()),
-            Self::AtEnd(packed) => Some(packed),
-            Self::Between => None,
+        match &mut self.place {
+            FramePlace::Within(decoder) => Some(decoder.get_mut()),
+            FramePlace::Between(packed) => Some(packed),
+            FramePlace::Moving => None,
         }
     }
 }
 
 impl<B: BufRead> Read for Frames<B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Self::AtEnd(packed) = self {
-            if packed.fill_buf()?.is_empty() {
-                return Ok(0);
+        loop {
+            match &mut self.place {
+                FramePlace::Within(decoder) => {
+                    let count = decoder.read(buffer)?;
+                    if count > 0 || buffer.is_empty() {
+                        return Ok(count);
+                    }
+                    if let FramePlace::Within(decoder) = std::mem::replace(&mut self.place, FramePlace::Moving) {
+                        self.place = FramePlace::Between(decoder.finish());
+                    }
+                }
+                FramePlace::Between(packed) => {
+                    if packed.fill_buf()?.is_empty() {
+                        return Ok(0);
+                    }
+                    if let FramePlace::Between(packed) = std::mem::replace(&mut self.place, FramePlace::Moving) {
+                        let decoder = zstd::Decoder::with_buffer(packed)?;
+                        self.place = FramePlace::Within(if self.one_by_one { decoder.single_frame() } else { decoder });
+                    }
+                }
+                FramePlace::Moving => return Ok(0),
             }
-            let Self::AtEnd(packed) = std::mem::replace(self, Self::Between) else { return Ok(0) };
-            *self = Self::Reading(zstd::Decoder::with_buffer(packed)?);
         }
-        let Self::Reading(decoder) = self else { return Ok(0) };
-        let count = decoder.read(buffer)?;
-        if count == 0
-            && !buffer.is_empty()
-            && let Self::Reading(decoder) = std::mem::replace(self, Self::Between)
-        {
-            *self = Self::AtEnd(decoder.finish());
-        }
-        Ok(count)
     }
 }
 
@@ -130,6 +154,7 @@ struct Source<R> {
     inner: R,
     read: u64,
     error: Option<io::Error>,
+    grows: bool,
 }
 
 impl<R: Read> Read for Source<R> {
@@ -142,6 +167,8 @@ impl<R: Read> Read for Source<R> {
             return Ok(n);
         }
         match read(&mut self.inner, buffer) {
+            // A decoder takes 0 for the end, and continues after this error.
+            Ok(0) if self.grows => Err(io::ErrorKind::WouldBlock.into()),
             Ok(n) => {
                 self.read += n as u64;
                 // A decoder may have retried after the error.
@@ -170,7 +197,22 @@ fn read(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 impl<R: Read> Unpacked<R> {
     /// Creates a reader of `inner`; `ratio_max` bounds the decompressed bytes per compressed byte.
     pub fn new(inner: R, ratio_max: u64) -> Self {
-        Self { state: State::Unread(inner, vec![]), ratio_max, out: 0 }
+        Self { state: State::Unread(inner, vec![]), ratio_max, out: 0, grows: false }
+    }
+
+    /// Reads a file that may grow behind its present end: a read there returns 0, and the next one continues.
+    pub fn growing(self) -> Self {
+        Self { grows: true, ..self }
+    }
+
+    /// Whether the bytes so far end within a member or frame; false for bytes that are not compressed.
+    pub fn is_torn(&self) -> bool {
+        match &self.state {
+            State::Unread(_, first) => !first.is_empty(),
+            State::Gzip(members) => members.is_within,
+            State::Zstd(frames) => matches!(frames.place, FramePlace::Within(_)),
+            State::Plain(_) | State::Ended => false,
+        }
     }
 
     /// Reads into `buffer`; 0 is the end. Fails with the reader's own error, or as corrupt if the compressed data is.
@@ -192,6 +234,10 @@ impl<R: Read> Unpacked<R> {
             }
             State::Unread(..) | State::Ended => return Ok(0),
         };
+        let is_at_end = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        if self.grows && source.error.is_none() && done.as_ref().is_err_and(is_at_end) {
+            return Ok(0);
+        }
         let n = done.map_err(|error| match source.error.take() {
             Some(error) => Error::io("cannot read", &error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Error::corrupt(format!("truncated {name} data")),
@@ -210,18 +256,20 @@ impl<R: Read> Unpacked<R> {
         while [GZIP, ZSTD].iter().any(|magic| magic.len() > first.len() && magic.starts_with(first)) {
             let mut byte = [0];
             match read(inner, &mut byte).map_err(|error| Error::io("cannot read", &error))? {
+                0 if self.grows => return Ok(()),
                 0 => break,
                 _ => first.push(byte[0]),
             }
         }
         let State::Unread(inner, first) = std::mem::replace(&mut self.state, State::Ended) else { return Ok(()) };
         let (gzip, zstd) = (first == GZIP, first == ZSTD);
-        let source = Source { first, inner, read: 0, error: None };
+        let grows = self.grows;
+        let source = Source { first, inner, read: 0, error: None, grows };
         self.state = if gzip {
             State::Gzip(Box::new(Members::new(BufReader::with_capacity(128 << 10, source))))
         } else if zstd {
-            let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(128 << 10, source));
-            State::Zstd(Box::new(Frames::Reading(decoder.map_err(|error| Error::broken("zstd").because(error))?)))
+            let place = FramePlace::Between(BufReader::with_capacity(128 << 10, source));
+            State::Zstd(Box::new(Frames { place, one_by_one: grows }))
         } else {
             State::Plain(source)
         };

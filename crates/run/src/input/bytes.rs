@@ -145,7 +145,15 @@ impl Bytes {
 
     /// Reads a file that may grow behind its present end.
     pub fn growing(self) -> Self {
-        Self { grows: true, ..self }
+        Self { grows: true, reader: self.reader.growing(), ..self }
+    }
+
+    /// Checks that the file does not end within a part of its compressed data. Errors: exit status 65.
+    pub fn check_whole(&self) -> Result<()> {
+        match self.reader.is_torn() {
+            true => Err(Error::corrupt("truncated compressed data").at(self.name.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Determines the content of the file while the bytes are read. The file begins with `former`, which an earlier run
@@ -238,7 +246,8 @@ impl Bytes {
         self.file()?.rewind().map_err(|error| Error::io(self.name.clone(), &error))?;
         self.wire.0.borrow_mut().progress.done = 0;
         let ratio_max = self.wire.0.borrow().run.ratio_max;
-        self.reader = Unpacked::new(self.wire.clone(), ratio_max);
+        let reader = Unpacked::new(self.wire.clone(), ratio_max);
+        self.reader = if self.grows { reader.growing() } else { reader };
         self.ahead = None;
         self.decoder = self.encoding.map(TextDecoder::new);
         self.front.clear();
@@ -431,7 +440,9 @@ impl Bytes {
         match (self.wire.0.borrow().woken.get(), result) {
             (Woken::Stopped, _) => Ok(ReadOutcome::Stopped),
             (Woken::Timeout, Err(_)) => Ok(ReadOutcome::Idle),
-            (_, Ok(0)) if self.is_cut_short() => Err(Error::corrupt("truncated compressed data").at(self.name.clone())),
+            (_, Ok(0)) if !self.grows && self.is_cut_short() => {
+                Err(Error::corrupt("truncated compressed data").at(self.name.clone()))
+            }
             (_, Ok(0)) => Ok(ReadOutcome::End),
             (_, Ok(count)) => Ok(ReadOutcome::Bytes(count)),
             (_, Err(error)) => Err(error.at(self.name.clone())),

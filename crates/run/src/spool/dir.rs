@@ -193,7 +193,7 @@ impl SpoolDir {
         let lock = lock.map_err(failed(path))?;
         claim(&lock, path)?;
         let metrics = metrics.clone();
-        let id = id_of(path);
+        let id = id_of(path)?;
         let dir = Self { path: path.to_owned(), id, limits, metrics, state: Mutex::default(), _lock: lock };
         dir.reserve();
         dir.show();
@@ -371,14 +371,18 @@ impl SpoolDir {
 
 /// Returns the id of a spool, which gets one if it has none. A full disk is not an error, because the spool must be
 /// read to empty it.
-fn id_of(path: &Path) -> Option<String> {
+///
+/// Errors: exit status 74 if it has one that cannot be read: with another one no checkpoint would know the spool.
+fn id_of(path: &Path) -> Result<Option<String>> {
     let (name, part) = (path.join("id"), path.join("id.new"));
-    if let Ok(id) = fs::read_to_string(&name) {
-        return Some(id.trim_end().to_owned());
+    match fs::read_to_string(&name) {
+        Ok(id) => return Ok(Some(id.trim_end().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(&name)(error)),
     }
     let id = token();
     let written = overwrite(&part, &format!("{id}\n")).and_then(|()| fs::rename(&part, &name));
-    written.ok().filter(|()| sync(path).is_ok()).map(|()| id)
+    Ok(written.ok().filter(|()| sync(path).is_ok()).map(|()| id))
 }
 
 /// Locks a spool until `lock` is closed.
@@ -407,6 +411,17 @@ pub fn sync(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_that_cannot_be_read_is_an_error_and_not_a_new_id() {
+        let root = tempfile::tempdir().unwrap();
+        let id = id_of(root.path()).unwrap().expect("the disk is not full");
+        assert_eq!(id_of(root.path()).unwrap(), Some(id));
+        fs::remove_file(root.path().join("id")).unwrap();
+        fs::create_dir(root.path().join("id")).unwrap();
+        assert_eq!(id_of(root.path()).unwrap_err().kind(), evt_core::error::ErrorKind::Io);
+        assert!(!root.path().join("id.new").exists());
+    }
 
     #[test]
     fn every_level_of_a_new_directory_is_synced_and_the_last_one_of_an_existing_one_again() {

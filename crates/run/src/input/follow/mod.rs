@@ -195,7 +195,10 @@ impl FollowedInput {
     /// Returns the length of the newest file, and how many of its bytes were read.
     fn read_bytes(&self) -> Result<ReadBytes> {
         let Some(newest) = self.files.last() else { return Ok(ReadBytes::default()) };
-        Ok(ReadBytes { done: newest.bytes().returned(), length: newest.bytes().length()? })
+        let (bytes, length) = (newest.bytes(), newest.bytes().length()?);
+        // What has not been read of a compressed file has not been returned either.
+        let unread = Some(bytes.progress().done).filter(|done| *done < length);
+        Ok(ReadBytes { done: bytes.returned().or(unread), length })
     }
 
     /// Returns the time since following began.
@@ -297,6 +300,7 @@ impl FollowedInput {
                     .console
                     .notice(format!("{name}: {files} renamed files are open; closing the oldest ones early"));
             }
+            self.files[at].bytes().check_whole()?;
             self.close(at, emitter)?;
             self.files.remove(at);
             let id = self.turns.remove(at);

@@ -17,6 +17,12 @@ pub struct Age(Reverse<u32>, Vec<u8>);
 /// Returns the age of the file `found`, if a rotation may have given this name to the file `name`: with a number, a
 /// date or `.old` at the end or before the extension, compressed or not.
 pub fn age(name: &[u8], found: &[u8]) -> Option<Age> {
+    // The number or date may be before the extension of a compressed file, too: app.log.1.gz of app.log.gz.
+    let of_packed = PACKED.iter().find_map(|suffix| Some((name.strip_suffix(*suffix)?, found.strip_suffix(*suffix)?)));
+    of_packed.and_then(|(name, found)| age_of(name, found)).or_else(|| age_of(name, found))
+}
+
+fn age_of(name: &[u8], found: &[u8]) -> Option<Age> {
     let packed = PACKED.iter().find_map(|suffix| found.strip_suffix(*suffix));
     let bare = packed.unwrap_or(found);
     if bare == name {
@@ -127,6 +133,13 @@ mod tests {
         ] {
             assert_eq!(age(b"app.log", found.as_bytes()), None, "{found}");
         }
+        for found in ["app.log.1.gz", "app.1.log.gz", "app.log-20260101.gz", "app.log.gz.1", "app.log.gz-20260101"] {
+            assert!(age(b"app.log.gz", found.as_bytes()).is_some(), "{found}");
+        }
+        for found in ["app.log.gz", "app.log.error.gz", "app.log.1.zst", "app2.log.gz"] {
+            assert_eq!(age(b"app.log.gz", found.as_bytes()), None, "{found}");
+        }
+        assert!(age(b"app.log.gz", b"app.log.2.gz") < age(b"app.log.gz", b"app.log.1.gz"));
         assert!(age(b"log", b"log.1").is_some() && age(b".log", b".log.1").is_some());
         assert!(is_unpacked(b"app.log.1", b"app.log.1.gz") && !is_unpacked(b"app.log", b"app.log.1.gz"));
     }
