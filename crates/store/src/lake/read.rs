@@ -23,6 +23,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
@@ -291,9 +292,18 @@ impl Day {
     }
 }
 
-/// Returns the kind of the rows of a file; `None` if they are not of evt. Errors: exit status 65 if it cannot be read.
+/// Returns the kind of the rows of a file; `None` if they are not of evt. Errors: exit status 65 if it is no Parquet
+/// file, 74 if it cannot be read.
 fn kind_in(path: &Path, file: File) -> Result<Option<(Kind, Reading)>> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
+        let of_disk = match &error {
+            ParquetError::External(cause) => cause.downcast_ref::<std::io::Error>(),
+            _ => None,
+        };
+        // A file that ends early is none of Parquet.
+        if let Some(cause) = of_disk.filter(|cause| cause.kind() != std::io::ErrorKind::UnexpectedEof) {
+            return Error::io(format!("parquet:{}: cannot read", path.display()), cause);
+        }
         let file = path.display();
         let message = format!("parquet:{file}: expected a Parquet file; move it away if no run of evt wrote it");
         Error::corrupt(message).because(error)
