@@ -300,7 +300,7 @@ impl Source {
         self.step().or_else(|error| {
             let salvages = self.needs.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
             if salvages {
-                self.emitter.release(|held| held.judge_all(Rest::Unknown))?;
+                self.emitter.release(|held| held.judge_all(Rest::None))?;
             }
             self.emitter.end(salvages)?;
             self.failure = Some(error);
@@ -509,7 +509,7 @@ impl Source {
             self.emitter.stamp_mut().turn_to(*number, input.progress(), rest);
             input.stop(&mut self.emitter)?;
         }
-        self.emitter.release(|held| held.judge_all(Rest::Unknown))?;
+        self.emitter.release(|held| held.judge_all(Rest::None))?;
         self.emitter.flush()?;
         self.end.how = EndReason::Stopped;
         if let Some(positions) = &mut self.positions {

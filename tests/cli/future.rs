@@ -1,7 +1,10 @@
 //! `--max-future` for records without an arrival: gaps of a file lose nothing, and wrong clocks are dead letters.
 
-use crate::harness::Dir;
+use crate::harness::{Dir, ended, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write;
+use std::io::Write as _;
+use std::process::Stdio;
 
 const SECOND: i64 = 1;
 const MINUTE: i64 = 60 * SECOND;
@@ -132,4 +135,26 @@ fn a_watermark_makes_no_row_late_that_waits() {
     let rows: Vec<_> = rows.iter().filter(|row| row["$evt"].is_null()).collect();
     assert_eq!((dir.rows("dead.jsonl").len(), rows.len()), (1, 51));
     assert_eq!(rows[50]["partition"], "0");
+}
+
+/// What follows the last rows of a pipe is as unknown after a signal as at its end.
+#[test]
+fn a_signal_judges_the_last_rows_of_a_pipe_as_its_end_does() {
+    for ends in [true, false] {
+        let dir = Dir::new("future-stopped");
+        let args: Vec<&str> = INGEST.split(' ').skip(1).chain(["-f", "jsonl"]).collect();
+        let mut run = dir.command("evt-ingest", &args).stdin(Stdio::piped()).spawn().expect("it starts");
+        let mut pipe = run.stdin.take().expect("a pipe");
+        pipe.write_all(lines(&ahead(apart(151, SECOND), 150..151, YEAR)).as_bytes()).expect("it reads");
+        let written = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |text| text.lines().count());
+        // The last 100 rows wait for others.
+        eventually("the wrong clock is read", || written() == 51);
+        if ends {
+            drop(pipe);
+        } else {
+            kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+        }
+        assert_eq!(ended("evt-ingest", &mut run), if ends { 0 } else { 143 });
+        assert_eq!((written(), dir.rows("dead.jsonl").len()), (150, 1), "the pipe ends: {ends}");
+    }
 }

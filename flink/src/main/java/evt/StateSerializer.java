@@ -197,5 +197,4 @@ public abstract class StateSerializer<T extends State> extends TypeSerializerSin
         target.writeInt(saved.length);
         target.write(saved);
     }
-
 }
