@@ -38,18 +38,8 @@ pub struct Args {
     /// Read events in JSON, as evt writes them, from this topic
     #[arg(value_name = "kafka://HOST:PORT/TOPIC", help_heading = "Input")]
     events: String,
-    /// Write metrics to this topic
-    #[arg(long, value_name = "TOPIC", help_heading = "Output")]
-    to: String,
-    /// Write late events to this topic
-    #[arg(long, value_name = "TOPIC", help_heading = "Output")]
-    late: String,
-    /// Write events that only some of their windows counted to --late, too
-    #[arg(long, help_heading = "Output")]
-    late_partial: bool,
-    /// Write dead letters to this topic
-    #[arg(long, value_name = "TOPIC", help_heading = "Output")]
-    dlq: String,
+    #[command(flatten)]
+    outputs: OutputArgs,
     /// Write the job, its functions and its proof to this directory [default: the job on standard output]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     dir: Option<PathBuf>,
@@ -61,6 +51,24 @@ pub struct Args {
     jar: Option<PathBuf>,
     #[command(flatten)]
     common: CommonArgs,
+}
+
+/// The topics that a job writes.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Output")]
+struct OutputArgs {
+    /// Write metrics to this topic
+    #[arg(long, value_name = "TOPIC")]
+    to: String,
+    /// Write late events to this topic
+    #[arg(long, value_name = "TOPIC")]
+    late: String,
+    /// Write events that only some of their windows counted to --late, too
+    #[arg(long)]
+    late_partial: bool,
+    /// Write dead letters to this topic
+    #[arg(long, value_name = "TOPIC")]
+    dlq: String,
 }
 
 impl Tool for Args {
@@ -168,13 +176,13 @@ impl Args {
         };
         let topics = Topics {
             events: Topic::parse(&self.events)?,
-            metrics: Topic::parse(&self.to)?,
-            late: Topic::parse(&self.late)?,
-            dead: Topic::parse(&self.dlq)?,
+            metrics: Topic::parse(&self.outputs.to)?,
+            late: Topic::parse(&self.outputs.late)?,
+            dead: Topic::parse(&self.outputs.dlq)?,
         };
         let time = self.time.clone();
         let name = self.common.pipeline.clone();
-        Ok(JobOptions { topics, range: Range::Endless, time, bound, name, late_partial: self.late_partial })
+        Ok(JobOptions { topics, range: Range::Endless, time, bound, name, late_partial: self.outputs.late_partial })
     }
 
     /// Refuses to replace a job that differs: its state does not fit the new one.

@@ -5,7 +5,7 @@
 use super::pattern;
 use super::text::{identifier, is_plain, number, text};
 use crate::error::Result;
-use crate::expr::{Branch, Expr, LeafType, Leaves, Operator, PathKey, Source, Tree, ValueKind, path_text};
+use crate::expr::{self, Branch, Expr, LeafType, Leaves, Operator, PathKey, Tree, ValueKind, path_text};
 use crate::kind::event::{COLUMNS, column};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
@@ -108,10 +108,10 @@ impl<'a> Translator<'a> {
     }
 
     /// Returns the text of what a leaf reads, and its type.
-    fn read(&mut self, source: &Source) -> (String, ValueKind) {
+    fn read(&mut self, source: &expr::Source) -> (String, ValueKind) {
         match source {
-            Source::Path(_, path) => (self.property(path), ValueKind::Text),
-            Source::Column(index, kind) => {
+            expr::Source::Path(_, path) => (self.property(path), ValueKind::Text),
+            expr::Source::Column(index, kind) => {
                 let column = match *index {
                     column::OFFSET => "CAST(`offset` AS DOUBLE)".to_owned(),
                     column::PARTITION => "CAST(kafka_partition AS STRING)".to_owned(),

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! Spec (op::window) ─► MetricQuery: a SELECT for each metric ─┐
-//!                      Refusal: why there is none             ├─► script: settings, functions, tables, one statement set
+//!                      Refusal: why there is none             ├─► script: settings, functions, tables, statements
 //!                      Translator: expressions in SQL ────────┘
 //! ```
 //!
 //! A job reads a topic of JSON that evt wrote, and keeps the stamps of its events as evt-window does: whether an event
 //! counts is decided by its own stream time. What Flink's functions do in another way is in the jar of `flink/`.
 //!
-//! - `job.rs`: the script; `metric.rs`: a metric; `aggregate.rs`: its value; `expression.rs`: expressions; `pattern.rs`:
-//!   regular expressions.
+//! - `job.rs`: the script; `metric.rs`: a metric; `aggregate.rs`: its value; `expression.rs`: expressions;
+//!   `pattern.rs`: regular expressions.
 //! - `directory.rs`: the files of a job: its script, the proof (`prove.sh`) and the page that says how to run it
 //!   (`README.md`).
 //! - `text.rs`: constants and identifiers, which no text of a definition can leave.

@@ -44,7 +44,7 @@ impl Random {
             2 => f64::from_bits(self.next() % (1 << 52)),
             3 => [f64::MAX, f64::MIN_POSITIVE, 5e-324, 0.0, 1e23, 9_007_199_254_740_993.0][self.next() as usize % 6],
             4 => 2f64.powi((self.next() % 2000) as i32 - 1000),
-            _ => (self.next() % 1_000_000) as f64 / 100.0 * if self.next() % 3 == 0 { -1.0 } else { 1.0 },
+            _ => (self.next() % 1_000_000) as f64 / 100.0 * if self.next().is_multiple_of(3) { -1.0 } else { 1.0 },
         }
     }
 }
