@@ -66,10 +66,11 @@ const CLOCKS: [&str; 16] = [
 const WORDS: [(&str, &str); 18] = [
     (r"\bhopping\b", "sliding"),
     (r"\bgrace period\b", "lateness"),
-    (r"\btumble\b", "tumbling window"),
+    (r"\btumble\b[^(]", "tumbling window"),
     (r"\bwhitelist\b|\bblacklist\b", "the list it is"),
     (r"\bmessage queue\b", "topic"),
-    (r"\bconnector\b", "store or source"),
+    // The name of an option of Flink, and a part of names of its files, are no words.
+    (r"(^|[^'-])\bconnector\b", "store or source"),
     (r"\bmicro-?batch", "batch"),
     (r"\btr(y|ying|ied) again (for|until)\b|: trying again\b", "retrying"),
     (r"\blets? (us|it|him|them) (in|go)\b", "accept, release or revoke"),

@@ -182,7 +182,7 @@ fn functions(translator: &Translator<'_>) -> String {
     used.map(|(name, class)| format!("CREATE TEMPORARY FUNCTION {name} AS 'evt.{class}';\n")).collect()
 }
 
-fn connector(topic: &Topic) -> String {
+fn address(topic: &Topic) -> String {
     let (name, servers) = (text(&topic.name), text(&topic.servers));
     format!("'connector' = 'kafka', 'topic' = {name}, 'properties.bootstrap.servers' = {servers}")
 }
@@ -209,7 +209,7 @@ fn exactly_once(what: &str, options: &JobOptions) -> String {
 
 fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> String {
     let Topics { events, metrics, late, dead } = &options.topics;
-    let [events, metrics, late, dead] = [events, metrics, late, dead].map(connector);
+    let [events, metrics, late, dead] = [events, metrics, late, dead].map(address);
     let range = range(options.range);
     let columns = ["event_id", "source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp"];
     let columns: String = columns.iter().map(|name| format!("event.{name} AS {name}, ")).collect();
