@@ -18,6 +18,8 @@ slot_of() {
         postgres) echo 10 ;;
         redis) echo 11 ;;
         s3) echo 12 ;;
+        flink.0) echo 14 ;;
+        flink.[12]) echo $((${1#flink.} + 15)) ;;
     esac
 }
 second_slot_of() {
@@ -39,7 +41,7 @@ claim_state() {
     [[ -s $state_dir/ports ]] || take_ports
 }
 
-# Takes a block of 16 ports for this directory. Servers listen seconds after their ports were chosen: so blocks are noted in
+# Takes a block of 20 ports for this directory. Servers listen seconds after their ports were chosen: so blocks are noted in
 # one file per user, and who chooses at the same time sees them. A note holds as long as its directory says the same.
 take_ports() {
     local taken base dir
@@ -57,21 +59,21 @@ take_ports() {
     exec {taken_lock}>&-
 }
 
-# The first port of a block of 16 that is nobody's and wholly free. Where to look first depends on the directory.
+# The first port of a block of 20 that is nobody's and wholly free. Where to look first depends on the directory.
 choose_ports() {
     local sum tries base slot
     sum=$(printf '%s' "$state_dir" | cksum)
     sum=${sum%% *}
-    for ((tries = 0; tries < 768; tries++)); do
-        base=$((20000 + 16 * ((sum + tries) % 768)))
+    for ((tries = 0; tries < 614; tries++)); do
+        base=$((20000 + 20 * ((sum + tries) % 614)))
         [[ -z ${blocks[$base]:-} ]] || continue
-        for ((slot = 0; slot < 16; slot++)); do
+        for ((slot = 0; slot < 20; slot++)); do
             if listening $((base + slot)); then continue 2; fi
         done
         echo "$base"
         return
     done
-    fail 1 "no 16 free ports in a row between 20000 and 32287"
+    fail 1 "no 20 free ports in a row between 20000 and 32279"
 }
 
 port_variable() {
@@ -83,6 +85,7 @@ port_variable() {
 port_for() {
     local node=$1 name offset=0
     [[ $node != kafka3.* ]] || offset=$((${node#kafka3.} - 1))
+    [[ $node != flink.* ]] || offset=${node#flink.}
     name=$(port_variable "$node")
     if [[ -n ${!name:-} ]]; then
         [[ ${!name} =~ ^[0-9]{1,5}$ ]] || fail 2 "$name is not a port: ${!name}"
