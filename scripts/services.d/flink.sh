@@ -102,5 +102,5 @@ flink_ready() {
 }
 
 flink_environment() {
-    [[ $1 != flink.0 ]] || echo "EVT_FLINK_REST http://127.0.0.1:$2"
+    [[ $1 != flink.0 ]] || echo "EVT_FLINK http://127.0.0.1:$2"
 }

@@ -16,6 +16,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+/// One millisecond (µs), the least time of Flink.
+const MILLISECOND: i64 = 1000;
 /// The name of the jar, and the environment variable with its path.
 const JAR: &str = "evt-flink.jar";
 const JAR_VARIABLE: &str = "EVT_FLINK_JAR";
@@ -69,6 +71,9 @@ struct OutputArgs {
     /// Write dead letters to this topic
     #[arg(long, value_name = "TOPIC")]
     dlq: String,
+    /// Make rows visible every DURATION, at a checkpoint
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    checkpoint_every: i64,
 }
 
 impl Tool for Args {
@@ -182,7 +187,11 @@ impl Args {
         };
         let time = self.time.clone();
         let name = self.common.pipeline.clone();
-        Ok(JobOptions { topics, range: Range::Endless, time, bound, name, late_partial: self.outputs.late_partial })
+        let OutputArgs { late_partial, checkpoint_every, .. } = self.outputs;
+        if checkpoint_every < MILLISECOND {
+            return Err(Error::usage("--checkpoint-every: expected at least 1ms"));
+        }
+        Ok(JobOptions { topics, range: Range::Endless, time, bound, checkpoint_every, name, late_partial })
     }
 
     /// Refuses to replace a job that differs: its state does not fit the new one.

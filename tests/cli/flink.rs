@@ -1,7 +1,7 @@
 //! evt-flink: the job that it writes and, on a real Flink, that its rows are those of evt-window.
 
-use crate::broker::Bench;
-use crate::harness::{Dir, in_ci};
+use crate::broker::{Bench, Broker};
+use crate::harness::{Dir, LONG_WAIT, ROOT, eventually_within, in_ci};
 use std::fmt::Write;
 
 /// The flags of a job whose topics nobody opens.
@@ -48,6 +48,8 @@ fn a_metric_that_flink_cannot_have_is_refused_before_anything_is_written() {
     dir.shell(&format!("evt-flink -m all.toml {TOPICS} --out-of-orderness 1m")).succeeds();
     let run = dir.shell(&line.replace("/metrics", "/metrics?key=none")).ends_with(2);
     assert!(run.stderr().contains("expected one topic without options"), "{run}");
+    let run = dir.shell(&format!("{line} --only n --checkpoint-every 1us")).ends_with(2);
+    assert!(run.stderr().contains("--checkpoint-every: expected at least 1ms"), "{run}");
 }
 
 #[test]
@@ -133,14 +135,20 @@ size = "1d"
 zone = "Asia/Tokyo"
 "#;
 
+/// Returns the path of the functions. `None`, with one message, if nobody has made them. CI requires them, and a Flink.
+fn jar() -> Option<String> {
+    let jar = std::env::var("EVT_FLINK_JAR").ok();
+    if jar.is_none() {
+        assert!(!in_ci(), "EVT_FLINK_JAR must be set in CI (scripts/flink)");
+        eprintln!("skipped: EVT_FLINK_JAR is not set (scripts/flink)");
+    }
+    jar
+}
+
 #[test]
 fn a_job_on_a_real_flink_has_the_rows_of_evt_window() {
     let Some(bench) = Bench::new("flink") else { return };
-    let (Ok(jar), Ok(sql)) = (std::env::var("EVT_FLINK_JAR"), std::env::var("EVT_FLINK_SQL")) else {
-        assert!(!in_ci(), "EVT_FLINK_JAR and EVT_FLINK_SQL must be set in CI (scripts/flink)");
-        eprintln!("skipped: EVT_FLINK_JAR and EVT_FLINK_SQL are not set (scripts/flink)");
-        return;
-    };
+    let Some(jar) = jar() else { return };
     let dir = &bench.dir;
     dir.write("events.jsonl", events());
     dir.write("m.toml", METRICS);
@@ -151,11 +159,11 @@ fn a_job_on_a_real_flink_has_the_rows_of_evt_window() {
     dir.shell(&format!("evt-ingest events.jsonl --time client_timestamp -q --to '{input}?key=user_id'")).succeeds();
     dir.shell(&format!(
         "evt-flink -m m.toml {input} --to {metrics} --late {late} --dlq {dead} --time client_timestamp \
-         --out-of-orderness 10s --dir job --jar '{jar}' --pipeline {}",
+         --out-of-orderness 10s --checkpoint-every 1s --dir job --jar '{jar}' --pipeline {}",
         bench.prefix
     ))
     .succeeds();
-    let proof = format!("FLINK_SQL='{sql}' job/prove.sh 2020-01-01T00:00:00Z 2100-01-01T00:00:00Z");
+    let proof = format!("FLINK_SQL='{ROOT}/scripts/flink sql' job/prove.sh 2020-01-01T00:00:00Z 2100-01-01T00:00:00Z");
     let run = dir.shell(&proof);
     assert_eq!(run.status(), 0, "{run}");
     let lines: Vec<String> = run.text().lines().map(str::to_owned).collect();
@@ -166,4 +174,62 @@ fn a_job_on_a_real_flink_has_the_rows_of_evt_window() {
     let run = dir.shell(&proof).ends_with(1);
     assert!(run.stderr().contains("metrics: not equal"), "{run}");
     assert!(run.text().contains("late: "), "{run}");
+}
+
+/// The rows of a topic of metrics, without what differs in every run.
+fn metrics(dir: &Dir, uri: &str) -> Vec<String> {
+    let columns = "metric_id,window_start,window_end,value,rows";
+    let run = dir.shell(&format!("evt-view '{uri}' -q --columns {columns} -o csv | tail -n +2 | sort"));
+    run.succeeds().text().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_killed_task_manager_changes_no_row() {
+    let Some(bench) = Bench::new("flink-killed") else { return };
+    let Some(jar) = jar() else { return };
+    let dir = &bench.dir;
+    let cluster = Broker { state: dir.path("cluster"), name: "flink" };
+    let address = cluster.start();
+    let [events_topic, metrics_topic, late, dead] = ["events", "metrics", "late", "dead"]
+        .map(|name| format!("kafka://{}/{}", bench.brokers, bench.topic(name, 2, &[])));
+    let all = events();
+    let half = all.lines().count() / 2;
+    let lines: Vec<&str> = all.lines().collect();
+    // The last events close all windows before them.
+    let closing: String = (0..64)
+        .map(|user| format!("{{\"source\":\"s\",\"event_type\":\"end\",\"user_id\":\"e{user}\",\"client_timestamp\":\"2026-01-09T00:00:00Z\"}}\n"))
+        .collect();
+    dir.write("first.jsonl", lines[..half].join("\n") + "\n");
+    dir.write("second.jsonl", lines[half..].join("\n") + "\n" + &closing);
+    dir.write("m.toml", METRICS);
+    dir.shell(&format!(
+        "evt-flink -m m.toml {events_topic} --to {metrics_topic} --late {late} --dlq {dead} --time client_timestamp \
+         --out-of-orderness 10s --checkpoint-every 1s --dir job --jar '{jar}' --pipeline {}; \
+         (echo \"ADD JAR '{jar}';\"; cat job/job.sql) > submit.sql; EVT_FLINK={address} {ROOT}/scripts/flink submit submit.sql",
+        bench.prefix
+    ))
+    .succeeds();
+    let ingest = |name: &str| {
+        dir.shell(&format!("evt-ingest {name} --time client_timestamp -q --to '{events_topic}?key=user_id'"))
+            .succeeds();
+    };
+    ingest("first.jsonl");
+    let written = || metrics(dir, &format!("{metrics_topic}?end=latest"));
+    eventually_within(LONG_WAIT, "the first windows are visible", || !written().is_empty());
+    cluster.services(&["kill", "flink.1", "flink.2"]);
+    ingest("second.jsonl");
+    cluster.services(&["start", "flink.1", "flink.2"]);
+    dir.shell(&format!(
+        "evt-window '{events_topic}?end=latest' -m m.toml --time client_timestamp --out-of-orderness 10s --emit final \
+         --at-end hold -q --late late.jsonl --dlq dead.jsonl --to metrics.jsonl"
+    ));
+    let wanted = metrics(dir, "metrics.jsonl");
+    assert!(wanted.len() > 50, "{} rows", wanted.len());
+    eventually_within(LONG_WAIT, "all closed windows are visible", || written().len() >= wanted.len());
+    assert_eq!(written(), wanted);
+    for (topic, file) in [(late, "late.jsonl"), (dead, "dead.jsonl")] {
+        let rows = || dir.shell(&format!("evt-view '{topic}?end=latest' -q -o jsonl | wc -l")).text().trim().to_owned();
+        let wanted = dir.rows(file).len().to_string();
+        eventually_within(LONG_WAIT, "all late events and letters are visible", || rows() == wanted);
+    }
 }

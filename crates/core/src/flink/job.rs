@@ -71,6 +71,8 @@ pub struct JobOptions {
     pub time: String,
     /// The out-of-orderness (µs).
     pub bound: i64,
+    /// The time between two checkpoints (µs), at which rows become visible.
+    pub checkpoint_every: i64,
     /// The name of the job; the prefixes of its transactions begin with it.
     pub name: String,
     /// Whether half-late events are late rows, too.
@@ -171,9 +173,12 @@ fn settings(options: &JobOptions) -> String {
     format!(
         "SET 'pipeline.name' = {};\n\
          SET 'execution.runtime-mode' = 'streaming';\n\
+         -- Rows are visible when a checkpoint is complete.\n\
+         SET 'execution.checkpointing.interval' = '{} ms';\n\
          SET 'table.local-time-zone' = 'UTC';\n\
          SET 'table.exec.state.ttl' = '0';\n",
-        text(&options.name)
+        text(&options.name),
+        options.checkpoint_every / 1000
     )
 }
 

@@ -19,7 +19,6 @@ trap 'rm -rf "$work"' EXIT
 
 {
     echo "ADD JAR '$PWD/evt-flink.jar';"
-    echo "SET 'execution.checkpointing.interval' = '2 s';"
     sed "s/@FROM@/$(millis "$from")/; s/@UNTIL@/$(millis "$until")/" proof.sql
 } >"$work/proof.sql"
 began=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
