@@ -7,6 +7,7 @@ complete -c evt-flink -l late -d 'Write late events to this topic' -r
 complete -c evt-flink -l dlq -d 'Write dead letters to this topic' -r
 complete -c evt-flink -l checkpoint-every -d 'Make rows visible every DURATION, at a checkpoint' -r
 complete -c evt-flink -l dir -d 'Write the job, its functions and its proof to this directory [default: the job on standard output]' -r -F
+complete -c evt-flink -l upgrade -d 'Write a job of the metrics alone that the one in OLD_DIR does not have, to run beside it' -r -F
 complete -c evt-flink -l jar -d 'Copy the functions from this file [default: share/evt beside the directory of evt]' -r -F
 complete -c evt-flink -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-flink -l now -d 'Use INSTANT as the current time, for repeatable output' -r

@@ -796,6 +796,7 @@ complete -c evt -n "__fish_evt_using_subcommand flink" -l late -d 'Write late ev
 complete -c evt -n "__fish_evt_using_subcommand flink" -l dlq -d 'Write dead letters to this topic' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l checkpoint-every -d 'Make rows visible every DURATION, at a checkpoint' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l dir -d 'Write the job, its functions and its proof to this directory [default: the job on standard output]' -r -F
+complete -c evt -n "__fish_evt_using_subcommand flink" -l upgrade -d 'Write a job of the metrics alone that the one in OLD_DIR does not have, to run beside it' -r -F
 complete -c evt -n "__fish_evt_using_subcommand flink" -l jar -d 'Copy the functions from this file [default: share/evt beside the directory of evt]' -r -F
 complete -c evt -n "__fish_evt_using_subcommand flink" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l now -d 'Use INSTANT as the current time, for repeatable output' -r

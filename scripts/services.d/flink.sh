@@ -37,7 +37,7 @@ flink_command() {
 <Loggers><Root level="WARN"><AppenderRef ref="C"/></Root></Loggers></Configuration>
 END
     export FLINK_CONF_DIR=$conf FLINK_LIB_DIR=$flink_home/lib
-    flink=("$(flink_java)" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$conf/log4j2.xml" "-Djava.io.tmpdir=$conf")
+    flink=("$(flink_java)" -XX:+UseSerialGC ${EVT_FLINK_TIER--XX:TieredStopAtLevel=1} "-Dlog4j2.configurationFile=$conf/log4j2.xml" "-Djava.io.tmpdir=$conf")
     for module in java.lang java.net java.io java.nio sun.nio.ch java.lang.reflect java.text java.time java.util java.util.concurrent \
         java.util.concurrent.atomic java.util.concurrent.locks; do
         flink+=("--add-opens=java.base/$module=ALL-UNNAMED")

@@ -44,7 +44,7 @@ java_of() {
 }
 
 maven() {
-    timeout 900 mvn --batch-mode --quiet "$@"
+    timeout 900 mvn --batch-mode --quiet -Dstyle.color=never "$@"
 }
 
 # Makes sure of a command that a Debian package has.

@@ -5,7 +5,7 @@ use crate::cli::args::CommonArgs;
 use crate::cli::check::CheckReport;
 use clap::Parser;
 use evt_core::error::{Error, Result};
-use evt_core::flink::{JobOptions, Range, Refusal, Topic, Topics, WrittenMetrics, files, script};
+use evt_core::flink::{JobOptions, Range, Refusal, Topic, Topics, WrittenMetrics, files, reduced, script};
 use evt_core::op::window::spec::{self, Spec};
 use evt_core::op::window::watermark::{LIVE, OutOfOrderness};
 use evt_core::time::parse_duration;
@@ -45,6 +45,9 @@ pub struct Args {
     /// Write the job, its functions and its proof to this directory [default: the job on standard output]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     dir: Option<PathBuf>,
+    /// Write a job of the metrics alone that the one in OLD_DIR does not have, to run beside it
+    #[arg(long, value_name = "OLD_DIR", requires = "dir", help_heading = "Output")]
+    upgrade: Option<PathBuf>,
     /// Replace a job of --dir that differs
     #[arg(long, requires = "dir", help_heading = "Output")]
     overwrite: bool,
@@ -95,8 +98,8 @@ impl Tool for Args {
     ];
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
-        let text = self.text()?;
-        let spec = self.spec(&text)?;
+        let whole = self.text()?;
+        let (text, spec) = self.chosen(&whole)?;
         let options = self.options(&spec)?;
         let Some(dir) = &self.dir else {
             run.io.print(&script(&spec, &options).map_err(|refusals| refused(&refusals))?)?;
@@ -129,7 +132,7 @@ impl Tool for Args {
     /// Also says of each metric whether its rows are equal.
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let Some(text) = findings.take(self.text()) else { return };
-        let Some(spec) = findings.take(self.spec(&text)) else { return };
+        let Some((_, spec)) = findings.take(self.chosen(&text)) else { return };
         let Some(options) = findings.take(self.options(&spec)) else { return };
         let refusals = script(&spec, &options).err().unwrap_or_default();
         let verdict = |name: &str| match refusals.iter().find(|refusal| refusal.metric == name) {
@@ -158,16 +161,57 @@ impl Args {
         fs::read_to_string(&self.metrics).map_err(|error| Error::config_file(self.metrics.clone(), &error))
     }
 
-    /// Returns the metrics, without those that `--only` leaves out.
-    fn spec(&self, text: &str) -> Result<Spec> {
-        let mut spec = spec::file(text).map_err(|error| error.at(self.metrics.clone()))?;
+    /// Returns the metrics, without those that `--only` and `--upgrade` leave out, and their text.
+    fn chosen(&self, text: &str) -> Result<(String, Spec)> {
+        let mut spec = self.read(text)?;
         for name in &self.only {
             if !spec.metrics.iter().any(|metric| metric.name == *name) {
                 return Err(Error::usage(format!("--only {name}: no metric of {} has this name", self.metrics)));
             }
         }
-        spec.metrics.retain(|metric| self.only.is_empty() || self.only.contains(&metric.name));
-        Ok(spec)
+        let old = self.upgrade.as_deref().map(|old| self.old_metrics(old, &spec)).transpose()?.unwrap_or_default();
+        let is_kept = |name: &String| (self.only.is_empty() || self.only.contains(name)) && !old.contains(name);
+        let kept: Vec<bool> = spec.metrics.iter().map(|metric| is_kept(&metric.name)).collect();
+        if kept.iter().all(|kept| *kept) {
+            return Ok((text.to_owned(), spec));
+        }
+        spec.metrics.retain(|metric| is_kept(&metric.name));
+        if spec.metrics.is_empty() {
+            return Err(Error::usage(format!("{}: no metric is new; the old job computes them all", self.metrics)));
+        }
+        Ok((reduced(text, &kept)?, spec))
+    }
+
+    fn read(&self, text: &str) -> Result<Spec> {
+        spec::file(text).map_err(|error| error.at(self.metrics.clone()))
+    }
+
+    /// Returns the names of the metrics of an old job. Errors: exit status 2 if one of them has changed or is gone,
+    /// because no savepoint fits another set of metrics.
+    fn old_metrics(&self, old: &Path, new: &Spec) -> Result<Vec<String>> {
+        let path = old.join("metrics.toml");
+        let text = fs::read_to_string(&path).map_err(|error| Error::config_file(path.display().to_string(), &error))?;
+        let written = self.read(&text)?;
+        let is_same = |text: &String| new.metrics.iter().any(|metric| metric.text == *text);
+        let changed: Vec<&str> =
+            written.metrics.iter().filter(|metric| !is_same(&metric.text)).map(|metric| metric.name.as_str()).collect();
+        if !changed.is_empty() {
+            return Err(Error::usage(format!(
+                "{}: changed or removed: {}; no savepoint of this job fits: write a new job without --upgrade and start it \
+                 without a savepoint, or give what has changed another name",
+                old.display(),
+                changed.join(", ")
+            )));
+        }
+        let name = format!("SET 'pipeline.name' = '{}';", self.common.pipeline);
+        if fs::read_to_string(old.join("job.sql")).is_ok_and(|job| job.lines().next() == Some(&name)) {
+            return Err(Error::usage(format!(
+                "--pipeline {}: the job of {} has this name, and would end the transactions of the new one; choose another",
+                self.common.pipeline,
+                old.display()
+            )));
+        }
+        Ok(written.metrics.into_iter().map(|metric| metric.name).collect())
     }
 
     fn options(&self, spec: &Spec) -> Result<JobOptions> {

@@ -59,6 +59,8 @@ fn a_directory_keeps_a_job_that_differs() {
     dir.write("functions.jar", "a jar");
     let line = format!("evt-flink -m m.toml {TOPICS} --only n --dir job --jar functions.jar");
     dir.shell(&line).succeeds();
+    // The proof has the metrics of the job alone.
+    assert!(!dir.shell("cat job/metrics.toml").text().contains("total"));
     let names = dir.shell("ls job").text();
     assert_eq!(names, "README.md\nevt-flink.jar\njob.sql\nmetrics.toml\nproof.sql\nprove.sh\n");
     dir.shell(&format!("cp -r job before; {line}; diff -r before job")).succeeds();
@@ -70,6 +72,40 @@ fn a_directory_keeps_a_job_that_differs() {
     let run = dir.shell(&format!("evt-flink -m m.toml {TOPICS} --only n --dir new --jar no.jar")).ends_with(78);
     let missing = "no.jar: there is no such file; scripts/flink makes it, and --jar FILE names it";
     assert!(run.stderr().contains(missing), "{run}");
+}
+
+#[test]
+fn an_upgrade_leaves_the_old_job_as_it_is_and_refuses_what_would_lose_its_state() {
+    let dir = Dir::new("flink-upgrade");
+    dir.write("functions.jar", "a jar");
+    let metric = |name: &str, size: &str| format!("[[metric]]\nname = '{name}'\nsize = '{size}'\n");
+    let write = |metrics: &[(&str, &str)]| {
+        dir.write("m.toml", metrics.iter().map(|(name, size)| metric(name, size)).collect::<String>());
+    };
+    write(&[("a", "1m"), ("b", "5m")]);
+    let line = format!("evt-flink -m m.toml {TOPICS} --jar functions.jar");
+    dir.shell(&format!("{line} --dir old")).succeeds();
+    let upgrade = format!("{line} --dir new --upgrade old --pipeline second");
+    write(&[("c", "1h"), ("a", "1m"), ("b", "5m"), ("d", "1d")]);
+    dir.shell(&upgrade).succeeds();
+    let written = dir.shell("cat new/metrics.toml").text();
+    assert!(["c", "d"].iter().all(|name| written.contains(&format!("name = \"{name}\""))), "{written}");
+    assert!(!written.contains("\"a\"") && !dir.shell("cat new/job.sql").text().contains("metric.b"), "{written}");
+    let run = dir.shell(&upgrade.replace("second", "evt")).ends_with(2);
+    assert!(
+        run.stderr().contains("--pipeline evt: the job of old has this name, and would end the transactions"),
+        "{run}"
+    );
+    write(&[("a", "2m"), ("d", "1d")]);
+    let run = dir.shell(&upgrade).ends_with(2);
+    let advice = "write a new job without --upgrade and start it without a savepoint";
+    assert!(
+        run.stderr().contains("old: changed or removed: a, b; no savepoint") && run.stderr().contains(advice),
+        "{run}"
+    );
+    write(&[("a", "1m"), ("b", "5m")]);
+    let run = dir.shell(&upgrade).ends_with(2);
+    assert!(run.stderr().contains("no metric is new; the old job computes them all"), "{run}");
 }
 
 /// Events of six minutes for a job: some late, some with values that expressions cannot read.

@@ -1,6 +1,7 @@
 //! The files of a job.
 
 use super::job::{JobOptions, Range, Refusal, Topic, script};
+use crate::error::Error;
 use crate::op::window::spec::Spec;
 use crate::time::format_duration;
 
@@ -13,6 +14,19 @@ pub struct WrittenMetrics<'a> {
     pub text: &'a str,
     /// What it means.
     pub spec: &'a Spec,
+}
+
+/// Returns the text of a metrics file with those metrics alone whose places are kept.
+///
+/// Errors: exit status 78 if it is none.
+pub fn reduced(text: &str, kept: &[bool]) -> crate::error::Result<String> {
+    let wrong = |error: &dyn std::fmt::Display| Error::config(error.to_string());
+    let mut file: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(&error))?;
+    if let Some(toml::Value::Array(metrics)) = file.get_mut("metric") {
+        let mut kept = kept.iter();
+        metrics.retain(|_| kept.next().copied().unwrap_or(true));
+    }
+    toml::to_string(&file).map_err(|error| wrong(&error))
 }
 
 /// Returns the names and the texts of the files of a job, or the metrics that it cannot have. The same definition and

@@ -23,5 +23,5 @@ mod metric;
 mod pattern;
 mod text;
 
-pub use directory::{WrittenMetrics, files};
+pub use directory::{WrittenMetrics, files, reduced};
 pub use job::{JobOptions, Range, Refusal, Topic, Topics, script};
