@@ -37,7 +37,10 @@ flink_command() {
 <Loggers><Root level="WARN"><AppenderRef ref="C"/></Root></Loggers></Configuration>
 END
     export FLINK_CONF_DIR=$conf FLINK_LIB_DIR=$flink_home/lib
-    flink=("$(flink_java)" -XX:+UseSerialGC ${EVT_FLINK_TIER--XX:TieredStopAtLevel=1} "-Dlog4j2.configurationFile=$conf/log4j2.xml" "-Djava.io.tmpdir=$conf")
+    # Tests last seconds. With the second compiler (C2) they take more CPU time, and long jobs a third less.
+    local options=(-XX:TieredStopAtLevel=1)
+    [[ -z ${EVT_FLINK_JAVA:-} ]] || read -ra options <<<"$EVT_FLINK_JAVA"
+    flink=("$(flink_java)" -XX:+UseSerialGC "${options[@]}" "-Dlog4j2.configurationFile=$conf/log4j2.xml" "-Djava.io.tmpdir=$conf")
     for module in java.lang java.net java.io java.nio sun.nio.ch java.lang.reflect java.text java.time java.util java.util.concurrent \
         java.util.concurrent.atomic java.util.concurrent.locks; do
         flink+=("--add-opens=java.base/$module=ALL-UNNAMED")

@@ -16,6 +16,8 @@ pub(super) struct Translator<'a> {
     leaves: &'a Leaves,
     /// The properties that are read: the path and the name of its column.
     pub(super) properties: Vec<Property>,
+    /// The columns of events that are read.
+    pub(super) columns: BTreeSet<String>,
     /// The functions of the jar that are called.
     pub(super) functions: BTreeSet<&'static str>,
     /// Conditions under which the expressions since [`Translator::take_faults`] fail for a row.
@@ -54,7 +56,7 @@ pub(super) type Translated = Result<(String, ValueKind), String>;
 
 impl<'a> Translator<'a> {
     pub(super) fn new(leaves: &'a Leaves) -> Self {
-        Self { leaves, properties: vec![], functions: BTreeSet::new(), faults: vec![] }
+        Self { leaves, properties: vec![], columns: BTreeSet::new(), functions: BTreeSet::new(), faults: vec![] }
     }
 
     /// Returns an expression in SQL.
@@ -112,13 +114,14 @@ impl<'a> Translator<'a> {
         match source {
             expr::Source::Path(_, path) => (self.property(path), ValueKind::Text),
             expr::Source::Column(index, kind) => {
-                let column = match *index {
-                    column::OFFSET => "CAST(`offset` AS DOUBLE)".to_owned(),
-                    column::PARTITION => "CAST(kafka_partition AS STRING)".to_owned(),
-                    column::SCHEMA_ID => "CAST(NULL AS DOUBLE)".to_owned(),
-                    index => COLUMNS[index].to_owned(),
+                let (column, read) = match *index {
+                    column::OFFSET => ("`offset`", "CAST(`offset` AS DOUBLE)"),
+                    column::PARTITION => ("kafka_partition", "CAST(kafka_partition AS STRING)"),
+                    column::SCHEMA_ID => ("`offset`", "CAST(NULL AS DOUBLE)"),
+                    index => (COLUMNS[index], COLUMNS[index]),
                 };
-                (column, *kind)
+                self.columns.insert(column.to_owned());
+                (read.to_owned(), *kind)
             }
         }
     }

@@ -89,7 +89,7 @@ pub struct Refusal {
 }
 
 /// The functions of the jar by their names in SQL.
-const FUNCTIONS: [(&str, &str); 40] = [
+const FUNCTIONS: [(&str, &str); 39] = [
     ("evt_approx_distinct", "ApproxDistinct"),
     ("evt_approx_percentile", "ApproxPercentile"),
     ("evt_avg", "Avg"),
@@ -116,7 +116,6 @@ const FUNCTIONS: [(&str, &str); 40] = [
     ("evt_names", "MetricFunctions$Names"),
     ("evt_number", "NumberFunctions$Parse"),
     ("evt_number_text", "NumberFunctions$Format"),
-    ("evt_property", "EventFunctions$Property"),
     ("evt_regexp_extract", "TextFunctions$RegexpExtract"),
     ("evt_remainder", "NumberFunctions$Remainder"),
     ("evt_replace", "TextFunctions$Replace"),
@@ -161,7 +160,7 @@ pub fn script(spec: &Spec, options: &JobOptions) -> std::result::Result<String, 
                 .collect());
         }
     };
-    let facts = facts(&queries);
+    let facts = facts(&queries, &translator);
     let views = queries.iter().map(|query| query.create.as_str()).collect::<Vec<_>>().join("\n");
     let others = outcomes(&queries, options, &mut translator);
     let inserts = inserts(&queries);
@@ -175,6 +174,7 @@ fn settings(options: &JobOptions) -> String {
          SET 'execution.runtime-mode' = 'streaming';\n\
          -- Rows are visible when a checkpoint is complete.\n\
          SET 'execution.checkpointing.interval' = '{} ms';\n\
+         SET 'pipeline.object-reuse' = 'true';\n\
          SET 'table.local-time-zone' = 'UTC';\n\
          SET 'table.exec.state.ttl' = '0';\n",
         text(&options.name),
@@ -216,17 +216,14 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
     let Topics { events, metrics, late, dead } = &options.topics;
     let [events, metrics, late, dead] = [events, metrics, late, dead].map(address);
     let range = range(options.range);
-    let columns = ["event_id", "source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp"];
+    let columns = ["event_id", "source", "event_type", "user_id", "client_timestamp", "server_timestamp", "event_time"];
     let columns: String = columns.iter().map(|name| format!("event.{name} AS {name}, ")).collect();
-    let properties: String = translator
-        .properties
-        .iter()
-        .map(|property| {
-            let path = text(&property.path());
-            format!("    evt_property(event.properties, {path}) AS {},\n", identifier(&property.column))
-        })
+    let paths: String = translator.properties.iter().map(|property| format!(", {}", text(&property.path()))).collect();
+    let properties: String = (1..)
+        .zip(&translator.properties)
+        .map(|(at, property)| format!("    event.properties[{at}] AS {},\n", identifier(&property.column)))
         .collect();
-    let event = format!("evt_event(`value`, {})", text(&options.time));
+    let event = format!("evt_event(`value`, {}{paths})", text(&options.time));
     let topic = text(&options.topics.events.name);
     format!(
         "-- Records in JSON, as evt writes them. A record that is no event has a fault, and becomes a dead letter.\n\
@@ -242,7 +239,7 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
          -- Events, with the stream time of their partition when they were read, as evt-window stamps them.\n\
          CREATE TEMPORARY VIEW events AS SELECT *, MAX(event_time) OVER (\n    \
          PARTITION BY kafka_partition ORDER BY read_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS stream_time\n\
-         FROM (\n  SELECT {columns}\n    event.event_time AS event_time, event_ts, read_at, `value`, {topic} AS origin,\n\
+         FROM (\n  SELECT {columns}\n    event_ts, read_at, `value`, {topic} AS origin,\n\
          {properties}    kafka_partition, `offset`\n  FROM records WHERE event.fault IS NULL);\n\n\
          CREATE TEMPORARY TABLE metrics ({METRIC_COLUMNS}) WITH (\n  {metrics},\n  \
          'key.format' = 'raw', 'key.fields' = 'metric_id',\n  \
@@ -258,7 +255,7 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
 
 /// Returns the views that add to events what decides for each metric whether it counts them. There is one for each
 /// metric, because the client of Flink needs memory by the square of a statement.
-fn facts(queries: &[MetricQuery]) -> String {
+fn facts(queries: &[MetricQuery], translator: &Translator<'_>) -> String {
     let mut out = String::from(
         "-- Events with facts for each metric: whether they pass its filter, whether an expression fails, and the ends of the first and the\n\
          -- last of their windows.\n",
@@ -268,12 +265,21 @@ fn facts(queries: &[MetricQuery]) -> String {
         out.push_str(&format!("CREATE TEMPORARY VIEW facts_{at} AS SELECT *,\n  {}\nFROM {last};\n", query.facts));
         last = format!("facts_{at}");
     }
-    format!("{out}CREATE TEMPORARY VIEW facts AS SELECT * FROM {last};\n")
+    let mut columns = translator.columns.clone();
+    columns.extend(["event_time".to_owned(), "stream_time".to_owned()]);
+    columns.extend(translator.properties.iter().map(|property| identifier(&property.column)));
+    columns.extend(queries.iter().flat_map(MetricQuery::deciding).map(str::to_owned));
+    let columns = columns.into_iter().collect::<Vec<_>>().join(", ");
+    format!(
+        "{out}CREATE TEMPORARY VIEW facts AS SELECT * FROM {last};\n\
+         -- What Flink's windows need of them: they carry each column of their input.\n\
+         CREATE TEMPORARY VIEW counting AS SELECT event_ts, {columns} FROM facts;\n"
+    )
 }
 
 /// Returns the views of the outcome of each event, of late events and of dead letters.
 fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Translator<'_>) -> String {
-    translator.functions.extend(["evt_event", "evt_instant_text", "evt_late_row", "evt_property", "evt_timestamp"]);
+    translator.functions.extend(["evt_event", "evt_instant_text", "evt_late_row", "evt_timestamp"]);
     let late: Vec<String> = queries.iter().filter_map(|query| query.late(options.late_partial)).collect();
     let late = match late.is_empty() {
         true => "CAST(NULL AS ARRAY<STRING>)".to_owned(),

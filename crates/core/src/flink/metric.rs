@@ -18,8 +18,10 @@ pub(super) struct MetricQuery {
     pub(super) facts: String,
     /// The condition under which an event counts for it, but for its time.
     counts: String,
-    /// The condition under which an expression fails; `None` if none can.
+    /// The column that says whether an expression fails; `None` if none can.
     fails: Option<String>,
+    /// The column that says whether an event passes the filter; `None` without one.
+    passes: Option<String>,
     lateness: Lateness,
 }
 
@@ -100,7 +102,8 @@ impl MetricQuery {
         }));
         let facts = facts.join(",\n  ");
         let fails = fails.map(|_| failing);
-        let counts = [fails.as_ref().map(|fails| format!("NOT {fails}")), metric.filter.as_ref().map(|_| passing)];
+        let passes = metric.filter.as_ref().map(|_| passing);
+        let counts = [fails.as_ref().map(|fails| format!("NOT {fails}")), passes.clone()];
         let counts: Vec<String> = counts.into_iter().flatten().collect();
         parts.counts = if counts.is_empty() { "TRUE".to_owned() } else { format!("({})", counts.join(" AND ")) };
         let lateness = parts.lateness(&windows);
@@ -114,7 +117,7 @@ impl MetricQuery {
         };
         let create =
             format!("-- {}: {}\n{}", comment(&metric.name), comment(&described(metric)), parts.rows(&rows, translator));
-        Ok(Self { name, view, create, facts, counts: parts.counts, fails, lateness })
+        Ok(Self { name, view, create, facts, counts: parts.counts, fails, passes, lateness })
     }
 
     /// Returns its name where an event is late for all of its windows or, `with_half`, for some of them; else NULL.
@@ -129,6 +132,11 @@ impl MetricQuery {
     pub(super) fn counted(&self) -> Option<String> {
         let Lateness::Event { all, .. } = &self.lateness else { return None };
         Some(format!("({} AND NOT {all})", self.counts))
+    }
+
+    /// Returns the columns that decide whether an event counts for it, but for its time.
+    pub(super) fn deciding(&self) -> impl Iterator<Item = &str> {
+        [&self.fails, &self.passes].into_iter().filter_map(|column| column.as_deref())
     }
 
     /// Returns the rule of its sessions.
@@ -277,7 +285,7 @@ fn windows(metric: &Metric) -> Result<Windows, String> {
         shape @ Shape::Sliding { size, slide, align } => match (interval(size), interval(slide)) {
             // In Flink 2.2 windows with an offset lose rows.
             (Ok(size_text), Ok(slide_text)) if align % slide == 0 && size % slide == 0 => {
-                let events = "TABLE facts, DESCRIPTOR(event_ts)";
+                let events = "TABLE counting, DESCRIPTOR(event_ts)";
                 Windows::Native(match size == slide {
                     true => format!("TUMBLE({events}, {size_text})"),
                     false => format!("HOP({events}, {slide_text}, {size_text})"),

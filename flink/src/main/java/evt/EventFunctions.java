@@ -7,6 +7,7 @@ import java.util.Arrays;
 import java.util.List;
 import org.apache.flink.table.annotation.DataTypeHint;
 import org.apache.flink.table.annotation.FunctionHint;
+import org.apache.flink.table.data.GenericArrayData;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
@@ -18,47 +19,69 @@ public final class EventFunctions {
     private EventFunctions() {}
 
     /**
-     * The event of a record that evt wrote as JSON, whose event time is that of a field. Instants are microseconds
-     * since 1970; {@code event_ts} is the event time for Flink, in milliseconds. A record that is no such event has a
-     * fault and its type; its event time is the earliest one, so that it advances nothing.
+     * The event of a record that evt wrote as JSON, whose event time is that of a field, with the texts of the
+     * properties at some paths: the content of a string, else the JSON text as received; NULL if it is absent or null.
+     * Instants are microseconds since 1970; {@code event_ts} is the event time for Flink, in milliseconds. A record
+     * that is no such event has a fault and its type; its event time is the earliest one, so that it advances nothing.
      */
     @FunctionHint(
             output =
                     @DataTypeHint(
                             value =
                                     "ROW<event_id STRING, source STRING, event_type STRING, user_id STRING,"
-                                            + " properties STRING, client_timestamp BIGINT, server_timestamp BIGINT,"
-                                            + " event_time BIGINT, event_ts TIMESTAMP_LTZ(3), error_type STRING,"
-                                            + " fault STRING>",
+                                            + " client_timestamp BIGINT, server_timestamp BIGINT, event_time BIGINT,"
+                                            + " event_ts TIMESTAMP_LTZ(3), error_type STRING, fault STRING,"
+                                            + " properties ARRAY<STRING>>",
                             bridgedTo = RowData.class))
     public static final class Read extends ScalarFunction {
         private static final long serialVersionUID = 1;
         private static final String[] COLUMNS = {
-            "event_id", "source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp"
+            "event_id", "source", "event_type", "user_id", "client_timestamp", "server_timestamp"
         };
-        private static final int PROPERTIES = 4;
-        private static final int CLIENT_TIMESTAMP = 5;
-        private static final int EVENT_TIME = 7;
-        private static final int EVENT_TS = 8;
-        private static final int ERROR_TYPE = 9;
-        private static final int FAULT = 10;
+        private static final int CLIENT_TIMESTAMP = 4;
+        private static final int EVENT_TIME = 6;
+        private static final int EVENT_TS = 7;
+        private static final int ERROR_TYPE = 8;
+        private static final int FAULT = 9;
+        private static final int PROPERTIES = 10;
         private static final int FIELDS = 11;
+        private static final byte[] OBJECT = "properties".getBytes(StandardCharsets.UTF_8);
         private static final TimestampData EARLIEST = TimestampData.fromEpochMillis(-62_135_596_800_000L);
 
-        /** The record that was read last: one query may call the function several times for one record. */
-        private transient byte[] lastRecord;
+        /**
+         * The record that a thread has read last. The operators of a task call the function for one record one after
+         * another, each with a function of its own.
+         */
+        private static final ThreadLocal<Last> LAST = ThreadLocal.withInitial(Last::new);
 
-        private transient RowData lastEvent;
+        private transient Wanted wanted;
 
-        public RowData eval(byte[] record, String time) {
-            if (record == null || record != lastRecord) {
-                lastEvent = read(record, time);
-                lastRecord = record;
-            }
-            return lastEvent;
+        private static final class Last {
+            private byte[] record;
+            private Wanted wanted;
+            private RowData event;
         }
 
-        private static RowData read(byte[] json, String time) {
+        /** What is read of records. */
+        private record Wanted(String time, List<String> paths, List<List<Json.Step>> steps) {
+            static Wanted of(String time, String... paths) {
+                return new Wanted(time, List.of(paths), Arrays.stream(paths).map(Json::path).toList());
+            }
+        }
+
+        /** Reads a record; all calls of a function have the same time and paths. */
+        public RowData eval(byte[] record, String time, String... paths) {
+            wanted = wanted == null ? Wanted.of(time, paths) : wanted;
+            Last last = LAST.get();
+            if (record == null || record != last.record || wanted != last.wanted && !wanted.equals(last.wanted)) {
+                last.event = read(record, wanted);
+                last.record = record;
+                last.wanted = wanted;
+            }
+            return last.event;
+        }
+
+        private static GenericRowData read(byte[] json, Wanted wanted) {
             int start = json == null ? 0 : Json.space(json, 0);
             int end = json == null ? -1 : Json.end(json, start);
             if (end < 0 || Json.space(json, end) != json.length) {
@@ -67,22 +90,22 @@ public final class EventFunctions {
                 return fault("EnvelopeError", "no JSON object");
             }
             GenericRowData row = new GenericRowData(FIELDS);
-            members(json, start, row);
+            row.setField(PROPERTIES, members(json, start, row, wanted.steps));
             for (int column : new int[] {0, 1, 2}) {
                 if (row.isNullAt(column)) {
                     return fault("EnvelopeError", COLUMNS[column] + " is missing or no text");
                 }
             }
-            Long instant = time(json, start, row, time);
+            Long instant = time(json, start, row, wanted.time);
             if (instant == null) {
-                return fault("TimestampError", time + " is missing or no instant");
+                return fault("TimestampError", wanted.time + " is missing or no instant");
             }
             row.setField(EVENT_TIME, instant);
             row.setField(EVENT_TS, TimestampData.fromEpochMillis(Math.floorDiv(instant, 1000L)));
             return row;
         }
 
-        private static RowData fault(String type, String fault) {
+        private static GenericRowData fault(String type, String fault) {
             GenericRowData row = new GenericRowData(FIELDS);
             row.setField(ERROR_TYPE, StringData.fromString(type));
             row.setField(FAULT, StringData.fromString(fault));
@@ -100,22 +123,79 @@ public final class EventFunctions {
             return text == null ? null : Instants.parse(new String(text, StandardCharsets.UTF_8));
         }
 
-        /** Reads the members of an object into a row; those that are no columns are properties. */
-        private static void members(byte[] json, int start, GenericRowData row) {
-            ByteArrayOutputStream others = new ByteArrayOutputStream(json.length);
-            byte[] properties = null;
+        /**
+         * Reads the columns of an object into a row; returns the texts of the properties at paths. A member of the
+         * record that is no column is a property, too.
+         */
+        private static GenericArrayData members(
+                byte[] json, int start, GenericRowData row, List<List<Json.Step>> paths) {
+            int[] values = new int[paths.size()];
             for (int at = Json.space(json, start + 1); json[at] != '}'; ) {
                 int key = at;
-                int keyEnd = Json.stringEnd(json, at);
-                at = Json.space(json, Json.space(json, keyEnd) + 1);
-                int value = at;
-                at = Json.end(json, at);
+                int keyEnd = Json.skipString(json, at);
+                int value = Json.space(json, Json.space(json, keyEnd) + 1);
                 int column = column(json, key, keyEnd);
-                if (column == PROPERTIES && json[value] == '{') {
-                    properties = Arrays.copyOfRange(json, value, at);
-                } else if (column >= 0) {
-                    row.setField(column, field(json, value, at, column));
+                if (column < 0 && json[value] == '{' && Json.isKey(json, key, keyEnd, OBJECT)) {
+                    at = properties(json, value, paths, values);
                 } else {
+                    at = Json.skip(json, value);
+                    if (column >= 0) {
+                        row.setField(column, field(json, value, at, column));
+                    } else {
+                        note(json, key, keyEnd, value, paths, values);
+                    }
+                }
+                at = Json.space(json, at);
+                if (json[at] == ',') {
+                    at = Json.space(json, at + 1);
+                }
+            }
+            Object[] texts = new Object[values.length];
+            for (int at = 0; at < values.length; at++) {
+                List<Json.Step> path = paths.get(at);
+                texts[at] = values[at] == 0 ? null : Json.string(json, values[at], path.subList(1, path.size()));
+            }
+            return new GenericArrayData(texts);
+        }
+
+        /** Notes the values of the members of an object with which paths begin; returns the end of the object. */
+        private static int properties(byte[] json, int start, List<List<Json.Step>> paths, int[] values) {
+            int at = Json.space(json, start + 1);
+            while (json[at] != '}') {
+                int key = at;
+                int keyEnd = Json.skipString(json, at);
+                int value = Json.space(json, Json.space(json, keyEnd) + 1);
+                note(json, key, keyEnd, value, paths, values);
+                at = Json.space(json, Json.skip(json, value));
+                if (json[at] == ',') {
+                    at = Json.space(json, at + 1);
+                }
+            }
+            return at + 1;
+        }
+
+        private static void note(
+                byte[] json, int key, int keyEnd, int value, List<List<Json.Step>> paths, int[] values) {
+            for (int at = 0; at < values.length; at++) {
+                if (Json.isKey(json, key, keyEnd, paths.get(at).get(0).member())) {
+                    values[at] = value;
+                }
+            }
+        }
+
+        /** Returns all properties: the members of the object, then those of the record that are no columns. */
+        private static byte[] properties(byte[] json) {
+            int start = Json.space(json, 0);
+            ByteArrayOutputStream others = new ByteArrayOutputStream(json.length);
+            byte[] object = null;
+            for (int at = Json.space(json, start + 1); json[at] != '}'; ) {
+                int key = at;
+                int keyEnd = Json.skipString(json, at);
+                int value = Json.space(json, Json.space(json, keyEnd) + 1);
+                at = Json.skip(json, value);
+                if (json[value] == '{' && Json.isKey(json, key, keyEnd, OBJECT)) {
+                    object = Arrays.copyOfRange(json, value, at);
+                } else if (column(json, key, keyEnd) < 0) {
                     others.write(',');
                     others.write(json, key, at - key);
                 }
@@ -124,7 +204,7 @@ public final class EventFunctions {
                     at = Json.space(json, at + 1);
                 }
             }
-            row.setField(PROPERTIES, StringData.fromBytes(joined(properties, others.toByteArray())));
+            return joined(object, others.toByteArray());
         }
 
         /** Adds members, each after a comma, to an object. */
@@ -168,7 +248,7 @@ public final class EventFunctions {
                 byte[] text = instant == null ? Json.content(json, start, end) : null;
                 return instant != null ? instant : Instants.parse(new String(text, StandardCharsets.UTF_8));
             }
-            return StringData.fromBytes(Json.content(json, start, end));
+            return Json.string(json, start, end);
         }
 
         /** Reads {@code "2026-01-05T10:00:00.123456Z"}, with any fraction or none; null for any other form. */
@@ -215,27 +295,6 @@ public final class EventFunctions {
         }
     }
 
-    /** The text of a property: the content of a string, else the JSON text as received; NULL if it is absent or null. */
-    public static final class Property extends ScalarFunction {
-        private static final long serialVersionUID = 1;
-
-        private transient String lastText;
-        private transient List<Json.Step> lastPath;
-
-        public @DataTypeHint(value = "STRING", bridgedTo = StringData.class) StringData eval(
-                @DataTypeHint(value = "STRING", bridgedTo = StringData.class) StringData properties, String path) {
-            if (properties == null) {
-                return null;
-            }
-            if (!path.equals(lastText)) {
-                lastPath = Json.path(path);
-                lastText = path;
-            }
-            byte[] text = Json.find(properties.toBytes(), 0, lastPath);
-            return text == null ? null : StringData.fromBytes(text);
-        }
-    }
-
     /** The late row of a record as evt writes it in JSON. */
     public static final class LateRow extends ScalarFunction {
         private static final long serialVersionUID = 1;
@@ -249,12 +308,13 @@ public final class EventFunctions {
                 Long streamTime,
                 String[] lateFor,
                 Boolean partial) {
-            RowData event = Read.read(record, time);
+            RowData event = Read.read(record, Read.Wanted.of(time));
             StringBuilder json = new StringBuilder("{");
-            for (int column = 0; column < Read.PROPERTIES; column++) {
+            for (int column = 0; column < Read.CLIENT_TIMESTAMP; column++) {
                 text(json, Read.COLUMNS[column], event.isNullAt(column) ? null : event.getString(column).toString());
             }
-            json.append("\"properties\":").append(event.getString(Read.PROPERTIES)).append(',');
+            String properties = new String(Read.properties(record), StandardCharsets.UTF_8);
+            json.append("\"properties\":").append(properties).append(',');
             for (int column = Read.CLIENT_TIMESTAMP; column < Read.COLUMNS.length; column++) {
                 instant(json, Read.COLUMNS[column], event.isNullAt(column) ? null : event.getLong(column));
             }

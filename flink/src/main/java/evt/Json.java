@@ -3,6 +3,7 @@ package evt;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import org.apache.flink.table.data.StringData;
 
 /** Reads JSON text in bytes: where values end, what a string contains, and the value at a path. */
 final class Json {
@@ -130,6 +131,64 @@ final class Json {
         return at;
     }
 
+    /** Returns the end of the string that begins at an index of valid JSON. */
+    static int skipString(byte[] json, int at) {
+        for (at++; json[at] != '"'; at++) {
+            at += json[at] == '\\' ? 1 : 0;
+        }
+        return at + 1;
+    }
+
+    /** Returns the end of the value that begins at an index of valid JSON. */
+    static int skip(byte[] json, int at) {
+        byte first = json[at];
+        if (first == '"') {
+            return skipString(json, at);
+        } else if (first != '{' && first != '[') {
+            while (at < json.length && json[at] != ',' && json[at] != '}' && json[at] != ']' && json[at] > ' ') {
+                at++;
+            }
+            return at;
+        }
+        int depth = 0;
+        do {
+            byte c = json[at];
+            if (c == '"') {
+                at = skipString(json, at);
+                continue;
+            }
+            depth += c == '{' || c == '[' ? 1 : c == '}' || c == ']' ? -1 : 0;
+            at++;
+        } while (depth > 0);
+        return at;
+    }
+
+    /** Returns the text of the value at a path below the value at an index, as Flink has it; null if there is none. */
+    static StringData string(byte[] json, int at, List<Step> path) {
+        for (Step step : path) {
+            at = step.member != null ? member(json, at, step.member) : element(json, at, step.element);
+            if (at < 0) {
+                return null;
+            }
+        }
+        int end = skip(json, at);
+        return switch (json[at]) {
+            case '"' -> string(json, at, end);
+            case 'n' -> null;
+            default -> StringData.fromBytes(json, at, end - at);
+        };
+    }
+
+    /** Returns the content of the string in a range as Flink has it, without a copy if it has no escapes. */
+    static StringData string(byte[] json, int start, int end) {
+        for (int at = start + 1; at < end - 1; at++) {
+            if (json[at] == '\\') {
+                return StringData.fromBytes(content(json, start, end));
+            }
+        }
+        return StringData.fromBytes(json, start + 1, end - start - 2);
+    }
+
     private static int digits(byte[] json, int at) {
         while (at < json.length && json[at] >= '0' && json[at] <= '9') {
             at++;
@@ -190,7 +249,7 @@ final class Json {
                 return null;
             }
         }
-        return text(json, at, end(json, at));
+        return text(json, at, skip(json, at));
     }
 
     /** Returns where the value of a member begins; the last one of its name counts. */
@@ -201,12 +260,12 @@ final class Json {
         int found = -1;
         for (at = space(json, at + 1); json[at] != '}'; ) {
             int key = at;
-            int keyEnd = stringEnd(json, at);
+            int keyEnd = skipString(json, at);
             at = space(json, space(json, keyEnd) + 1);
             if (isKey(json, key, keyEnd, name)) {
                 found = at;
             }
-            at = space(json, end(json, at));
+            at = space(json, skip(json, at));
             if (json[at] == ',') {
                 at = space(json, at + 1);
             }
@@ -214,13 +273,19 @@ final class Json {
         return found;
     }
 
-    private static boolean isKey(byte[] json, int start, int end, byte[] name) {
-        if (java.util.Arrays.equals(json, start + 1, end - 1, name, 0, name.length)) {
-            return true;
+    /** Whether the string in a range, with its quotes, is a name. */
+    static boolean isKey(byte[] json, int start, int end, byte[] name) {
+        if (end - start - 2 == name.length) {
+            return java.util.Arrays.equals(json, start + 1, end - 1, name, 0, name.length);
         }
+        // A key with escapes is longer than what it means.
+        return end - start - 2 > name.length && hasEscape(json, start, end) && java.util.Arrays.equals(content(json, start, end), name);
+    }
+
+    private static boolean hasEscape(byte[] json, int start, int end) {
         for (int at = start; at < end; at++) {
             if (json[at] == '\\') {
-                return java.util.Arrays.equals(content(json, start, end), name);
+                return true;
             }
         }
         return false;
@@ -234,7 +299,7 @@ final class Json {
         List<Integer> starts = new ArrayList<>();
         for (at = space(json, at + 1); json[at] != ']'; ) {
             starts.add(at);
-            at = space(json, end(json, at));
+            at = space(json, skip(json, at));
             if (json[at] == ',') {
                 at = space(json, at + 1);
             }
