@@ -41,6 +41,14 @@ fn a_metric_that_flink_cannot_have_is_refused_before_anything_is_written() {
     dir.shell(&format!("{line} --only n")).succeeds();
     let run = dir.shell(&format!("{line} --only m")).ends_with(2);
     assert!(run.stderr().contains("--only m: no metric of m.toml has this name"), "{run}");
+    for (expression, why) in [
+        ("max(cast(ingested_at as double))", "ingested_at is the time at which evt-window reads a record"),
+        ("count(*) filter (where source like event_type)", "like with a pattern that is not a constant"),
+    ] {
+        dir.write("no.toml", format!("[[metric]]\nname = 'n'\nsize = '1m'\naggregate = \"{expression}\"\n"));
+        let run = dir.shell(&format!("evt-flink -m no.toml {TOPICS}")).ends_with(2);
+        assert!(run.stderr().contains(&format!("n: {why}")), "{run}");
+    }
     dir.write("all.toml", "[defaults]\nout_of_orderness = 'all'\n[[metric]]\nname = 'n'\nsize = '1m'\n");
     let run = dir.shell(&format!("evt-flink -m all.toml {TOPICS}")).ends_with(2);
     let bound = "out_of_orderness = all waits for the end of the input, which a job does not have; set --out-of-orderness DURATION";

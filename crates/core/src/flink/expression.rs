@@ -128,6 +128,9 @@ impl<'a> Translator<'a> {
 
     fn leaf(&mut self, leaf: usize) -> Translated {
         let leaf = self.leaves.get(leaf).clone();
+        if let expr::Source::Column(column::INGESTED_AT, _) = leaf.source {
+            return Err("ingested_at is the time at which evt-window reads a record; use server_timestamp".to_owned());
+        }
         let (read, from) = self.read(&leaf.source);
         match leaf.leaf_type {
             LeafType::Presence => Ok((read, from)),
