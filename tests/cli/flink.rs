@@ -189,6 +189,12 @@ fn jar() -> Option<String> {
     jar
 }
 
+/// Returns the command that runs scripts/flink with the Flink that this test is for: a command of a test has no variable of evt.
+fn flink(action: &str) -> String {
+    let variable = |name: &str| std::env::var(name).map_or_else(|_| String::new(), |value| format!("{name}={value} "));
+    format!("env {}{}{ROOT}/scripts/flink {action}", variable("EVT_FLINK_VERSION"), variable("EVT_CACHE"))
+}
+
 #[test]
 fn a_job_on_a_real_flink_has_the_rows_of_evt_window() {
     let Some(bench) = Bench::new("flink") else { return };
@@ -207,7 +213,7 @@ fn a_job_on_a_real_flink_has_the_rows_of_evt_window() {
         bench.prefix
     ))
     .succeeds();
-    let proof = format!("FLINK_SQL='{ROOT}/scripts/flink sql' job/prove.sh 2020-01-01T00:00:00Z 2100-01-01T00:00:00Z");
+    let proof = format!("FLINK_SQL='{}' job/prove.sh 2020-01-01T00:00:00Z 2100-01-01T00:00:00Z", flink("sql"));
     let run = dir.shell(&proof);
     assert_eq!(run.status(), 0, "{run}");
     let lines: Vec<String> = run.text().lines().map(str::to_owned).collect();
@@ -249,8 +255,9 @@ fn a_killed_task_manager_changes_no_row() {
     dir.shell(&format!(
         "evt-flink -m m.toml {events_topic} --to {metrics_topic} --late {late} --dlq {dead} --time client_timestamp \
          --out-of-orderness 10s --checkpoint-every 1s --dir job --jar '{jar}' --pipeline {}; \
-         (echo \"ADD JAR '{jar}';\"; cat job/job.sql) > submit.sql; EVT_FLINK={address} {ROOT}/scripts/flink submit submit.sql",
-        bench.prefix
+         (echo \"ADD JAR '{jar}';\"; cat job/job.sql) > submit.sql; EVT_FLINK={address} {} submit.sql",
+        bench.prefix,
+        flink("submit")
     ))
     .succeeds();
     let ingest = |name: &str| {
