@@ -189,7 +189,8 @@ fn jar() -> Option<String> {
     jar
 }
 
-/// Returns the command that runs scripts/flink with the Flink that this test is for: a command of a test has no variable of evt.
+/// Returns the command that runs scripts/flink with the Flink that this test is for: commands of tests have no variable
+/// of evt.
 fn flink(action: &str) -> String {
     let variable = |name: &str| std::env::var(name).map_or_else(|_| String::new(), |value| format!("{name}={value} "));
     format!("env {}{}{ROOT}/scripts/flink {action}", variable("EVT_FLINK_VERSION"), variable("EVT_CACHE"))
