@@ -119,8 +119,8 @@ public final class EventFunctions {
                     return row.isNullAt(column) ? null : (Long) row.getLong(column);
                 }
             }
-            byte[] text = Json.find(json, start, Json.path(time));
-            return text == null ? null : Instants.parse(new String(text, StandardCharsets.UTF_8));
+            StringData text = Json.string(json, start, Json.path(time));
+            return text == null ? null : Instants.parse(text.toString());
         }
 
         /**

@@ -163,7 +163,10 @@ final class Json {
         return at;
     }
 
-    /** Returns the text of the value at a path below the value at an index, as Flink has it; null if there is none. */
+    /**
+     * Returns the text of the value at a path below the value at an index, as Flink has it: the content of a string, else
+     * the value as it is; null for null, or if there is none.
+     */
     static StringData string(byte[] json, int at, List<Step> path) {
         for (Step step : path) {
             at = step.member != null ? member(json, at, step.member) : element(json, at, step.element);
@@ -230,26 +233,6 @@ final class Json {
         return text.append(new String(json, plain, end - 1 - plain, StandardCharsets.UTF_8))
                 .toString()
                 .getBytes(StandardCharsets.UTF_8);
-    }
-
-    /** Returns the text of the value in a range: the content of a string, else the value as it is; null for null. */
-    static byte[] text(byte[] json, int start, int end) {
-        return switch (json[start]) {
-            case '"' -> content(json, start, end);
-            case 'n' -> null;
-            default -> java.util.Arrays.copyOfRange(json, start, end);
-        };
-    }
-
-    /** Returns the text of the value at a path below the value at an index, which is valid; null if there is none. */
-    static byte[] find(byte[] json, int at, List<Step> path) {
-        for (Step step : path) {
-            at = step.member != null ? member(json, at, step.member) : element(json, at, step.element);
-            if (at < 0) {
-                return null;
-            }
-        }
-        return text(json, at, skip(json, at));
     }
 
     /** Returns where the value of a member begins; the last one of its name counts. */
