@@ -1,11 +1,14 @@
 //! evt-flink: the metrics of a file as a job of Apache Flink.
 
 use crate::cli::Tool;
-use crate::cli::args::CommonArgs;
+use crate::cli::args::{CommonArgs, instant_of};
 use crate::cli::check::CheckReport;
+use crate::tool::metrics::MetricArgs;
 use clap::Parser;
 use evt_core::error::{Error, Result};
-use evt_core::flink::{JobOptions, Range, Refusal, Topic, Topics, WrittenMetrics, files, reduced, script};
+use evt_core::flink::{
+    JobOptions, MetricOutput, Range, Refusal, Topic, Topics, WrittenMetrics, files, reduced, script, verdicts,
+};
 use evt_core::op::window::spec::{self, Spec};
 use evt_core::op::window::watermark::{LIVE, OutOfOrderness};
 use evt_core::time::parse_duration;
@@ -25,18 +28,21 @@ const JAR_VARIABLE: &str = "EVT_FLINK_JAR";
 /// Write a job of Apache Flink that computes metrics with the rows of evt-window
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Read the metrics to compute from FILE (evt-metrics(5))
-    #[arg(short, long, value_name = "FILE", help_heading = "Metrics")]
-    metrics: String,
+    #[command(flatten)]
+    metrics: MetricArgs,
     /// Leave out all metrics but NAME (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Metrics")]
     only: Vec<String>,
-    /// Take the event time from a column of the records, or a path
-    #[arg(long, value_name = "FIELD", default_value = "server_timestamp", help_heading = "Time")]
-    time: String,
+    /// Take the event time from a column of the records, or a path [default: server_timestamp, else event_time, else the
+    /// timestamp of the record]
+    #[arg(long, value_name = "FIELD", help_heading = "Time")]
+    time: Option<String>,
     /// Allow events this far behind the stream time of their partition [default: that of the file, else 30s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Time")]
     out_of_orderness: Option<i64>,
+    /// Take only events at or after INSTANT
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, help_heading = "Time")]
+    since: Option<String>,
     /// Read events in JSON, as evt writes them, from this topic
     #[arg(value_name = "kafka://HOST:PORT/TOPIC", help_heading = "Input")]
     events: String,
@@ -62,8 +68,8 @@ pub struct Args {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Output")]
 struct OutputArgs {
-    /// Write metrics to this topic
-    #[arg(long, value_name = "TOPIC")]
+    /// Write metrics to this topic, or to evt's tables in PostgreSQL (postgres://[USER@]HOST/DATABASE)
+    #[arg(long, value_name = "URI")]
     to: String,
     /// Write late events to this topic
     #[arg(long, value_name = "TOPIC")]
@@ -98,9 +104,9 @@ impl Tool for Args {
     ];
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
-        let whole = self.text()?;
+        let whole = self.metrics.text()?;
         let (text, spec) = self.chosen(&whole)?;
-        let options = self.options(&spec)?;
+        let options = self.options(&spec, run)?;
         let Some(dir) = &self.dir else {
             run.io.print(&script(&spec, &options).map_err(|refusals| refused(&refusals))?)?;
             return Ok(0);
@@ -131,19 +137,13 @@ impl Tool for Args {
 
     /// Also says of each metric whether its rows are equal.
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
-        let Some(text) = findings.take(self.text()) else { return };
+        let Some(text) = findings.take(self.metrics.text()) else { return };
         let Some((_, spec)) = findings.take(self.chosen(&text)) else { return };
-        let Some(options) = findings.take(self.options(&spec)) else { return };
-        let refusals = script(&spec, &options).err().unwrap_or_default();
-        let verdict = |name: &str| match refusals.iter().find(|refusal| refusal.metric == name) {
-            Some(refusal) => format!("{name}: refused: {}\n", refusal.why),
-            None => format!("{name}: equal\n"),
-        };
-        let verdicts: String = spec.metrics.iter().map(|metric| verdict(&metric.name)).collect();
+        let Some(options) = findings.take(self.options(&spec, run)) else { return };
+        let verdicts = spec.metrics.iter().zip(verdicts(&spec, &options));
+        let verdicts: String = verdicts.map(|(metric, verdict)| format!("{}: {verdict}\n", metric.name)).collect();
         findings.take(run.io.print(&verdicts));
-        if !refusals.is_empty() {
-            findings.take(Err::<(), _>(refused(&refusals)));
-        }
+        findings.take(script(&spec, &options).map_err(|refusals| refused(&refusals)));
         if self.dir.is_some() {
             findings.take(self.jar());
         }
@@ -157,16 +157,12 @@ fn refused(refusals: &[Refusal]) -> Error {
 }
 
 impl Args {
-    fn text(&self) -> Result<String> {
-        fs::read_to_string(&self.metrics).map_err(|error| Error::config_file(self.metrics.clone(), &error))
-    }
-
     /// Returns the metrics, without those that `--only` and `--upgrade` leave out, and their text.
     fn chosen(&self, text: &str) -> Result<(String, Spec)> {
         let mut spec = self.read(text)?;
         for name in &self.only {
             if !spec.metrics.iter().any(|metric| metric.name == *name) {
-                return Err(Error::usage(format!("--only {name}: no metric of {} has this name", self.metrics)));
+                return Err(Error::usage(format!("--only {name}: no metric of {} has this name", self.metrics.name())));
             }
         }
         let old = self.upgrade.as_deref().map(|old| self.old_metrics(old, &spec)).transpose()?.unwrap_or_default();
@@ -177,13 +173,13 @@ impl Args {
         }
         spec.metrics.retain(|metric| is_kept(&metric.name));
         if spec.metrics.is_empty() {
-            return Err(Error::usage(format!("{}: no metric is new; the old job computes them all", self.metrics)));
+            return Err(Error::usage(format!("{}: no metric is new; the old job computes them all", self.metrics.name())));
         }
         Ok((reduced(text, &kept)?, spec))
     }
 
     fn read(&self, text: &str) -> Result<Spec> {
-        spec::file(text).map_err(|error| error.at(self.metrics.clone()))
+        spec::file(text).map_err(|error| error.at(self.metrics.name().to_owned()))
     }
 
     /// Returns the names of the metrics of an old job. Errors: exit status 2 if one of them has changed or is gone,
@@ -214,18 +210,18 @@ impl Args {
         Ok(written.metrics.into_iter().map(|metric| metric.name).collect())
     }
 
-    fn options(&self, spec: &Spec) -> Result<JobOptions> {
+    fn options(&self, spec: &Spec, run: &Run) -> Result<JobOptions> {
         let bound = match (self.out_of_orderness, spec.out_of_orderness) {
             (Some(bound), _) | (None, Some(OutOfOrderness(Some(bound)))) => bound,
             (None, None) => LIVE,
             (None, Some(OutOfOrderness(None))) => {
                 let why = "out_of_orderness = all waits for the end of the input, which a job does not have";
-                return Err(Error::usage(format!("{}: {why}; set --out-of-orderness DURATION", self.metrics)));
+                return Err(Error::usage(format!("{}: {why}; set --out-of-orderness DURATION", self.metrics.name())));
             }
         };
         let topics = Topics {
             events: Topic::parse(&self.events)?,
-            metrics: Topic::parse(&self.outputs.to)?,
+            metrics: MetricOutput::parse(&self.outputs.to)?,
             late: Topic::parse(&self.outputs.late)?,
             dead: Topic::parse(&self.outputs.dlq)?,
         };
@@ -235,7 +231,8 @@ impl Args {
         if checkpoint_every < MILLISECOND {
             return Err(Error::usage("--checkpoint-every: expected at least 1ms"));
         }
-        Ok(JobOptions { topics, range: Range::Endless, time, bound, checkpoint_every, name, late_partial })
+        let since = instant_of("--since", self.since.as_deref(), run.clock.now(), None)?;
+        Ok(JobOptions { topics, range: Range::Endless, time, since, bound, checkpoint_every, name, late_partial })
     }
 
     /// Refuses to replace a job that differs: its state does not fit the new one.

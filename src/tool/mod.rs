@@ -20,7 +20,8 @@
 //! - `backfill/`: evt-backfill, which corrects the windows of a store.
 //! - `replay/`: evt-replay, which replays dead letters.
 //! - `pipe/`: evt-pipe, which runs the stages of a pipeline in one process.
-//! - `validation.rs`: the operator and the flags that evt-validate and evt-backfill share; `pace.rs`: `--rate`.
+//! - `validation.rs`: the operator and the flags that evt-validate and evt-backfill share; `metrics.rs`: the flags that
+//!   evt-window and evt-flink share; `pace.rs`: `--rate`.
 
 pub mod alert;
 pub mod backfill;
@@ -28,6 +29,7 @@ pub mod choose;
 pub mod flink;
 pub mod generate;
 pub mod ingest;
+mod metrics;
 mod pace;
 pub mod pipe;
 pub mod reconcile;

@@ -180,7 +180,7 @@ zone = "Asia/Tokyo"
 "#;
 
 /// Returns the path of the functions. `None`, with one message, if nobody has made them. CI requires them, and a Flink.
-fn jar() -> Option<String> {
+pub fn jar() -> Option<String> {
     let jar = std::env::var("EVT_FLINK_JAR").ok();
     if jar.is_none() {
         assert!(!in_ci(), "EVT_FLINK_JAR must be set in CI (scripts/flink)");
@@ -191,7 +191,7 @@ fn jar() -> Option<String> {
 
 /// Returns the command that runs scripts/flink with the Flink that this test is for: commands of tests have no variable
 /// of evt.
-fn flink(action: &str) -> String {
+pub fn flink(action: &str) -> String {
     let variable = |name: &str| std::env::var(name).map_or_else(|_| String::new(), |value| format!("{name}={value} "));
     format!("env {}{}{ROOT}/scripts/flink {action}", variable("EVT_FLINK_VERSION"), variable("EVT_CACHE"))
 }

@@ -35,6 +35,7 @@ use crate::cli::{Tool, Unit};
 use crate::output::OutputPlan;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
+use crate::tool::metrics::MetricArgs;
 use crate::uri::Uri;
 use clap::{Parser, ValueEnum};
 use evt_core::error::{Error, Result};
@@ -45,11 +46,11 @@ use evt_core::kind::{Kind, REFIRING_KEY, SESSIONS_KEY, schema_of_metrics, with_m
 use evt_core::mapping::{self, Projection, Provenance, RowCompleter};
 use evt_core::op::untimed::UntimedFilter;
 use evt_core::op::window::metric::{Emit, Shape};
-use evt_core::op::window::spec::{self, MetricSpec, Spec, window_size};
+use evt_core::op::window::spec::Spec;
 use evt_core::op::window::watermark::OutOfOrderness;
 use evt_core::op::window::{self, Window, check_saved, watermark};
 use evt_core::parse::size::parse_memory;
-use evt_core::time::{format_duration, parse_duration};
+use evt_core::time::parse_duration;
 use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::header::CHECKPOINT_KEY;
 use evt_run::checkpoint::state_files::memory_bound;
@@ -61,11 +62,8 @@ use std::rc::Rc;
 /// Aggregate events over event-time windows
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Read the metrics to compute from FILE (evt-metrics(5))
-    #[arg(short, long, value_name = "FILE", help_heading = "Metrics")]
-    metrics: Option<String>,
     #[command(flatten)]
-    inline: InlineArgs,
+    metrics: MetricArgs,
     #[command(flatten)]
     watermark: WatermarkArgs,
     #[command(flatten)]
@@ -91,41 +89,6 @@ pub struct Args {
     range: TimeRangeArgs,
     #[command(flatten)]
     stage: StageArgs,
-}
-
-/// One metric on the command line.
-#[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Metrics")]
-struct InlineArgs {
-    /// Compute the aggregate EXPR (repeatable) [default: count(*)]
-    #[arg(long, value_name = "[NAME=]EXPR")]
-    agg: Vec<String>,
-    /// Group by these columns, property paths and named expressions (comma-separated, repeatable)
-    #[arg(long, value_name = "PATH|NAME=EXPR")]
-    by: Vec<String>,
-    /// Aggregate only events for which EXPR is true
-    #[arg(long = "where", value_name = "EXPR")]
-    filter: Option<String>,
-    /// Set the length of a window: a duration, a calendar month, quarter or year, or all, which fires at the end of the
-    /// input
-    #[arg(long, value_name = "DURATION|1mo|1q|1y|all", value_parser = window_size)]
-    size: Option<String>,
-    /// Use the calendar of this IANA time zone for --size 1d, 1w (from Monday), 1mo, 1q or 1y [default: UTC; no
-    /// calendar for 1d, 1w]
-    #[arg(long, value_name = "NAME")]
-    window_zone: Option<String>,
-    /// Start a window every DURATION [default: --size, tumbling windows]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    slide: Option<i64>,
-    /// Use session windows that end after DURATION without an event of their key
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    gap: Option<i64>,
-    /// Accept events until the watermark is this far past the end of a window [default: 0s]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    lateness: Option<i64>,
-    /// Shift the start of all windows by DURATION, which may be negative
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
-    align: Option<i64>,
 }
 
 /// The flags that limit the rows of results, and set their form.
@@ -223,24 +186,6 @@ impl WatermarkArgs {
 }
 
 impl Args {
-    fn spec(&self) -> Result<Spec> {
-        let InlineArgs { agg, by, filter, size, window_zone: zone, slide, gap, lateness, align } = self.inline.clone();
-        let by = (!by.is_empty()).then_some(by);
-        let [slide, gap, lateness, align] = [slide, gap, lateness, align].map(|time| time.map(format_duration));
-        let flags = MetricSpec { filter, by, size, slide, gap, lateness, align, zone, ..MetricSpec::default() };
-        match &self.metrics {
-            None => spec::inline(&agg, &flags),
-            Some(_) if !agg.is_empty() || flags != MetricSpec::default() => Err(Error::usage(
-                "--metrics FILE cannot be used with --agg, --by, --where, --size, --window-zone, --slide, --gap, --lateness or \
-                 --align",
-            )),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
-                spec::file(&text).map_err(|error| error.at(path.clone()))
-            }
-        }
-    }
-
     /// Returns when rows are emitted; `None` if that depends on the outputs. Errors: exit status 2 if another flag
     /// needs final rows.
     fn emit(&self) -> Result<Option<Emit>> {
@@ -437,7 +382,7 @@ impl Tool for Args {
 
     /// Also explains the metrics.
     fn check(mut self, run: &Rc<Run>, findings: &mut CheckReport) {
-        if let Some(spec) = findings.take(self.spec()) {
+        if let Some(spec) = findings.take(self.metrics.spec()) {
             self.watermark.take_key(&spec);
             findings.take(run.io.print(&spec.explain()));
             self.checks_of_metrics(&spec, run).into_iter().for_each(|found| _ = findings.take(found));
@@ -458,7 +403,7 @@ impl Tool for Args {
 impl Args {
     /// Opens the stage.
     pub fn stage(mut self, run: &Rc<Run>) -> Result<Stage> {
-        let spec = self.spec()?;
+        let spec = self.metrics.spec()?;
         self.watermark.take_key(&spec);
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.reads.properties = spec.leaves.properties();
@@ -500,7 +445,7 @@ impl Args {
 
     fn source(&self, mapping: mapping::Options, run: &Run) -> Result<SourceOptions> {
         let mut options = self.stage.source(mapping, run)?;
-        options.records.untimed = UntimedFilter::rules(&[], self.inline.filter.as_deref());
+        options.records.untimed = UntimedFilter::rules(&[], self.metrics.filter());
         // A row that a metric cannot read becomes a dead letter with its record.
         options.needs.shows_records = true;
         options.inputs.topics.read_mode = ReadMode::Stateful;

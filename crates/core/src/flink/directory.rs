@@ -1,12 +1,14 @@
 //! The files of a job.
 
-use super::job::{JobOptions, Range, Refusal, Topic, script};
+use super::job::{JobOptions, Range, Refusal, script};
+use super::output::{MetricOutput, Topic};
 use crate::error::Error;
 use crate::op::window::spec::Spec;
-use crate::time::format_duration;
+use crate::time::{format_duration, format_instant};
 
 const README: &str = include_str!("README.md");
 const PROOF: &str = include_str!("prove.sh");
+const STORE: &str = include_str!("store.sql");
 
 /// The metrics of a job, as they are written and as they are read.
 pub struct WrittenMetrics<'a> {
@@ -40,25 +42,34 @@ pub fn files(
     proof.range = Range::Between;
     proof.name = format!("{}-proof", options.name);
     let topics = &mut proof.topics;
-    for topic in [&mut topics.metrics, &mut topics.late, &mut topics.dead] {
+    let metrics = match &topics.metrics {
+        MetricOutput::Topic(topic) => of_proof(topic),
+        // Beside the late events.
+        MetricOutput::Database(_) => of_proof(&Topic { name: format!("{}-metrics", options.name), ..topics.late.clone() }),
+    };
+    topics.metrics = MetricOutput::Topic(metrics.clone());
+    for topic in [&mut topics.late, &mut topics.dead] {
         *topic = of_proof(topic);
     }
     let texts = [
         ("@EVENTS@", options.topics.events.uri()),
-        ("@METRICS@", proof.topics.metrics.uri()),
+        ("@METRICS@", metrics.uri()),
         ("@LATE@", proof.topics.late.uri()),
         ("@DEAD@", proof.topics.dead.uri()),
         ("@NAME@", options.name.clone()),
-        ("@TIME@", options.time.replace('\'', "'\\''")),
+        ("@TIME@", options.time.as_ref().map(|time| format!(" --time '{}'", time.replace('\'', "'\\''"))).unwrap_or_default()),
         ("@BOUND@", format_duration(options.bound)),
+        ("@SINCE@", options.since.map(|since| format!(" --since {}", format_instant(since))).unwrap_or_default()),
         ("@PARTIAL@", if options.late_partial { " --late-partial".to_owned() } else { String::new() }),
     ];
     let filled = |text: &str| texts.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
-    Ok(vec![
+    let store = matches!(options.topics.metrics, MetricOutput::Database(_)).then(|| ("store.sql", STORE.to_owned()));
+    let files = vec![
         ("job.sql", script(definition.spec, options)?),
         ("proof.sql", script(definition.spec, &proof)?),
         ("prove.sh", filled(PROOF)),
         ("README.md", filled(README)),
         ("metrics.toml", definition.text.to_owned()),
-    ])
+    ];
+    Ok(files.into_iter().chain(store).collect())
 }

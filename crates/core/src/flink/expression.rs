@@ -22,6 +22,8 @@ pub(super) struct Translator<'a> {
     pub(super) functions: BTreeSet<&'static str>,
     /// Conditions under which the expressions since [`Translator::take_faults`] fail for a row.
     faults: Vec<String>,
+    /// Whether an expression since [`Translator::take_changes_case`] changes the case of letters.
+    changes_case: bool,
 }
 
 /// A property that a job reads.
@@ -56,7 +58,14 @@ pub(super) type Translated = Result<(String, ValueKind), String>;
 
 impl<'a> Translator<'a> {
     pub(super) fn new(leaves: &'a Leaves) -> Self {
-        Self { leaves, properties: vec![], columns: BTreeSet::new(), functions: BTreeSet::new(), faults: vec![] }
+        Self {
+            leaves,
+            properties: vec![],
+            columns: BTreeSet::new(),
+            functions: BTreeSet::new(),
+            faults: vec![],
+            changes_case: false,
+        }
     }
 
     /// Returns an expression in SQL.
@@ -85,6 +94,11 @@ impl<'a> Translator<'a> {
         faults.sort();
         faults.dedup();
         (!faults.is_empty()).then(|| format!("({})", faults.join(" OR ")))
+    }
+
+    /// Whether an expression since the last call changes the case of letters.
+    pub(super) fn take_changes_case(&mut self) -> bool {
+        std::mem::take(&mut self.changes_case)
     }
 
     /// Returns the call of a function of the jar.
@@ -306,6 +320,7 @@ impl<'a> Translator<'a> {
         use ValueKind::{Bool, Number, Text, Time};
         let args = args.iter().map(|arg| Ok(self.tree(arg)?.0)).collect::<Result<Vec<String>, String>>()?;
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.changes_case |= matches!(name, "lower" | "upper");
         Ok(match (name, &args[..]) {
             ("lower", _) => (self.call("evt_lower", &args), Text),
             ("upper", _) => (self.call("evt_upper", &args), Text),

@@ -3,40 +3,9 @@
 
 use super::expression::Translator;
 use super::metric::{MetricQuery, SessionRule};
+use super::output::{MetricOutput, Topic};
 use super::text::{identifier, interval, text};
-use crate::error::{Error, Result};
 use crate::op::window::spec::Spec;
-
-/// A topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic {
-    /// Servers, `HOST:PORT` with commas between them.
-    pub servers: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl Topic {
-    /// Reads `kafka://HOST:PORT/TOPIC`. Errors: exit status 2 for anything else.
-    pub fn parse(uri: &str) -> Result<Self> {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let is_server = |c: char| is_name(c) || matches!(c, ':' | ',' | '[' | ']');
-        let parts = uri.strip_prefix("kafka://").and_then(|rest| rest.split_once('/'));
-        match parts {
-            Some((servers, name))
-                if !name.is_empty() && name.chars().all(is_name) && servers.chars().all(is_server) =>
-            {
-                Ok(Self { servers: servers.to_owned(), name: name.to_owned() })
-            }
-            _ => Err(Error::usage(format!("{uri}: expected one topic without options, as kafka://HOST:PORT/TOPIC"))),
-        }
-    }
-
-    /// Returns its URI.
-    pub fn uri(&self) -> String {
-        format!("kafka://{}/{}", self.servers, self.name)
-    }
-}
 
 /// Where a job reads and writes.
 #[derive(Clone, Debug)]
@@ -44,7 +13,7 @@ pub struct Topics {
     /// Events, in JSON as evt writes them.
     pub events: Topic,
     /// Metrics.
-    pub metrics: Topic,
+    pub metrics: MetricOutput,
     /// Late events.
     pub late: Topic,
     /// Dead letters.
@@ -67,8 +36,11 @@ pub struct JobOptions {
     pub topics: Topics,
     /// The records that it reads.
     pub range: Range,
-    /// The field with the event time: a column of a record, or a path.
-    pub time: String,
+    /// The field with the event time: a column of a record, or a path. Without it the event time is server_timestamp,
+    /// else event_time, else Kafka's timestamp.
+    pub time: Option<String>,
+    /// The least event time (µs) of an event that it takes.
+    pub since: Option<i64>,
     /// The out-of-orderness (µs).
     pub bound: i64,
     /// The time between two checkpoints (µs), at which rows become visible.
@@ -86,6 +58,25 @@ pub struct Refusal {
     pub metric: String,
     /// Why, and the nearest thing that works.
     pub why: String,
+}
+
+/// How the rows of a metric in a job compare with those of evt-window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are equal, but for these.
+    Equal(Vec<&'static str>),
+    /// The job cannot have the metric: why, and the nearest thing that works.
+    Refused(String),
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Equal(differences) if differences.is_empty() => f.write_str("equal"),
+            Self::Equal(differences) => write!(f, "equal but for {}", differences.join(", and ")),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+        }
+    }
 }
 
 /// The functions of the jar by their names in SQL.
@@ -131,23 +122,33 @@ const FUNCTIONS: [(&str, &str); 39] = [
     ("evt_windows", "FixedWindows"),
 ];
 
-/// The columns of a metric row on a topic.
-const METRIC_COLUMNS: &str = "metric_id STRING, metric_name STRING, window_start TIMESTAMP_LTZ(6), \
-     window_end TIMESTAMP_LTZ(6), dimensions STRING, `value` DOUBLE, `rows` BIGINT, revision INT, pane INT, retracted BOOLEAN";
+/// Returns for each metric how its rows compare with those of evt-window.
+pub fn verdicts(spec: &Spec, options: &JobOptions) -> Vec<Verdict> {
+    let mut translator = Translator::new(&spec.leaves);
+    let queries = queries(spec, options, &mut translator).into_iter();
+    queries.map(|query| query.map_or_else(Verdict::Refused, |query| Verdict::Equal(query.differences))).collect()
+}
+
+fn queries(spec: &Spec, options: &JobOptions, translator: &mut Translator<'_>) -> Vec<Result<MetricQuery, String>> {
+    let metrics = spec.metrics.iter().enumerate();
+    metrics.map(|(index, metric)| MetricQuery::of(metric, index, options.bound, translator)).collect()
+}
 
 /// Returns the script of a job, or the metrics that it cannot have.
-pub fn script(spec: &Spec, options: &JobOptions) -> std::result::Result<String, Vec<Refusal>> {
+pub fn script(spec: &Spec, options: &JobOptions) -> Result<String, Vec<Refusal>> {
     let mut translator = Translator::new(&spec.leaves);
-    let (mut queries, mut refusals) = (vec![], vec![]);
-    for (index, metric) in spec.metrics.iter().enumerate() {
-        match MetricQuery::of(metric, index, options.bound, &mut translator) {
-            Ok(query) => queries.push(query),
+    let mut refusals = vec![];
+    let mut found = vec![];
+    for (metric, query) in spec.metrics.iter().zip(queries(spec, options, &mut translator)) {
+        match query {
+            Ok(query) => found.push(query),
             Err(why) => refusals.push(Refusal { metric: metric.name.clone(), why }),
         }
     }
     if !refusals.is_empty() {
         return Err(refusals);
     }
+    let queries = found;
     let lateness = spec.metrics.iter().map(|metric| metric.lateness).max().unwrap_or(0);
     // Flink closes a window when the watermark is a millisecond before its end; evt when stream time reaches it.
     let slack = match interval(options.bound + lateness + 1000) {
@@ -163,7 +164,7 @@ pub fn script(spec: &Spec, options: &JobOptions) -> std::result::Result<String, 
     let facts = facts(&queries, &translator);
     let views = queries.iter().map(|query| query.create.as_str()).collect::<Vec<_>>().join("\n");
     let others = outcomes(&queries, options, &mut translator);
-    let inserts = inserts(&queries);
+    let inserts = inserts(&queries, options);
     let tables = tables(&translator, options, &slack);
     Ok([settings(options), functions(&translator), tables, facts, views, others, inserts].join("\n"))
 }
@@ -185,11 +186,6 @@ fn settings(options: &JobOptions) -> String {
 fn functions(translator: &Translator<'_>) -> String {
     let used = FUNCTIONS.iter().filter(|(name, _)| translator.functions.contains(name));
     used.map(|(name, class)| format!("CREATE TEMPORARY FUNCTION {name} AS 'evt.{class}';\n")).collect()
-}
-
-fn address(topic: &Topic) -> String {
-    let (name, servers) = (text(&topic.name), text(&topic.servers));
-    format!("'connector' = 'kafka', 'topic' = {name}, 'properties.bootstrap.servers' = {servers}")
 }
 
 /// Returns the options that say where reading begins and ends.
@@ -214,40 +210,48 @@ fn exactly_once(what: &str, options: &JobOptions) -> String {
 
 fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> String {
     let Topics { events, metrics, late, dead } = &options.topics;
-    let [events, metrics, late, dead] = [events, metrics, late, dead].map(address);
+    let [events, late, dead] = [events, late, dead].map(Topic::address);
+    let metrics = metrics.table(&exactly_once("metrics", options));
     let range = range(options.range);
-    let columns = ["event_id", "source", "event_type", "user_id", "client_timestamp", "server_timestamp", "event_time"];
+    let columns = [
+        "event_id", "source", "event_type", "user_id", "client_timestamp", "server_timestamp", "event_time",
+        "kafka_partition", "`offset`", "`value`",
+    ];
     let columns: String = columns.iter().map(|name| format!("event.{name} AS {name}, ")).collect();
     let paths: String = translator.properties.iter().map(|property| format!(", {}", text(&property.path()))).collect();
     let properties: String = (1..)
         .zip(&translator.properties)
         .map(|(at, property)| format!("    event.properties[{at}] AS {},\n", identifier(&property.column)))
         .collect();
-    let event = format!("evt_event(`value`, {}{paths})", text(&options.time));
+    let time = options.time.as_deref().unwrap_or_default();
+    let since = options.since.map(|since| format!(" AND event.event_time >= {since}")).unwrap_or_default();
+    let event = format!("evt_event(`value`, kafka_partition, `offset`, arrival, {}{paths})", text(time));
     let topic = text(&options.topics.events.name);
     format!(
         "-- Records in JSON, as evt writes them. A record that is no event has a fault, and becomes a dead letter.\n\
          CREATE TEMPORARY TABLE records (\n  `value` BYTES,\n  \
          kafka_partition INT METADATA FROM 'partition' VIRTUAL,\n  \
          `offset` BIGINT METADATA VIRTUAL,\n  \
+         arrival TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,\n  \
          event AS {event},\n  \
          event_ts AS {event}.event_ts,\n  \
          read_at AS PROCTIME(),\n  \
          WATERMARK FOR event_ts AS event_ts - {slack}\n) WITH (\n  {events},\n  \
          {range},\n  'value.format' = 'raw',\n  \
          'scan.watermark.emit.strategy' = 'on-event', 'properties.isolation.level' = 'read_committed');\n\n\
-         -- Events, with the stream time of their partition when they were read, as evt-window stamps them.\n\
-         CREATE TEMPORARY VIEW events AS SELECT *, MAX(event_time) OVER (\n    \
-         PARTITION BY kafka_partition ORDER BY read_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS stream_time\n\
-         FROM (\n  SELECT {columns}\n    event_ts, read_at, `value`, {topic} AS origin,\n\
-         {properties}    kafka_partition, `offset`\n  FROM records WHERE event.fault IS NULL);\n\n\
-         CREATE TEMPORARY TABLE metrics ({METRIC_COLUMNS}) WITH (\n  {metrics},\n  \
-         'key.format' = 'raw', 'key.fields' = 'metric_id',\n  \
-         'value.format' = 'json', 'value.json.timestamp-format.standard' = 'ISO-8601',\n  {});\n\n\
+         -- Events, with the stream time of their partition when they were read, as evt-window stamps them. All that a metric\n\
+         -- reads is in one column, and the condition, which always holds, needs the other two: so Flink leaves none out, and\n\
+         -- computes this once for all metrics.\n\
+         CREATE TEMPORARY VIEW stamped AS SELECT event, event_ts, MAX(event.event_time) OVER (\n    \
+         PARTITION BY event.kafka_partition ORDER BY read_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS stream_time\n\
+         FROM records WHERE event.fault IS NULL{since};\n\
+         CREATE TEMPORARY VIEW events AS SELECT {columns}\n\
+         {properties}    {topic} AS origin, event_ts, stream_time\n\
+         FROM stamped WHERE event_ts IS NOT NULL OR stream_time IS NOT NULL;\n\n\
+         CREATE TEMPORARY TABLE {metrics}\n\
          CREATE TEMPORARY TABLE late (`value` BYTES) WITH (\n  {late},\n  'value.format' = 'raw',\n  {});\n\n\
          CREATE TEMPORARY TABLE dead (`value` BYTES, headers MAP<STRING, BYTES> METADATA) WITH (\n  {dead},\n  \
          'value.format' = 'raw',\n  {});\n",
-        exactly_once("metrics", options),
         exactly_once("late", options),
         exactly_once("dead", options),
     )
@@ -301,7 +305,7 @@ fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Tran
         true => "CAST(NULL AS ARRAY<STRING>)".to_owned(),
         false => format!("ARRAY[{}]", keys.collect::<Vec<_>>().join(",\n    ")),
     };
-    let columns = "`value`, kafka_partition, `offset`, event_time, stream_time";
+    let columns = "`value`, kafka_partition, `offset`, server_timestamp, event_time, stream_time";
     let mut out = format!(
         "-- What becomes of each event: the metrics for which it is late, whether another one counts it, and the metrics\n\
          -- of which an expression failed.\n\
@@ -314,10 +318,10 @@ fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Tran
         out.push_str(&late_sessions(rule, at, &last));
         last = format!("outcomes_{at}");
     }
-    let (time, topic) = (text(&options.time), text(&options.topics.events.name));
+    let (time, topic) = (text(options.time.as_deref().unwrap_or_default()), text(&options.topics.events.name));
     format!(
         "{out}\nCREATE TEMPORARY VIEW late_events AS\nSELECT evt_late_row(`value`, {time}, {topic}, kafka_partition, \
-         `offset`, stream_time, late_for, partial) AS `value`\nFROM {last} WHERE late_for IS NOT NULL;\n\n{}",
+         `offset`, server_timestamp, stream_time, late_for, partial) AS `value`\nFROM {last} WHERE late_for IS NOT NULL;\n\n{}",
         dead_letters(&last, options)
     )
 }
@@ -330,7 +334,7 @@ fn late_sessions(rule: &SessionRule, number: usize, outcomes: &str) -> String {
         "CREATE TEMPORARY VIEW session_input_{number} AS\nSELECT *, session_keys[{number}] IS NOT NULL AS counts,\n  \
          COALESCE(session_keys[{number}], CAST(MOD(`offset`, 64) AS STRING)) AS session_key\nFROM {outcomes};\n\
          CREATE TEMPORARY VIEW outcomes_{number} AS\n\
-         SELECT `value`, kafka_partition, `offset`, event_time, stream_time, late_for, partial, failed, session_keys\n\
+         SELECT `value`, kafka_partition, `offset`, server_timestamp, event_time, stream_time, late_for, partial, failed, session_keys\n\
          FROM evt_late_sessions(event => TABLE session_input_{number} PARTITION BY session_key,\n  \
          gap => CAST({gap} AS BIGINT), slack => CAST({slack} AS BIGINT), metric => {name}, uid => 'late-{number}');\n"
     )
@@ -367,8 +371,9 @@ fn dead_letters(outcomes: &str, options: &JobOptions) -> String {
 }
 
 /// Returns the statement that starts the job. It has no CASE, at whose END the client would cut it.
-fn inserts(queries: &[MetricQuery]) -> String {
-    let metrics: Vec<String> = queries.iter().map(|query| format!("SELECT * FROM {}", query.view)).collect();
+fn inserts(queries: &[MetricQuery], options: &JobOptions) -> String {
+    let columns = options.topics.metrics.columns(&options.name);
+    let metrics: Vec<String> = queries.iter().map(|query| format!("SELECT {columns} FROM {}", query.view)).collect();
     format!(
         "-- One INSERT for each output: two into one output that is exactly once would restart for ever.\n\
          EXECUTE STATEMENT SET BEGIN\n\

@@ -4,7 +4,7 @@ use super::aggregate::Arguments;
 use super::expression::Translator;
 use super::text::{comment, identifier, interval, is_plain, text};
 use crate::op::window::metric::{Metric, Shape};
-use crate::time::format_duration;
+use crate::time::{Zone, format_duration};
 
 /// A metric in SQL.
 pub(super) struct MetricQuery {
@@ -23,6 +23,8 @@ pub(super) struct MetricQuery {
     /// The column that says whether an event passes the filter; `None` without one.
     passes: Option<String>,
     lateness: Lateness,
+    /// What may differ from evt-window.
+    pub(super) differences: Vec<&'static str>,
 }
 
 /// How it is decided whether an event is late for a metric.
@@ -81,6 +83,7 @@ impl MetricQuery {
         translator: &mut Translator<'_>,
     ) -> Result<Self, String> {
         translator.take_faults();
+        translator.take_changes_case();
         let filter = metric.filter.as_ref().map(|filter| translator.sql(filter)).transpose()?;
         let fails_in_filter = translator.take_faults();
         let keys = metric.by.iter().map(|dimension| translator.sql(&dimension.expr)).collect::<Result<Vec<_>, _>>()?;
@@ -117,7 +120,14 @@ impl MetricQuery {
         };
         let create =
             format!("-- {}: {}\n{}", comment(&metric.name), comment(&described(metric)), parts.rows(&rows, translator));
-        Ok(Self { name, view, create, facts, counts: parts.counts, fails, passes, lateness })
+        let mut differences = vec![];
+        if translator.take_changes_case() {
+            differences.push("the case of letters that Unicode has defined since version 13");
+        }
+        if matches!(metric.shape, Shape::Calendar(calendar) if calendar.zone != Zone::UTC) {
+            differences.push("changes of clocks that only one of Java and evt-window --version knows");
+        }
+        Ok(Self { name, view, create, facts, counts: parts.counts, fails, passes, lateness, differences })
     }
 
     /// Returns its name where an event is late for all of its windows or, `with_half`, for some of them; else NULL.

@@ -11,8 +11,9 @@
 //!
 //! - `job.rs`: the script; `metric.rs`: a metric; `aggregate.rs`: its value; `expression.rs`: expressions;
 //!   `pattern.rs`: regular expressions.
-//! - `directory.rs`: the files of a job: its script, the proof (`prove.sh`) and the page that says how to run it
-//!   (`README.md`).
+//! - `directory.rs`: the files of a job: its script, the proof (`prove.sh`), what a database needs (`store.sql`), and the
+//!   page that says how to run it (`README.md`).
+//! - `output.rs`: where it reads and writes.
 //! - `text.rs`: constants and identifiers, which no text of a definition can leave.
 
 mod aggregate;
@@ -20,8 +21,10 @@ mod directory;
 mod expression;
 mod job;
 mod metric;
+mod output;
 mod pattern;
 mod text;
 
 pub use directory::{WrittenMetrics, files, reduced};
-pub use job::{JobOptions, Range, Refusal, Topic, Topics, script};
+pub use job::{JobOptions, Range, Refusal, Topics, Verdict, script, verdicts};
+pub use output::{MetricOutput, Topic};

@@ -8,7 +8,7 @@ use crate::kind::Kind;
 use crate::op::aggregate;
 use crate::parse::nearest;
 use crate::time::{Calendar, CalendarUnit, DAY, Zone, format_duration, parse_duration};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::ops::Range;
 use toml::Spanned;
 
@@ -63,7 +63,7 @@ struct FileSpec {
 }
 
 /// A `[[metric]]`, the `[defaults]` of all metrics, or the flags of the command line but `--agg`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricSpec {
     /// Its name; the flag `--agg` has it.
@@ -189,15 +189,32 @@ pub fn inline(aggregates: &[String], flags: &MetricSpec) -> Result<Spec> {
         return Err(Error::usage("expected --size DURATION, --gap DURATION or --metrics FILE"));
     }
     let mut spec = Spec::empty();
-    let default = ["count(*)".to_owned()];
-    let aggregates = if aggregates.is_empty() { &default } else { aggregates };
-    for aggregate in aggregates {
-        let (name, expr) = split_name(aggregate);
-        let metric = MetricSpec { name: name.map(str::to_owned), aggregate: Some(expr.to_owned()), ..flags.clone() };
+    for metric in of_flags(aggregates, flags) {
         calendar(&metric).map_err(Error::usage)?;
         spec.add(&metric)?;
     }
     Ok(spec)
+}
+
+/// Returns the text of a metrics file with the metrics of inline flags.
+///
+/// Errors: as [`inline`].
+pub fn inline_text(aggregates: &[String], flags: &MetricSpec) -> Result<String> {
+    #[derive(Serialize)]
+    struct Written {
+        metric: Vec<MetricSpec>,
+    }
+    inline(aggregates, flags)?;
+    let written = Written { metric: of_flags(aggregates, flags).collect() };
+    toml::to_string(&written).map_err(|error| Error::config(error.to_string()))
+}
+
+fn of_flags<'a>(aggregates: &'a [String], flags: &'a MetricSpec) -> impl Iterator<Item = MetricSpec> + 'a {
+    let default = aggregates.is_empty().then_some("count(*)");
+    aggregates.iter().map(String::as_str).chain(default).map(|aggregate| {
+        let (name, expr) = split_name(aggregate);
+        MetricSpec { name: name.map(str::to_owned), aggregate: Some(expr.to_owned()), ..flags.clone() }
+    })
 }
 
 impl Spec {

@@ -19,10 +19,12 @@ public final class EventFunctions {
     private EventFunctions() {}
 
     /**
-     * The event of a record that evt wrote as JSON, whose event time is that of a field, with the texts of the
-     * properties at some paths: the content of a string, else the JSON text as received; NULL if it is absent or null.
+     * The event of a record that evt wrote as JSON, whose event time is that of a field or, without a name,
+     * {@code server_timestamp}, else {@code event_time}, else Kafka's timestamp; with the texts of the properties at some
+     * paths: the content of a string, else the JSON text as received; NULL if it is absent or null.
      * Instants are microseconds since 1970; {@code event_ts} is the event time for Flink, in milliseconds. A record
-     * that is no such event has a fault and its type; its event time is the earliest one, so that it advances nothing.
+     * that is no such event has a fault and its type; its event time is the earliest one, so that it advances nothing. The
+     * event has its record and the place of it, too, so that it is all that a job needs.
      */
     @FunctionHint(
             output =
@@ -31,7 +33,8 @@ public final class EventFunctions {
                                     "ROW<event_id STRING, source STRING, event_type STRING, user_id STRING,"
                                             + " client_timestamp BIGINT, server_timestamp BIGINT, event_time BIGINT,"
                                             + " event_ts TIMESTAMP_LTZ(3), error_type STRING, fault STRING,"
-                                            + " properties ARRAY<STRING>>",
+                                            + " properties ARRAY<STRING>, kafka_partition INT, `offset` BIGINT,"
+                                            + " `value` BYTES>",
                             bridgedTo = RowData.class))
     public static final class Read extends ScalarFunction {
         private static final long serialVersionUID = 1;
@@ -39,12 +42,17 @@ public final class EventFunctions {
             "event_id", "source", "event_type", "user_id", "client_timestamp", "server_timestamp"
         };
         private static final int CLIENT_TIMESTAMP = 4;
+        private static final int SERVER_TIMESTAMP = 5;
         private static final int EVENT_TIME = 6;
         private static final int EVENT_TS = 7;
         private static final int ERROR_TYPE = 8;
         private static final int FAULT = 9;
         private static final int PROPERTIES = 10;
-        private static final int FIELDS = 11;
+        private static final int PARTITION = 11;
+        private static final int OFFSET = 12;
+        private static final int VALUE = 13;
+        private static final int FIELDS = 14;
+        private static final byte[] TIME = "event_time".getBytes(StandardCharsets.UTF_8);
         private static final byte[] OBJECT = "properties".getBytes(StandardCharsets.UTF_8);
         private static final TimestampData EARLIEST = TimestampData.fromEpochMillis(-62_135_596_800_000L);
 
@@ -70,18 +78,29 @@ public final class EventFunctions {
         }
 
         /** Reads a record; all calls of a function have the same time and paths. */
-        public RowData eval(byte[] record, String time, String... paths) {
+        public RowData eval(
+                byte[] record,
+                Integer partition,
+                Long offset,
+                @DataTypeHint(value = "TIMESTAMP_LTZ(3)", bridgedTo = TimestampData.class) TimestampData arrival,
+                String time,
+                String... paths) {
             wanted = wanted == null ? Wanted.of(time, paths) : wanted;
             Last last = LAST.get();
             if (record == null || record != last.record || wanted != last.wanted && !wanted.equals(last.wanted)) {
-                last.event = read(record, wanted);
+                GenericRowData event = read(record, arrival.getMillisecond() * 1000, wanted);
+                event.setField(PARTITION, partition);
+                event.setField(OFFSET, offset);
+                event.setField(VALUE, record);
+                last.event = event;
                 last.record = record;
                 last.wanted = wanted;
             }
             return last.event;
         }
 
-        private static GenericRowData read(byte[] json, Wanted wanted) {
+        /** Reads a record that arrived at an instant; null if that does not matter. */
+        private static GenericRowData read(byte[] json, Long arrival, Wanted wanted) {
             int start = json == null ? 0 : Json.space(json, 0);
             int end = json == null ? -1 : Json.end(json, start);
             if (end < 0 || Json.space(json, end) != json.length) {
@@ -96,9 +115,12 @@ public final class EventFunctions {
                     return fault("EnvelopeError", COLUMNS[column] + " is missing or no text");
                 }
             }
-            Long instant = time(json, start, row, wanted.time);
+            if (!row.isNullAt(FAULT)) {
+                return fault("TimestampError", row.getString(FAULT).toString());
+            }
+            Long instant = time(json, start, row, arrival, wanted.time);
             if (instant == null) {
-                return fault("TimestampError", wanted.time + " is missing or no instant");
+                return fault("TimestampError", (wanted.time.isEmpty() ? "event_time" : wanted.time) + " is missing or no instant");
             }
             row.setField(EVENT_TIME, instant);
             row.setField(EVENT_TS, TimestampData.fromEpochMillis(Math.floorDiv(instant, 1000L)));
@@ -113,14 +135,25 @@ public final class EventFunctions {
             return row;
         }
 
-        private static Long time(byte[] json, int start, GenericRowData row, String time) {
+        private static Long time(byte[] json, int start, GenericRowData row, Long arrival, String time) {
+            if (row.isNullAt(SERVER_TIMESTAMP) && !readsEventTime(json, start, row, time)) {
+                row.setField(SERVER_TIMESTAMP, arrival);
+            }
+            String field = !time.isEmpty() ? time : row.isNullAt(SERVER_TIMESTAMP) ? "event_time" : "server_timestamp";
             for (int column = CLIENT_TIMESTAMP; column < COLUMNS.length; column++) {
-                if (COLUMNS[column].equals(time)) {
+                if (COLUMNS[column].equals(field)) {
                     return row.isNullAt(column) ? null : (Long) row.getLong(column);
                 }
             }
-            StringData text = Json.string(json, start, Json.path(time));
+            StringData text = Json.string(json, start, Json.path(field));
             return text == null ? null : Instants.parse(text.toString());
+        }
+
+        /** Whether the event time of a record is that of its member of this name because nothing else was wanted. */
+        private static boolean readsEventTime(byte[] json, int start, RowData row, String time) {
+            return time.isEmpty()
+                    && row.isNullAt(SERVER_TIMESTAMP)
+                    && Json.string(json, start, Json.path("event_time")) != null;
         }
 
         /**
@@ -141,6 +174,9 @@ public final class EventFunctions {
                     at = Json.skip(json, value);
                     if (column >= 0) {
                         row.setField(column, field(json, value, at, column));
+                        if (column >= CLIENT_TIMESTAMP && row.isNullAt(column) && json[value] != 'n') {
+                            row.setField(FAULT, StringData.fromString(COLUMNS[column] + " is no instant"));
+                        }
                     } else {
                         note(json, key, keyEnd, value, paths, values);
                     }
@@ -183,10 +219,14 @@ public final class EventFunctions {
             }
         }
 
-        /** Returns all properties: the members of the object, then those of the record that are no columns. */
-        private static byte[] properties(byte[] json) {
+        /**
+         * Returns all properties: the members of the object, then those of the record that are no columns;
+         * {@code event_time} is the last one, unless it is the event time.
+         */
+        private static byte[] properties(byte[] json, boolean isEventTime) {
             int start = Json.space(json, 0);
             ByteArrayOutputStream others = new ByteArrayOutputStream(json.length);
+            ByteArrayOutputStream time = new ByteArrayOutputStream();
             byte[] object = null;
             for (int at = Json.space(json, start + 1); json[at] != '}'; ) {
                 int key = at;
@@ -196,13 +236,17 @@ public final class EventFunctions {
                 if (json[value] == '{' && Json.isKey(json, key, keyEnd, OBJECT)) {
                     object = Arrays.copyOfRange(json, value, at);
                 } else if (column(json, key, keyEnd) < 0) {
-                    others.write(',');
-                    others.write(json, key, at - key);
+                    ByteArrayOutputStream member = Json.isKey(json, key, keyEnd, TIME) ? time : others;
+                    member.write(',');
+                    member.write(json, key, at - key);
                 }
                 at = Json.space(json, at);
                 if (json[at] == ',') {
                     at = Json.space(json, at + 1);
                 }
+            }
+            if (!isEventTime) {
+                others.writeBytes(time.toByteArray());
             }
             return joined(object, others.toByteArray());
         }
@@ -305,15 +349,17 @@ public final class EventFunctions {
                 String topic,
                 Integer partition,
                 Long offset,
+                Long serverTimestamp,
                 Long streamTime,
                 String[] lateFor,
                 Boolean partial) {
-            RowData event = Read.read(record, Read.Wanted.of(time));
+            RowData event = Read.read(record, serverTimestamp, Read.Wanted.of(time));
+            boolean isEventTime = time.equals("event_time") || time.isEmpty() && serverTimestamp == null;
             StringBuilder json = new StringBuilder("{");
             for (int column = 0; column < Read.CLIENT_TIMESTAMP; column++) {
                 text(json, Read.COLUMNS[column], event.isNullAt(column) ? null : event.getString(column).toString());
             }
-            String properties = new String(Read.properties(record), StandardCharsets.UTF_8);
+            String properties = new String(Read.properties(record, isEventTime), StandardCharsets.UTF_8);
             json.append("\"properties\":").append(properties).append(',');
             for (int column = Read.CLIENT_TIMESTAMP; column < Read.COLUMNS.length; column++) {
                 instant(json, Read.COLUMNS[column], event.isNullAt(column) ? null : event.getLong(column));

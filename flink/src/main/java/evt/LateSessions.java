@@ -18,10 +18,13 @@ import org.apache.flink.types.Row;
  * ({@code counts}) passes as it is.
  */
 @DataTypeHint(
-        "ROW<`value` BYTES, kafka_partition INT, `offset` BIGINT, event_time BIGINT, stream_time BIGINT,"
-                + " late_for ARRAY<STRING>, partial BOOLEAN, failed STRING, session_keys ARRAY<STRING>>")
+        "ROW<`value` BYTES, kafka_partition INT, `offset` BIGINT, server_timestamp BIGINT, event_time BIGINT,"
+                + " stream_time BIGINT, late_for ARRAY<STRING>, partial BOOLEAN, failed STRING, session_keys ARRAY<STRING>>")
 public final class LateSessions extends ProcessTableFunction<Row> {
     private static final long serialVersionUID = 1;
+    private static final String[] COLUMNS = {
+        "value", "kafka_partition", "offset", "server_timestamp", "event_time", "stream_time"
+    };
 
     public void eval(
             Context context,
@@ -43,7 +46,7 @@ public final class LateSessions extends ProcessTableFunction<Row> {
             }
         }
         List<Object> fields = new ArrayList<>();
-        for (String name : new String[] {"value", "kafka_partition", "offset", "event_time", "stream_time"}) {
+        for (String name : COLUMNS) {
             fields.add(event.getField(name));
         }
         fields.add(lateFor);
