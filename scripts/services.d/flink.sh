@@ -4,12 +4,13 @@
 
 flink_version=${EVT_FLINK_VERSION:-2.2.1}
 flink_kafka_version=5.0.0-2.2
-flink_home=$cache/flink-$flink_version
+flink_jdbc_version=4.0.0-2.0
+flink_home=$cache/flink-$flink_version-jdbc
 
 flink_install() {
     [[ -d $flink_home ]] || needs mvn maven
     flink_java >/dev/null
-    once "flink-$flink_version" flink_fetch
+    once "flink-$flink_version-jdbc" flink_fetch
 }
 
 flink_java() {
@@ -19,13 +20,18 @@ flink_java() {
     echo "$java"
 }
 
-# flink-dist, the planner and the client are only on PyPI; the gateway, which the client needs, and the part for Kafka only on Maven
-# Central.
+# flink-dist, the planner and the client are only on PyPI; the gateway, which the client needs, and the parts for Kafka and PostgreSQL
+# only on Maven Central.
 flink_fetch() {
+    local artifact
     "$("$here/python")" -m pip install --quiet --no-deps --no-compile --target "$1/pip" "apache-flink-libraries==$flink_version" &&
         mkdir "$1/lib" && mv "$1"/pip/pyflink/lib/*.jar "$1"/pip/pyflink/opt/flink-{sql-client,python}-*.jar "$1/lib" && rm -rf "$1/pip" &&
-        maven dependency:copy -Dartifact="org.apache.flink:flink-sql-gateway:$flink_version" -DoutputDirectory="$1/lib" &&
-        maven dependency:copy -Dartifact="org.apache.flink:flink-sql-connector-kafka:$flink_kafka_version" -DoutputDirectory="$1/lib"
+        for artifact in "org.apache.flink:flink-sql-gateway:$flink_version" \
+            "org.apache.flink:flink-sql-connector-kafka:$flink_kafka_version" \
+            "org.apache.flink:flink-connector-jdbc-core:$flink_jdbc_version" \
+            "org.apache.flink:flink-connector-jdbc-postgres:$flink_jdbc_version" org.postgresql:postgresql:42.7.4; do
+            maven dependency:copy -Dartifact="$artifact" -DoutputDirectory="$1/lib" || return
+        done
 }
 
 # Sets `flink` to the command that runs a class of Flink with the configuration in a directory. Takes more options for Java after it.

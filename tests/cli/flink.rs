@@ -2,6 +2,7 @@
 
 use crate::broker::{Bench, Broker};
 use crate::harness::{Dir, LONG_WAIT, ROOT, eventually_within, in_ci};
+use crate::servers::{postgres, psql};
 use std::fmt::Write;
 
 /// The flags of a job whose topics nobody opens.
@@ -225,6 +226,50 @@ fn a_job_on_a_real_flink_has_the_rows_of_evt_window() {
     let run = dir.shell(&proof).ends_with(1);
     assert!(run.stderr().contains("metrics: not equal"), "{run}");
     assert!(run.text().contains("late: "), "{run}");
+}
+
+#[test]
+fn a_job_writes_into_the_tables_of_evt_and_keeps_corrected_rows() {
+    let Some(bench) = Bench::new("flink-postgres") else { return };
+    let Some(jar) = jar() else { return };
+    let Some((store, server, schema)) = postgres() else { return };
+    let dir = &bench.dir;
+    dir.write("events.jsonl", events());
+    dir.write("m.toml", METRICS);
+    let [input, late, dead] = ["events", "late", "dead"].map(|name| bench.uri(&bench.topic(name, 1, &[]), ""));
+    dir.shell(&format!("evt-ingest events.jsonl --time client_timestamp -q --to '{input}'")).succeeds();
+    let (user, rest) = server.strip_prefix("postgres://").and_then(|rest| rest.split_once(':')).expect("a user");
+    let (password, address) = rest.split_once('@').expect("a password");
+    dir.write("pgpass", format!("*:*:*:{user}:{password}\n"));
+    let flags = "--time client_timestamp --out-of-orderness 10s";
+    dir.shell(&format!(
+        "chmod 600 pgpass; evt-flink -m m.toml {input} --to 'postgres://{user}@{address}?schema={schema}' --late {late} \
+         --dlq {dead} {flags} --checkpoint-every 1s --dir job --jar '{jar}' --pipeline {}",
+        bench.prefix
+    ))
+    .succeeds();
+    assert!(!dir.shell("cat job/*.sql job/*.sh job/README.md").text().contains(password));
+    // As README.md of the job says.
+    dir.shell(&format!("evt-sink -f jsonl --kind metric /dev/null --to '{store}'")).succeeds();
+    let trigger = dir.shell("cat job/store.sql").text();
+    psql(dir, &server, &schema, &trigger);
+    let bounded = "'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset'";
+    let job = format!(
+        "(echo \"ADD JAR '{jar}';\"; sed \"s/'scan.startup.mode' = 'earliest-offset'/{bounded}/\" job/job.sql) > job.sql; \
+         PGPASSFILE=$PWD/pgpass {} job.sql > flink.log 2>&1",
+        flink("sql")
+    );
+    dir.shell(&job).succeeds();
+    dir.shell(&format!("evt-window '{input}?end=latest' -m m.toml {flags} --emit final -q --late l --dlq d --to rows.jsonl"));
+    let same = || dir.shell(&format!("evt-reconcile rows.jsonl '{store}&table=aggregated_metrics'"));
+    let run = same();
+    assert_eq!(run.status(), 0, "{run}\n{}", dir.shell("grep -a 'Caused by' flink.log | tail -n 5"));
+    let first = "WHERE metric_id = (SELECT metric_id FROM aggregated_metrics ORDER BY metric_id LIMIT 1)";
+    psql(dir, &server, &schema, &format!("UPDATE aggregated_metrics SET value = -7, revision = 1 {first}"));
+    dir.shell(&job.replace(&bench.prefix, &format!("{}-again", bench.prefix))).succeeds();
+    let corrected = psql(dir, &server, &schema, &format!("SELECT value, revision FROM aggregated_metrics {first}"));
+    assert_eq!(corrected.trim(), "-7|1");
+    same().ends_with(1);
 }
 
 /// The rows of a topic of metrics, without what differs in every run.

@@ -10,6 +10,14 @@ const README: &str = include_str!("README.md");
 const PROOF: &str = include_str!("prove.sh");
 const STORE: &str = include_str!("store.sql");
 
+/// What README.md says if metrics go to a database.
+const JDBC: &str = ", `flink-connector-jdbc-core`, `flink-connector-jdbc-postgres` and the driver of PostgreSQL";
+const STORE_NOTE: &str = "
+Metrics go to the table aggregated_metrics, one row for each key. `evt-sink -f jsonl --kind metric /dev/null --to 'postgres://…'` makes it, and
+`psql -f store.sql` lets rows that evt-backfill has corrected stay when the job, after a failure, writes an older one again.
+The password is that of ~/.pgpass of the user who runs Flink (or PGPASSFILE). The rows of the proof go to a topic.
+";
+
 /// The metrics of a job, as they are written and as they are read.
 pub struct WrittenMetrics<'a> {
     /// The text of the file.
@@ -51,6 +59,7 @@ pub fn files(
     for topic in [&mut topics.late, &mut topics.dead] {
         *topic = of_proof(topic);
     }
+    let store = matches!(options.topics.metrics, MetricOutput::Database(_)).then(|| ("store.sql", STORE.to_owned()));
     let texts = [
         ("@EVENTS@", options.topics.events.uri()),
         ("@METRICS@", metrics.uri()),
@@ -60,10 +69,11 @@ pub fn files(
         ("@TIME@", options.time.as_ref().map(|time| format!(" --time '{}'", time.replace('\'', "'\\''"))).unwrap_or_default()),
         ("@BOUND@", format_duration(options.bound)),
         ("@SINCE@", options.since.map(|since| format!(" --since {}", format_instant(since))).unwrap_or_default()),
+        ("@JDBC@", if store.is_some() { JDBC } else { "" }.to_owned()),
+        ("@STORE@", if store.is_some() { STORE_NOTE } else { "" }.to_owned()),
         ("@PARTIAL@", if options.late_partial { " --late-partial".to_owned() } else { String::new() }),
     ];
     let filled = |text: &str| texts.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
-    let store = matches!(options.topics.metrics, MetricOutput::Database(_)).then(|| ("store.sql", STORE.to_owned()));
     let files = vec![
         ("job.sql", script(definition.spec, options)?),
         ("proof.sql", script(definition.spec, &proof)?),

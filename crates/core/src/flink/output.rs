@@ -126,19 +126,19 @@ impl Database {
 
     fn table(&self) -> String {
         let Self { server, name, schema, .. } = self;
-        let user = self.user.as_deref().map(|user| format!(" 'username' = {},", text(user))).unwrap_or_default();
+        let user = self.user.as_deref().map(|user| format!("&user={user}")).unwrap_or_default();
         let schema = schema.as_deref().map(|schema| format!("&currentSchema={schema}")).unwrap_or_default();
         // As evt does, the driver verifies the certificate.
         let mode = match self.is_encrypted {
             true => "&sslmode=verify-full&sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory",
             false => "&sslmode=disable",
         };
-        // The driver sends texts for columns that are UUID and JSONB.
-        let url = format!("jdbc:postgresql://{server}/{name}?stringtype=unspecified&options=-c%20TimeZone=UTC{mode}{schema}");
+        // The connector takes a user only with a password, which is not in the script. The driver sends texts for columns that are UUID and JSONB.
+        let url = format!("jdbc:postgresql://{server}/{name}?stringtype=unspecified&options=-c%20TimeZone=UTC{mode}{user}{schema}");
         format!(
             "metrics (metric_id STRING, metric_name STRING, window_start TIMESTAMP(6), window_end TIMESTAMP(6), \
              dimensions STRING, `value` DOUBLE, `rows` BIGINT, revision INT, pane INT, run STRING, updated_at TIMESTAMP(6), \
-             PRIMARY KEY (metric_id) NOT ENFORCED) WITH (\n  'connector' = 'jdbc',{user} 'url' = {},\n  \
+             PRIMARY KEY (metric_id) NOT ENFORCED) WITH (\n  'connector' = 'jdbc', 'url' = {},\n  \
              'table-name' = 'aggregated_metrics', 'sink.max-retries' = '10');\n",
             text(&url)
         )

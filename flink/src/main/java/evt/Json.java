@@ -1,5 +1,8 @@
 package evt;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
@@ -9,6 +12,9 @@ import org.apache.flink.table.data.StringData;
 final class Json {
     /** Deeper values are no JSON for evt. */
     private static final int DEPTH_MAX = 512;
+
+    private static final VarHandle LONGS = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+    private static final long EACH = 0x0101010101010101L;
 
     private Json() {}
 
@@ -52,8 +58,30 @@ final class Json {
         return at + word.length();
     }
 
+    /**
+     * Returns the index of the first quote, backslash or control character at or after an index, or the length. It looks
+     * at eight bytes at once: a fifth of the time of a job was spent with single ones.
+     */
+    private static int plainEnd(byte[] json, int at) {
+        for (; at + 8 <= json.length; at += 8) {
+            long bytes = (long) LONGS.get(json, at);
+            long quotes = bytes ^ '"' * EACH;
+            long backslashes = bytes ^ '\\' * EACH;
+            // The highest bit of a byte is set if it is less than the subtrahend; a borrow reaches only bytes above.
+            long found = (quotes - EACH & ~quotes) | (backslashes - EACH & ~backslashes) | (bytes - ' ' * EACH & ~bytes);
+            found &= 0x80 * EACH;
+            if (found != 0) {
+                return at + Long.numberOfTrailingZeros(found) / 8;
+            }
+        }
+        while (at < json.length && json[at] != '"' && json[at] != '\\' && (json[at] < 0 || json[at] >= ' ')) {
+            at++;
+        }
+        return at;
+    }
+
     static int stringEnd(byte[] json, int at) {
-        for (at++; at < json.length; at++) {
+        for (at = plainEnd(json, at + 1); at < json.length; at = plainEnd(json, at + 1)) {
             byte c = json[at];
             if (c == '"') {
                 return at + 1;
@@ -133,8 +161,9 @@ final class Json {
 
     /** Returns the end of the string that begins at an index of valid JSON. */
     static int skipString(byte[] json, int at) {
-        for (at++; json[at] != '"'; at++) {
-            at += json[at] == '\\' ? 1 : 0;
+        at = plainEnd(json, at + 1);
+        while (json[at] != '"') {
+            at = plainEnd(json, at + 2);
         }
         return at + 1;
     }
@@ -184,10 +213,8 @@ final class Json {
 
     /** Returns the content of the string in a range as Flink has it, without a copy if it has no escapes. */
     static StringData string(byte[] json, int start, int end) {
-        for (int at = start + 1; at < end - 1; at++) {
-            if (json[at] == '\\') {
-                return StringData.fromBytes(content(json, start, end));
-            }
+        if (plainEnd(json, start + 1) < end - 1) {
+            return StringData.fromBytes(content(json, start, end));
         }
         return StringData.fromBytes(json, start + 1, end - start - 2);
     }
