@@ -1,7 +1,7 @@
 //! evt-flink: the job that it writes and, on a real Flink, that its rows are those of evt-window.
 
-use crate::broker::{Bench, Broker};
-use crate::harness::{Dir, LONG_WAIT, ROOT, eventually_within, in_ci};
+use crate::broker::Bench;
+use crate::harness::{Dir, ROOT, in_ci};
 use crate::servers::{postgres, psql};
 use std::fmt::Write;
 
@@ -119,6 +119,11 @@ fn an_upgrade_leaves_the_old_job_as_it_is_and_refuses_what_would_lose_its_state(
 
 /// Events of six minutes for a job: some late, some with values that expressions cannot read.
 fn events() -> String {
+    events_from(600_000)
+}
+
+/// Such events from an instant (ms after 10 o'clock).
+pub fn events_from(start: u64) -> String {
     let mut text = String::new();
     let mut seed = 7u64;
     let mut random = |below: u64| {
@@ -129,7 +134,7 @@ fn events() -> String {
     };
     for number in 0..4000u64 {
         let late = if random(20) == 0 { 40 + random(300) } else { random(5) };
-        let millis = (number * 90 + 600_000).saturating_sub(late * 1000);
+        let millis = (number * 90 + start).saturating_sub(late * 1000);
         let (minute, second, milli) = (millis / 60_000, millis / 1000 % 60, millis % 1000);
         let amount =
             ["12.50", "\" 7 \"", "0.1", "1e-7", "\"n/a\"", "null", "123456789012345678901"][random(7) as usize];
@@ -144,7 +149,7 @@ fn events() -> String {
 }
 
 /// Every shape of window, and many aggregates and expressions.
-const METRICS: &str = r#"
+pub const METRICS: &str = r#"
 [[metric]]
 name = "revenue; 'of' `all`"
 aggregate = "sum(amount) filter (where event_type = 'buy')"
@@ -270,63 +275,4 @@ fn a_job_writes_into_the_tables_of_evt_and_keeps_corrected_rows() {
     let corrected = psql(dir, &server, &schema, &format!("SELECT value, revision FROM aggregated_metrics {first}"));
     assert_eq!(corrected.trim(), "-7|1");
     same().ends_with(1);
-}
-
-/// The rows of a topic of metrics, without what differs in every run.
-fn metrics(dir: &Dir, uri: &str) -> Vec<String> {
-    let columns = "metric_id,window_start,window_end,value,rows";
-    let run = dir.shell(&format!("evt-view '{uri}' -q --columns {columns} -o csv | tail -n +2 | sort"));
-    run.succeeds().text().lines().map(str::to_owned).collect()
-}
-
-#[test]
-fn a_killed_task_manager_changes_no_row() {
-    let Some(bench) = Bench::new("flink-killed") else { return };
-    let Some(jar) = jar() else { return };
-    let dir = &bench.dir;
-    let cluster = Broker { state: dir.path("cluster"), name: "flink" };
-    let address = cluster.start();
-    let [events_topic, metrics_topic, late, dead] = ["events", "metrics", "late", "dead"]
-        .map(|name| format!("kafka://{}/{}", bench.brokers, bench.topic(name, 2, &[])));
-    let all = events();
-    let half = all.lines().count() / 2;
-    let lines: Vec<&str> = all.lines().collect();
-    // The last events close all windows before them.
-    let closing: String = (0..64)
-        .map(|user| format!("{{\"source\":\"s\",\"event_type\":\"end\",\"user_id\":\"e{user}\",\"client_timestamp\":\"2026-01-09T00:00:00Z\"}}\n"))
-        .collect();
-    dir.write("first.jsonl", lines[..half].join("\n") + "\n");
-    dir.write("second.jsonl", lines[half..].join("\n") + "\n" + &closing);
-    dir.write("m.toml", METRICS);
-    dir.shell(&format!(
-        "evt-flink -m m.toml {events_topic} --to {metrics_topic} --late {late} --dlq {dead} --time client_timestamp \
-         --out-of-orderness 10s --checkpoint-every 1s --dir job --jar '{jar}' --pipeline {}; \
-         (echo \"ADD JAR '{jar}';\"; cat job/job.sql) > submit.sql; EVT_FLINK={address} {} submit.sql",
-        bench.prefix,
-        flink("submit")
-    ))
-    .succeeds();
-    let ingest = |name: &str| {
-        dir.shell(&format!("evt-ingest {name} --time client_timestamp -q --to '{events_topic}?key=user_id'"))
-            .succeeds();
-    };
-    ingest("first.jsonl");
-    let written = || metrics(dir, &format!("{metrics_topic}?end=latest"));
-    eventually_within(LONG_WAIT, "the first windows are visible", || !written().is_empty());
-    cluster.services(&["kill", "flink.1", "flink.2"]);
-    ingest("second.jsonl");
-    cluster.services(&["start", "flink.1", "flink.2"]);
-    dir.shell(&format!(
-        "evt-window '{events_topic}?end=latest' -m m.toml --time client_timestamp --out-of-orderness 10s --emit final \
-         --at-end hold -q --late late.jsonl --dlq dead.jsonl --to metrics.jsonl"
-    ));
-    let wanted = metrics(dir, "metrics.jsonl");
-    assert!(wanted.len() > 50, "{} rows", wanted.len());
-    eventually_within(LONG_WAIT, "all closed windows are visible", || written().len() >= wanted.len());
-    assert_eq!(written(), wanted);
-    for (topic, file) in [(late, "late.jsonl"), (dead, "dead.jsonl")] {
-        let rows = || dir.shell(&format!("evt-view '{topic}?end=latest' -q -o jsonl | wc -l")).text().trim().to_owned();
-        let wanted = dir.rows(file).len().to_string();
-        eventually_within(LONG_WAIT, "all late events and letters are visible", || rows() == wanted);
-    }
 }

@@ -84,6 +84,7 @@ mod first_commits;
 mod flag_words;
 mod flags;
 mod flink;
+mod flink_cluster;
 mod flink_random;
 mod follow;
 mod follow_begun;

@@ -1,0 +1,181 @@
+//! evt-flink: jobs on a cluster have the rows of evt-window although TaskManagers are killed, jobs are stopped and
+//! continued with more tasks, and partitions are added.
+
+use crate::broker::{Bench, Broker};
+use crate::flink::{METRICS, events_from, flink, jar};
+use crate::groups::add_partition;
+use crate::harness::{Dir, LONG_WAIT, eventually_within};
+use serde_json::Value;
+use std::fmt::Write;
+
+const FLAGS: &str = "--time client_timestamp --out-of-orderness 10s";
+
+/// A job on a cluster of its own.
+struct Job {
+    bench: Bench,
+    cluster: Broker,
+    /// The URI of the REST interface.
+    address: String,
+    events: String,
+    outputs: [String; 3],
+}
+
+impl Job {
+    /// Starts a cluster, and writes the files of a job. `None`, with one message, if something is not there.
+    fn new(name: &str, partitions: i32) -> Option<Self> {
+        let bench = Bench::new(name)?;
+        let jar = jar()?;
+        let cluster = Broker { state: bench.dir.path("cluster"), name: "flink" };
+        let address = cluster.start();
+        let topic = |name: &str, partitions| bench.uri(&bench.topic(name, partitions, &[]), "");
+        let (events, outputs) = (topic("events", partitions), ["metrics", "late", "dead"].map(|name| topic(name, 2)));
+        let [metrics, late, dead] = &outputs;
+        bench.dir.write("m.toml", METRICS);
+        bench
+            .dir
+            .shell(&format!(
+                "evt-flink -m m.toml {events} --to {metrics} --late {late} --dlq {dead} {FLAGS} --checkpoint-every 1s \
+                 --dir job --jar '{jar}' --pipeline {}; echo \"ADD JAR '{jar}';\" > jar.sql",
+                bench.prefix
+            ))
+            .succeeds();
+        Some(Self { bench, cluster, address, events, outputs })
+    }
+
+    fn dir(&self) -> &Dir {
+        &self.bench.dir
+    }
+
+    /// Starts the job with settings.
+    fn submit(&self, settings: &str) {
+        self.dir().write("settings.sql", settings);
+        self.dir()
+            .shell(&format!(
+                "cat jar.sql settings.sql job/job.sql > submit.sql; EVT_FLINK={} {} submit.sql",
+                self.address,
+                flink("submit")
+            ))
+            .succeeds();
+    }
+
+    fn ingest(&self, events: &str) {
+        self.dir().write("more.jsonl", events);
+        let line = format!("evt-ingest more.jsonl --time client_timestamp -q --to '{}?key=user_id'", self.events);
+        self.dir().shell(&line).succeeds();
+    }
+
+    /// Asks the REST interface.
+    fn ask(&self, path: &str) -> Value {
+        let run = self.dir().shell(&format!("curl -sS --fail --max-time 30 {}/{path}", self.address)).succeeds();
+        serde_json::from_slice(run.stdout()).expect("it is JSON")
+    }
+
+    /// The id of the job that runs.
+    fn id(&self) -> String {
+        let jobs = self.ask("jobs");
+        let jobs = jobs["jobs"].as_array().expect("a list");
+        let running = jobs.iter().find(|job| job["status"] == "RUNNING").expect("a job runs");
+        running["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Stops the job with a savepoint; returns its place.
+    fn stop(&self) -> String {
+        let id = self.id();
+        let trigger = self.ask(&format!("jobs/{id}/stop -H 'Content-Type: application/json' -d '{{\"drain\":false}}'"));
+        let trigger = trigger["request-id"].as_str().expect("an id");
+        let mut answer = Value::Null;
+        eventually_within(LONG_WAIT, "the savepoint is complete", || {
+            answer = self.ask(&format!("jobs/{id}/savepoints/{trigger}"));
+            answer["status"]["id"] == "COMPLETED"
+        });
+        answer["operation"]["location"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// The rows that windows of Flink dropped because they came too late.
+    fn dropped(&self) -> u64 {
+        let id = self.id();
+        let mut sum = 0;
+        for vertex in self.ask(&format!("jobs/{id}"))["vertices"].as_array().expect("a list") {
+            let path = format!("jobs/{id}/vertices/{}/subtasks/metrics", vertex["id"].as_str().expect("an id"));
+            let names = self.ask(&path);
+            let names = names.as_array().expect("a list").iter().filter_map(|metric| metric["id"].as_str());
+            for name in names.filter(|name| name.ends_with("numLateRecordsDropped")) {
+                let found = self.ask(&format!("{path} -G --data-urlencode 'get={name}'"));
+                sum += found[0]["sum"].as_f64().expect("a number") as u64;
+            }
+        }
+        sum
+    }
+
+    /// The metrics that are visible.
+    fn metrics(&self) -> Vec<String> {
+        metrics(self.dir(), &format!("{}?end=latest", self.outputs[0]))
+    }
+
+    /// Waits until the job has written what evt-window writes for the windows that are closed, and no more.
+    fn check(&self) {
+        let dir = self.dir();
+        dir.shell(&format!(
+            "evt-window '{}?end=latest' -m m.toml {FLAGS} --emit final --at-end hold -q --late late.jsonl --dlq dead.jsonl \
+             --to metrics.jsonl",
+            self.events
+        ));
+        let wanted = metrics(dir, "metrics.jsonl");
+        assert!(wanted.len() > 50, "{} rows", wanted.len());
+        eventually_within(LONG_WAIT, "all closed windows are visible", || self.metrics().len() >= wanted.len());
+        assert_eq!(self.metrics(), wanted);
+        for (topic, file) in self.outputs[1..].iter().zip(["late.jsonl", "dead.jsonl"]) {
+            let rows =
+                || dir.shell(&format!("evt-view '{topic}?end=latest' -q -o jsonl | wc -l")).text().trim().to_owned();
+            let wanted = dir.rows(file).len().to_string();
+            eventually_within(LONG_WAIT, "all late events and letters are visible", || rows() == wanted);
+        }
+        assert_eq!(self.dropped(), 0);
+    }
+}
+
+/// The rows of metrics, without what differs in every run.
+fn metrics(dir: &Dir, uri: &str) -> Vec<String> {
+    let columns = "metric_id,window_start,window_end,value,rows";
+    let run = dir.shell(&format!("evt-view '{uri}' -q --columns {columns} -o csv | tail -n +2 | sort"));
+    run.succeeds().text().lines().map(str::to_owned).collect()
+}
+
+/// The last events, which close all windows before them: some for each partition.
+fn closing() -> String {
+    (0..64).fold(String::new(), |mut text, user| {
+        let user = format!(r#""user_id":"e{user}""#);
+        _ = writeln!(text, r#"{{"source":"s","event_type":"end",{user},"client_timestamp":"2026-01-09T00:00:00Z"}}"#);
+        text
+    })
+}
+
+#[test]
+fn a_killed_task_manager_changes_no_row() {
+    let Some(job) = Job::new("flink-killed", 2) else { return };
+    let events = events_from(600_000);
+    let lines: Vec<&str> = events.lines().collect();
+    let (first, second) = lines.split_at(lines.len() / 2);
+    job.submit("");
+    job.ingest(&(first.join("\n") + "\n"));
+    eventually_within(LONG_WAIT, "the first windows are visible", || !job.metrics().is_empty());
+    job.cluster.services(&["kill", "flink.1", "flink.2"]);
+    job.ingest(&(second.join("\n") + "\n" + &closing()));
+    job.cluster.services(&["start", "flink.1", "flink.2"]);
+    job.check();
+}
+
+#[test]
+fn a_savepoint_more_tasks_and_a_new_partition_change_no_row() {
+    let Some(job) = Job::new("flink-savepoint", 1) else { return };
+    job.submit("SET 'parallelism.default' = '1';\n");
+    job.ingest(&events_from(600_000));
+    eventually_within(LONG_WAIT, "the first windows are visible", || !job.metrics().is_empty());
+    let savepoint = job.stop();
+    // As README.md of the job says: a partition is added while the job is stopped.
+    add_partition(&job.bench, job.events.rsplit('/').next().expect("a name"));
+    job.submit(&format!("SET 'parallelism.default' = '2';\nSET 'execution.state-recovery.path' = '{savepoint}';\n"));
+    // The new partition has no event that is older than what has been read.
+    job.ingest(&(events_from(1_800_000) + &closing()));
+    job.check();
+}
