@@ -21,9 +21,8 @@ use std::rc::Rc;
 
 /// One millisecond (µs), the least time of Flink.
 const MILLISECOND: i64 = 1000;
-/// The name of the jar, and the environment variable with its path.
+/// The name of the jar.
 const JAR: &str = "evt-flink.jar";
-const JAR_VARIABLE: &str = "EVT_FLINK_JAR";
 
 /// Write a job of Apache Flink that computes metrics with the rows of evt-window
 #[derive(Parser, Debug)]
@@ -58,7 +57,7 @@ pub struct Args {
     #[arg(long, requires = "dir", help_heading = "Output")]
     overwrite: bool,
     /// Copy the functions from this file [default: share/evt beside the directory of evt]
-    #[arg(long, value_name = "FILE", env = JAR_VARIABLE, requires = "dir", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     jar: Option<PathBuf>,
     #[command(flatten)]
     common: CommonArgs,

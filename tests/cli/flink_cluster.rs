@@ -12,8 +12,9 @@ const FLAGS: &str = "--time client_timestamp --out-of-orderness 10s";
 
 /// A job on a cluster of its own.
 struct Job {
-    bench: Bench,
+    /// Ends before the directory of its state is gone.
     cluster: Broker,
+    bench: Bench,
     /// The URI of the REST interface.
     address: String,
     events: String,
@@ -39,7 +40,7 @@ impl Job {
                 bench.prefix
             ))
             .succeeds();
-        Some(Self { bench, cluster, address, events, outputs })
+        Some(Self { cluster, bench, address, events, outputs })
     }
 
     fn dir(&self) -> &Dir {
