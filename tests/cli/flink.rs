@@ -276,3 +276,51 @@ fn a_job_writes_into_the_tables_of_evt_and_keeps_corrected_rows() {
     assert_eq!(corrected.trim(), "-7|1");
     same().ends_with(1);
 }
+
+/// The commands of SCALING in evt(7), "Moving over and back".
+#[test]
+fn a_pipeline_moves_to_flink_and_back_without_a_gap_or_a_double() {
+    let Some(bench) = Bench::new("flink-moving") else { return };
+    let Some(jar) = jar() else { return };
+    let dir = &bench.dir;
+    let [input, metrics, late, dead] = ["events", "metrics", "late", "dead"].map(|name| bench.uri(&bench.topic(name, 1, &[]), ""));
+    let metric = |name: &str, size: &str| format!("[[metric]]\nname = '{name}'\naggregate = 'sum(amount)'\nsize = '{size}'\nby = ['t']\n");
+    dir.write("m.toml", metric("minutes", "1m") + &metric("fives", "5m"));
+    let flags = "-m m.toml --time client_timestamp --out-of-orderness 10s";
+    let ingest = |start: u64| {
+        dir.write("events.jsonl", events_from(start));
+        dir.shell(&format!("evt-ingest events.jsonl --time client_timestamp -q --to '{input}'")).succeeds();
+    };
+    let window = |more: &str, to: &str| {
+        let run = dir.shell(&format!(
+            "evt-window '{input}?end=latest' {flags} {more} -q --emit final --late null: --dlq null: --to {to}"
+        ));
+        assert!(matches!(run.status(), 0 | 1), "{run}");
+    };
+    // evt-window writes the table, from 10:10.
+    ingest(600_000);
+    window("--checkpoint old", "sqlite:live.db");
+    // The job begins at a boundary of all windows beside it; both go on.
+    ingest(960_000);
+    window("--checkpoint old", "sqlite:live.db");
+    ingest(1_320_000);
+    dir.shell(&format!(
+        "evt-flink {flags} {input} --to {metrics} --late {late} --dlq {dead} --since 2026-01-05T10:15:00Z --dir job --jar '{jar}' \
+         --pipeline {0}; (echo \"ADD JAR '{jar}';\"; sed \"s/'earliest-offset'/&, 'scan.bounded.mode' = 'latest-offset'/\" \
+         job/job.sql) > job.sql; {1} job.sql > flink.log 2>&1",
+        bench.prefix,
+        flink("sql")
+    ))
+    .succeeds();
+    let compared = dir.shell(&format!(
+        "evt-reconcile sqlite:live.db '{metrics}?end=latest' --since 2026-01-05T10:15:00Z --until 2026-01-05T10:20:00Z"
+    ));
+    assert_eq!(compared.status(), 0, "{compared}");
+    dir.shell(&format!("evt-sink '{metrics}?end=latest' -q --to sqlite:live.db")).succeeds();
+    // And back, from a boundary that the job has passed.
+    ingest(1_680_000);
+    window("--checkpoint new --since 2026-01-05T10:25:00Z --at-end fire", "sqlite:live.db");
+    window("", "all.jsonl");
+    let all = dir.shell("evt-reconcile all.jsonl sqlite:live.db");
+    assert_eq!(all.status(), 0, "{all}");
+}
