@@ -42,7 +42,7 @@ pub struct Args {
     /// Take only events at or after INSTANT
     #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, help_heading = "Time")]
     since: Option<String>,
-    /// Read events in JSON, as evt writes them, from this topic
+    /// Read events as evt writes them from this topic; in Avro with ?format=avro&schemas=URL
     #[arg(value_name = "kafka://HOST:PORT/TOPIC", help_heading = "Input")]
     events: String,
     #[command(flatten)]
@@ -219,7 +219,7 @@ impl Args {
             }
         };
         let topics = Topics {
-            events: Topic::parse(&self.events)?,
+            events: Topic::parse_input(&self.events)?,
             metrics: MetricOutput::parse(&self.outputs.to)?,
             late: Topic::parse(&self.outputs.late)?,
             dead: Topic::parse(&self.outputs.dlq)?,

@@ -84,6 +84,42 @@ fn a_directory_keeps_a_job_that_differs() {
 }
 
 #[test]
+fn a_check_says_what_may_differ_and_flags_may_name_a_metric() {
+    let dir = Dir::new("flink-differences");
+    let check = |flags: &str| dir.shell(&format!("evt-flink {flags} {TOPICS} --check")).succeeds().text();
+    let sum = "--agg 'n=sum(amount)' --by 'c=lower(source)'";
+    assert_eq!(check("--agg 'n=sum(amount)' --size 1m"), "n: equal\n");
+    let letters = "n: equal but for the case of letters that Unicode has defined since version 13";
+    assert_eq!(check(&format!("{sum} --size 1m")), format!("{letters}\n"));
+    let clocks = "changes of clocks that only one of Java and evt-window --version knows";
+    assert_eq!(check(&format!("{sum} --size 1d --window-zone Asia/Tokyo")), format!("{letters}, and {clocks}\n"));
+    let interleaved = "sessions of a key in several partitions, which depend on how these are interleaved";
+    assert_eq!(check("--agg 'n=count(*)' --gap 1m"), format!("n: equal but for {interleaved}\n"));
+    dir.write("functions.jar", "a jar");
+    let flags = "--agg 'n=sum(amount)' --size 1m --since 2026-01-05T10:00:00Z";
+    dir.shell(&format!("evt-flink {flags} {TOPICS} --dir job --jar functions.jar")).succeeds();
+    assert!(dir.shell("cat job/job.sql").text().contains("event.event_time >= 1767607200000000"));
+    assert!(dir.shell("cat job/prove.sh").text().contains(" --since 2026-01-05T10:00:00.000000Z "));
+    // The file of the directory has the same metric.
+    let written = dir.shell(&format!("evt-flink -m job/metrics.toml {TOPICS} --since 2026-01-05T10:00:00Z")).text();
+    assert_eq!(written, dir.shell(&format!("evt-flink {flags} {TOPICS}")).text());
+    let run = dir.shell(&format!("evt-flink {} --size 1m", TOPICS.replace("events ", "events?format=avro "))).ends_with(2);
+    assert!(run.stderr().contains("expected no options but format=avro&schemas=URL"), "{run}");
+    for (to, why) in [
+        ("postgres://u:secret@h/d", "a password would be in the script; put it into ~/.pgpass of Flink's user"),
+        ("postgres://h", "expected postgres://[USER@]HOST[:PORT]/DATABASE"),
+        ("postgres://h/d?table=x", "expected no options but schema=NAME and sslmode=disable|require"),
+        ("postgres://h/d'", "expected letters, digits, '.', '_' and '-' in user, host and database"),
+    ] {
+        let topics = TOPICS.replace("kafka://h:9092/metrics", &format!("\"{to}\""));
+        let run = dir.shell(&format!("evt-flink {topics} --size 1m")).ends_with(2);
+        assert!(run.stderr().contains(why) && !run.stderr().contains("secret"), "{run}");
+    }
+    let job = dir.shell(&format!("evt-flink {} --size 1m", TOPICS.replace("kafka://h:9092/metrics", "postgres://h/d"))).text();
+    assert!(job.contains("&sslmode=verify-full&sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory'"), "{job}");
+}
+
+#[test]
 fn an_upgrade_leaves_the_old_job_as_it_is_and_refuses_what_would_lose_its_state() {
     let dir = Dir::new("flink-upgrade");
     dir.write("functions.jar", "a jar");

@@ -4,6 +4,7 @@
 use crate::broker::Bench;
 use crate::flink::{flink, jar};
 use crate::harness::{Dir, Draws};
+use crate::servers::server;
 use rdkafka::producer::BaseRecord;
 use std::fmt::Write;
 
@@ -119,6 +120,8 @@ struct Pipeline {
     is_partial: bool,
     /// The flag that names the event time.
     time: &'static str,
+    /// Whether the topic has Avro.
+    is_avro: bool,
 }
 
 impl Pipeline {
@@ -136,7 +139,8 @@ impl Pipeline {
         let parallelism = 1 + draws.below(4).min(partitions as u64 - 1);
         let is_partial = draws.below(2) == 0;
         let time = one(&mut draws, &["--time client_timestamp", ""]);
-        Self { metrics, events, junk, partitions, parallelism, bound, is_partial, time }
+        let is_avro = draws.below(3) == 0;
+        Self { metrics, events, junk, partitions, parallelism, bound, is_partial, time, is_avro }
     }
 }
 
@@ -157,7 +161,9 @@ fn metric(draws: &mut Draws, number: u64) -> String {
         let condition = one(draws, &CONDITIONS);
         _ = writeln!(text, "where = '''{condition}'''");
     }
-    let by: Vec<String> = (0..draws.below(3)).map(|at| format!("d{at}={}", one(draws, &TEXTS))).collect();
+    let mut by: Vec<String> = (0..draws.below(3)).map(|at| format!("d{at}={}", one(draws, &TEXTS))).collect();
+    // Sessions of a key in several partitions depend on their interleaving.
+    by.extend(windows.starts_with("gap").then(|| "user_id".to_owned()));
     if !by.is_empty() {
         _ = writeln!(text, "by = [{}]", by.iter().map(|by| format!("'''{by}'''")).collect::<Vec<_>>().join(", "));
     }
@@ -198,7 +204,7 @@ fn events(draws: &mut Draws, bound: i64) -> Vec<String> {
     for _ in 0..600 + draws.below(600) {
         time += draws.below(step) as i64;
         let behind = match draws.below(100) < late {
-            true => (bound as u64 * 1_000_000 + step) * (1 + draws.below(8)) / 2,
+            true => bound as u64 * 1_000_000 + draws.below([20, 300, 7200][draws.below(3) as usize] * 1_000_000),
             false => draws.below(bound as u64 * 1_000_000 + 1),
         };
         events.push(event(draws, time - behind as i64, odd, users));
@@ -236,17 +242,20 @@ struct Place {
     pipeline: Pipeline,
     number: u64,
     seed: u64,
+    /// The topic of events, and its options.
     events: String,
+    options: String,
     outputs: [String; 3],
 }
 
 impl Place {
-    fn new(bench: &Bench, number: u64, seed: u64) -> Self {
+    fn new(bench: &Bench, registry: &str, number: u64, seed: u64) -> Self {
         let pipeline = Pipeline::random(seed);
         let topic = |name: &str, partitions: i32| bench.topic(name, partitions, &[]);
         let events = topic(&format!("events-{number}"), pipeline.partitions);
         let outputs = ["metrics", "late", "dead"].map(|name| topic(&format!("{name}-{number}-proof"), 1));
-        Self { pipeline, number, seed, events, outputs }
+        let options = if pipeline.is_avro { format!("?format=avro&schemas={registry}") } else { "?format=json".to_owned() };
+        Self { pipeline, number, seed, events, options, outputs }
     }
 
     /// Fills its topic; returns the script of its job.
@@ -254,14 +263,14 @@ impl Place {
         let (dir, pipeline, number) = (&bench.dir, &self.pipeline, self.number);
         dir.write("events.jsonl", pipeline.events.join("\n") + "\n");
         dir.write(&format!("m-{number}.toml"), &pipeline.metrics);
-        let input = bench.uri(&self.events, "");
-        dir.shell(&format!("evt-ingest events.jsonl --time client_timestamp -q --to '{input}?key=user_id'")).succeeds();
+        let input = bench.uri(&self.events, &self.options);
+        dir.shell(&format!("evt-ingest events.jsonl --time client_timestamp -q --to '{input}&key=user_id'")).succeeds();
         bench.produce(pipeline.junk.iter().map(|junk| BaseRecord::to(&self.events).key(&b""[..]).payload(junk.as_bytes())));
         let [metrics, late, dead] = self.outputs.each_ref().map(|topic| bench.uri(topic, ""));
         // The script of the proof adds the end of these names.
         let [metrics, late, dead] = [metrics, late, dead].map(|uri| uri.replace("-proof", ""));
         dir.shell(&format!(
-            "evt-flink -m m-{number}.toml {input} --to {metrics} --late {late} --dlq {dead} {} --dir job-{number} \
+            "evt-flink -m m-{number}.toml '{input}' --to {metrics} --late {late} --dlq {dead} {} --dir job-{number} \
              --jar '{jar}' --pipeline {}-{number}",
             self.flags(),
             bench.prefix
@@ -284,7 +293,7 @@ impl Place {
     /// Compares what the job wrote with the rows of evt-window; returns their numbers.
     fn check(&self, bench: &Bench) -> [usize; 3] {
         let (dir, number) = (&bench.dir, self.number);
-        let input = bench.uri(&self.events, "?end=latest");
+        let input = bench.uri(&self.events, &format!("{}&end=latest", self.options));
         let files = ["metrics", "late", "dead"].map(|name| format!("{name}-{number}.jsonl"));
         let [metrics, late, dead] = &files;
         let run = dir.shell(&format!(
@@ -329,11 +338,12 @@ fn rows(dir: &Dir, kind: usize, input: &str) -> Vec<String> {
 fn random_metrics_of_random_events_are_equal() {
     let Some(bench) = Bench::new("flink-random") else { return };
     let Some(jar) = jar() else { return };
+    let Some(registry) = server("EVT_REGISTRY") else { return };
     let number = |name: &str, default: u64| {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
     let (first, count) = (number("EVT_SEED", 1), number("EVT_FLINK_PIPELINES", 16));
-    let places: Vec<Place> = (0..count).map(|at| Place::new(&bench, at, first + at)).collect();
+    let places: Vec<Place> = (0..count).map(|at| Place::new(&bench, &registry, at, first + at)).collect();
     let jobs: String = places.iter().map(|place| place.job(&bench, &jar)).collect();
     bench.dir.write("all.sql", format!("ADD JAR '{jar}';\n{jobs}"));
     let run = bench.dir.shell(&format!("{} all.sql >flink.log 2>&1", flink("sql")));

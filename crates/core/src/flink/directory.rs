@@ -62,6 +62,7 @@ pub fn files(
     let store = matches!(options.topics.metrics, MetricOutput::Database(_)).then(|| ("store.sql", STORE.to_owned()));
     let texts = [
         ("@EVENTS@", options.topics.events.uri()),
+        ("@AND@", if options.topics.events.registry.is_some() { "&" } else { "?" }.to_owned()),
         ("@METRICS@", metrics.uri()),
         ("@LATE@", proof.topics.late.uri()),
         ("@DEAD@", proof.topics.dead.uri()),

@@ -10,7 +10,7 @@ use crate::op::window::spec::Spec;
 /// Where a job reads and writes.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    /// Events, in JSON as evt writes them.
+    /// Events, as evt writes them.
     pub events: Topic,
     /// Metrics.
     pub metrics: MetricOutput,
@@ -224,11 +224,12 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
         .map(|(at, property)| format!("    event.properties[{at}] AS {},\n", identifier(&property.column)))
         .collect();
     let time = options.time.as_deref().unwrap_or_default();
+    let registry = options.topics.events.registry.as_deref().unwrap_or_default();
     let since = options.since.map(|since| format!(" AND event.event_time >= {since}")).unwrap_or_default();
-    let event = format!("evt_event(`value`, kafka_partition, `offset`, arrival, {}{paths})", text(time));
+    let event = format!("evt_event(`value`, kafka_partition, `offset`, arrival, {}, {}{paths})", text(registry), text(time));
     let topic = text(&options.topics.events.name);
     format!(
-        "-- Records in JSON, as evt writes them. A record that is no event has a fault, and becomes a dead letter.\n\
+        "-- Records as evt writes them. A record that is no event has a fault, and becomes a dead letter.\n\
          CREATE TEMPORARY TABLE records (\n  `value` BYTES,\n  \
          kafka_partition INT METADATA FROM 'partition' VIRTUAL,\n  \
          `offset` BIGINT METADATA VIRTUAL,\n  \
@@ -318,9 +319,11 @@ fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Tran
         out.push_str(&late_sessions(rule, at, &last));
         last = format!("outcomes_{at}");
     }
-    let (time, topic) = (text(options.time.as_deref().unwrap_or_default()), text(&options.topics.events.name));
+    let [time, registry] =
+        [&options.time, &options.topics.events.registry].map(|option| text(option.as_deref().unwrap_or_default()));
+    let topic = text(&options.topics.events.name);
     format!(
-        "{out}\nCREATE TEMPORARY VIEW late_events AS\nSELECT evt_late_row(`value`, {time}, {topic}, kafka_partition, \
+        "{out}\nCREATE TEMPORARY VIEW late_events AS\nSELECT evt_late_row(`value`, {registry}, {time}, {topic}, kafka_partition, \
          `offset`, server_timestamp, stream_time, late_for, partial) AS `value`\nFROM {last} WHERE late_for IS NOT NULL;\n\n{}",
         dead_letters(&last, options)
     )

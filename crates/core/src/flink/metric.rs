@@ -127,6 +127,9 @@ impl MetricQuery {
         if matches!(metric.shape, Shape::Calendar(calendar) if calendar.zone != Zone::UTC) {
             differences.push("changes of clocks that only one of Java and evt-window --version knows");
         }
+        if matches!(metric.shape, Shape::Session { .. }) {
+            differences.push("sessions of a key in several partitions, which depend on how these are interleaved");
+        }
         Ok(Self { name, view, create, facts, counts: parts.counts, fails, passes, lateness, differences })
     }
 

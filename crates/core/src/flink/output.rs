@@ -10,6 +10,8 @@ pub struct Topic {
     pub servers: String,
     /// Its name.
     pub name: String,
+    /// The URL of the registry of records in Avro; `None` for JSON.
+    pub registry: Option<String>,
 }
 
 impl Topic {
@@ -18,15 +20,35 @@ impl Topic {
         let parts = uri.strip_prefix("kafka://").and_then(|rest| rest.split_once('/'));
         match parts {
             Some((servers, name)) if is_name(name) && servers.split(',').all(is_server) => {
-                Ok(Self { servers: servers.to_owned(), name: name.to_owned() })
+                Ok(Self { servers: servers.to_owned(), name: name.to_owned(), registry: None })
             }
             _ => Err(Error::usage(format!("{uri}: expected one topic without options, as kafka://HOST:PORT/TOPIC"))),
         }
     }
 
+    /// Reads the URI of the topic of events, whose records may be in Avro: `?format=avro&schemas=URL`. Errors: exit
+    /// status 2 for anything else.
+    pub fn parse_input(uri: &str) -> Result<Self> {
+        let (address, options) = uri.split_once('?').unwrap_or((uri, ""));
+        let topic = Self::parse(address)?;
+        let mut options: Vec<&str> = options.split('&').filter(|option| !option.is_empty()).collect();
+        options.sort_unstable();
+        let registry = match &options[..] {
+            [] | ["format=json"] => return Ok(topic),
+            ["format=avro", schemas] => schemas.strip_prefix("schemas=").filter(|url| is_registry(url)),
+            _ => None,
+        };
+        let Some(registry) = registry else {
+            let wanted = "expected no options but format=avro&schemas=URL, with an HTTP URL that has no password";
+            return Err(Error::usage(format!("{address}: {wanted}")));
+        };
+        Ok(Self { registry: Some(registry.to_owned()), ..topic })
+    }
+
     /// Returns its URI.
     pub fn uri(&self) -> String {
-        format!("kafka://{}/{}", self.servers, self.name)
+        let registry = self.registry.as_ref().map(|url| format!("?format=avro&schemas={url}")).unwrap_or_default();
+        format!("kafka://{}/{}{registry}", self.servers, self.name)
     }
 
     /// Returns the options that say where it is.
@@ -147,6 +169,13 @@ impl Database {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+/// Whether it is a URL without options and without a user, whose password would be in the script.
+fn is_registry(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']' | '/');
+    rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(is_part))
 }
 
 fn is_server(server: &str) -> bool {

@@ -25,7 +25,7 @@ began=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
 # A client of Flink ends with 0 even if a statement fails: the comparison below tells.
 $sql "$work/proof.sql" >"$work/flink.log" 2>&1 || { tail -n 40 "$work/flink.log" >&2; exit 70; }
 
-evt-window "@EVENTS@?start=$from&end=$until" -m metrics.toml@TIME@ --out-of-orderness @BOUND@@SINCE@ --emit final -q \
+evt-window "@EVENTS@@AND@start=$from&end=$until" -m metrics.toml@TIME@ --out-of-orderness @BOUND@@SINCE@ --emit final -q \
     --late "$work/late.jsonl"@PARTIAL@ --dlq "$work/dead.jsonl" --to "$work/metrics.jsonl"
 equal=0
 letters() { evt-view "$1" -q --columns partition,offset,error_type,metrics,partial -o csv | sort; }

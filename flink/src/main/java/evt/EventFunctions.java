@@ -19,7 +19,7 @@ public final class EventFunctions {
     private EventFunctions() {}
 
     /**
-     * The event of a record that evt wrote as JSON, whose event time is that of a field or, without a name,
+     * The event of a record that evt wrote as JSON or, if there is a registry, as Avro, whose event time is that of a field or, without a name,
      * {@code server_timestamp}, else {@code event_time}, else Kafka's timestamp; with the texts of the properties at some
      * paths: the content of a string, else the JSON text as received; NULL if it is absent or null.
      * Instants are microseconds since 1970; {@code event_ts} is the event time for Flink, in milliseconds. A record
@@ -83,12 +83,13 @@ public final class EventFunctions {
                 Integer partition,
                 Long offset,
                 @DataTypeHint(value = "TIMESTAMP_LTZ(3)", bridgedTo = TimestampData.class) TimestampData arrival,
+                String registry,
                 String time,
                 String... paths) {
             wanted = wanted == null ? Wanted.of(time, paths) : wanted;
             Last last = LAST.get();
             if (record == null || record != last.record || wanted != last.wanted && !wanted.equals(last.wanted)) {
-                GenericRowData event = read(record, arrival.getMillisecond() * 1000, wanted);
+                GenericRowData event = read(record, registry, arrival.getMillisecond() * 1000, wanted);
                 event.setField(PARTITION, partition);
                 event.setField(OFFSET, offset);
                 event.setField(VALUE, record);
@@ -99,7 +100,15 @@ public final class EventFunctions {
             return last.event;
         }
 
-        /** Reads a record that arrived at an instant; null if that does not matter. */
+        /** Reads a record in Avro or, without a registry, in JSON; it arrived at an instant, or null. */
+        private static GenericRowData read(byte[] record, String registry, Long arrival, Wanted wanted) {
+            try {
+                return read(registry.isEmpty() ? record : Avro.json(record, registry), arrival, wanted);
+            } catch (Avro.Fault fault) {
+                return fault(fault.type, fault.getMessage());
+            }
+        }
+
         private static GenericRowData read(byte[] json, Long arrival, Wanted wanted) {
             int start = json == null ? 0 : Json.space(json, 0);
             int end = json == null ? -1 : Json.end(json, start);
@@ -345,6 +354,7 @@ public final class EventFunctions {
 
         public byte[] eval(
                 byte[] record,
+                String registry,
                 String time,
                 String topic,
                 Integer partition,
@@ -352,14 +362,16 @@ public final class EventFunctions {
                 Long serverTimestamp,
                 Long streamTime,
                 String[] lateFor,
-                Boolean partial) {
-            RowData event = Read.read(record, serverTimestamp, Read.Wanted.of(time));
+                Boolean partial)
+                throws Avro.Fault {
+            byte[] text = registry.isEmpty() ? record : Avro.json(record, registry);
+            RowData event = Read.read(text, serverTimestamp, Read.Wanted.of(time));
             boolean isEventTime = time.equals("event_time") || time.isEmpty() && serverTimestamp == null;
             StringBuilder json = new StringBuilder("{");
             for (int column = 0; column < Read.CLIENT_TIMESTAMP; column++) {
                 text(json, Read.COLUMNS[column], event.isNullAt(column) ? null : event.getString(column).toString());
             }
-            String properties = new String(Read.properties(record, isEventTime), StandardCharsets.UTF_8);
+            String properties = new String(Read.properties(text, isEventTime), StandardCharsets.UTF_8);
             json.append("\"properties\":").append(properties).append(',');
             for (int column = Read.CLIENT_TIMESTAMP; column < Read.COLUMNS.length; column++) {
                 instant(json, Read.COLUMNS[column], event.isNullAt(column) ? null : event.getLong(column));
