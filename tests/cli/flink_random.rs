@@ -204,7 +204,10 @@ fn events(draws: &mut Draws, bound: i64) -> Vec<String> {
     for _ in 0..600 + draws.below(600) {
         time += draws.below(step) as i64;
         let behind = match draws.below(100) < late {
-            true => bound as u64 * 1_000_000 + draws.below([20, 300, 7200][draws.below(3) as usize] * 1_000_000),
+            true => {
+                let most = [20, 300, 7200][draws.below(3) as usize];
+                (bound as u64 + draws.below(most)) * 1_000_000
+            }
             false => draws.below(bound as u64 * 1_000_000 + 1),
         };
         events.push(event(draws, time - behind as i64, odd, users));

@@ -1,8 +1,11 @@
 //! `--follow` with `--checkpoint`: runs that are killed before their first epoch is complete, and rotations meanwhile.
 
 use crate::follow_checkpoint::{Follower, Log};
-use crate::harness::{Draws, eventually};
+use crate::harness::{Dir, Draws, ended, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
 use std::path::Path;
+use std::process::Stdio;
 
 /// Flags of a run that is killed before an epoch ends.
 pub(crate) const LONG: [&str; 2] = ["--checkpoint-every", "1h"];
@@ -142,4 +145,72 @@ fn a_name_that_is_new_after_an_epoch_is_read_although_it_is_rotated_after_a_kill
     let own = rows.iter().filter(|row| row["origin"] == "b.log").filter_map(|row| row["offset"].as_u64());
     assert!(own.eq(1..=220), "{}", log.said());
     assert!(log.said().contains("b.log: reading ./b.log.1, of which no line was read"), "{}", log.said());
+}
+
+/// Lines that came and were rotated away while nothing ran, behind a run that had read no line of the file.
+#[test]
+fn a_file_that_had_no_line_or_did_not_exist_when_the_run_stopped_is_read_where_a_rotation_put_it() {
+    let line = |n: u32| format!("{{\"event_type\":\"v\",\"source\":\"s\",\"server_timestamp\":\"2026-01-01T00:00:00Z\",\"n\":{n}}}");
+    let copied = "cp app.log app.log.1; : > app.log";
+    for (before, rotation, first) in [
+        (": > app.log", copied, 101),
+        ("true", "mv app.log app.log.1", 101),
+        // Lines that were there before the first run are not read.
+        (&format!("echo '{}' > app.log.1; : > app.log", line(7)), copied, 101),
+        (&format!("echo '{}' > app.log", line(5)), "cp app.log app.log.1; : > app.log", 5),
+    ] {
+        let dir = Dir::new("begun-empty");
+        let run = |numbers: &[u32]| {
+            let args = ["--follow", "--checkpoint", "ck", "--checkpoint-every", "50ms", "-f", "jsonl", "app.log", "--to", "o.jsonl"];
+            let mut command = dir.command("evt-ingest", &args);
+            command.stdin(Stdio::null()).stderr(File::options().append(true).create(true).open(dir.path("said")).expect("writable"));
+            let mut run = command.spawn().expect("it starts");
+            let found = || {
+                let text = std::fs::read_to_string(dir.path("o.jsonl")).unwrap_or_default();
+                let number = |line: &str| line.split("\"n\":").nth(1)?.split(['}', ',']).next()?.parse().ok();
+                text.lines().filter_map(number).collect::<Vec<u32>>()
+            };
+            eventually("the lines are read", || found().len() >= numbers.len());
+            if numbers.is_empty() {
+                let said = || std::fs::read_to_string(dir.path("said")).unwrap_or_default();
+                let waits = || said().contains("waiting for the file") || dir.path("app.log").exists();
+                eventually("it follows", || waits() && dir.path("ck").exists());
+            }
+            kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+            ended("evt-ingest", &mut run);
+            assert_eq!(found(), numbers, "{before} {rotation}: {}", String::from_utf8_lossy(&dir.bytes("said")));
+        };
+        dir.shell(before).succeeds();
+        run(if first == 5 { &[5] } else { &[] });
+        dir.shell(&format!("echo '{}' >> app.log; {rotation}; echo '{}' >> app.log", line(101), line(201))).succeeds();
+        run(if first == 5 { &[5, 101, 201] } else { &[101, 201] });
+    }
+}
+
+/// The writer of a compressed file keeps a member open, or is within the next one, whenever a run starts.
+#[test]
+fn a_compressed_file_that_is_not_complete_is_read_on_by_the_next_run() {
+    for pack in ["gzip", "zstd -q"] {
+        let dir = Dir::new("begun-packed-torn");
+        let lines = |numbers: std::ops::Range<u32>| -> String {
+            let line = |n| format!("{{\"event_type\":\"v\",\"source\":\"s\",\"server_timestamp\":\"2026-01-01T00:00:00Z\",\"n\":{n}}}\n");
+            numbers.map(line).collect()
+        };
+        dir.write("one", lines(1..65));
+        dir.write("two", lines(65..70));
+        dir.shell(&format!("{pack} -c one > app.packed; {pack} -c two > next; head -c 5 next >> app.packed")).succeeds();
+        let run = |count: usize| {
+            let args = ["-q", "--follow", "--checkpoint", "ck", "--checkpoint-every", "50ms", "-f", "jsonl", "app.packed", "--to", "o.jsonl"];
+            let mut run = dir.command("evt-ingest", &args).stdin(Stdio::null()).spawn().expect("it starts");
+            let found = || std::fs::read_to_string(dir.path("o.jsonl")).map_or(0, |text| text.lines().count());
+            eventually("the lines are read", || found() >= count);
+            kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+            assert_eq!(ended("evt-ingest", &mut run), 143, "{pack}");
+            assert_eq!(found(), count, "{pack}");
+        };
+        run(64);
+        run(64);
+        dir.shell("tail -c +6 next >> app.packed").succeeds();
+        run(69);
+    }
 }

@@ -37,7 +37,10 @@ pub struct IdentifiedFile {
 /// Takes a handle, because the path may lead to another file by now. Errors: exit status 65 if the file cannot be
 /// unpacked, 74 if it cannot be read.
 pub fn identify(file: &File, known: &[FileContent], ratio_max: u64) -> Result<IdentifiedFile> {
-    let Scan { content, length, hashes } = Scan::of(FileFrom::new(file, 0), known, ratio_max, u64::MAX)?;
+    let Scan { content, length, hashes, torn } = Scan::of(FileFrom::new(file, 0), known, ratio_max, u64::MAX)?;
+    if let Some(error) = torn {
+        return Err(error);
+    }
     let same = known.iter().zip(hashes).enumerate();
     let same = same.filter(|(_, (content, hash))| content.length > 0 && *hash == Some(content.hash));
     let found = same.max_by_key(|(_, (content, _))| content.length).map(|(at, _)| at);
@@ -62,9 +65,10 @@ pub enum Likeness {
 }
 
 /// Compares a file with each of the known contents, and reads no more of the file than the comparison needs. The handle
-/// is at the start of the file before and after the call.
+/// is at the start of the file before and after the call. A compressed file that a writer has not completed counts as
+/// far as it can be unpacked.
 ///
-/// Errors: exit status 65 if it cannot be unpacked, 74 if it cannot be read.
+/// Errors: exit status 74 if it cannot be read.
 pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result<Vec<Likeness>> {
     let mut scan = |known: &[FileContent], limit: u64| {
         let scanned = Scan::of(file, known, ratio_max, limit);
@@ -88,13 +92,10 @@ pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result
     Ok(known.iter().zip(hashes).map(likeness).collect())
 }
 
-/// Returns the content of the first lines of a file, and leaves the position of the handle as it is. The content is
-/// empty if the start of a compressed file is not complete. Errors: exit status 74 if it cannot be read.
+/// Returns the content of the first lines of a file, as far as it can be unpacked, and leaves the position of the handle
+/// as it is. Errors: exit status 74 if it cannot be read.
 pub fn first_lines(file: &File, ratio_max: u64) -> Result<FileContent> {
-    match Scan::of(FileFrom::new(file, 0), &[], ratio_max, HEAD_BYTES) {
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(FileContent::default()),
-        scanned => scanned.map(|scan| scan.content),
-    }
+    Ok(Scan::of(FileFrom::new(file, 0), &[], ratio_max, HEAD_BYTES)?.content)
 }
 
 /// The content of a file as far as a scan has read it.
@@ -104,10 +105,13 @@ struct Scan {
     length: u64,
     /// For each known content, the hash of as many bytes of the file; `None` if the scan has read fewer bytes.
     hashes: Vec<Option<u64>>,
+    /// Why the file cannot be unpacked behind these bytes.
+    torn: Option<Error>,
 }
 
 impl Scan {
-    /// Reads at least `limit` bytes of a file, or all of it.
+    /// Reads at least `limit` bytes of a file, or all of it that can be unpacked. Errors: exit status 74 if it cannot be
+    /// read.
     fn of(file: impl Read, known: &[FileContent], ratio_max: u64, limit: u64) -> Result<Self> {
         let mut reader = Unpacked::new(file, ratio_max);
         let mut order: Vec<usize> = (0..known.len()).collect();
@@ -116,11 +120,16 @@ impl Scan {
         let mut hashes = vec![None; known.len()];
         let mut digest = ContentDigest::default();
         let mut buffer = vec![0; limit.min(256 << 10) as usize];
+        let mut torn = None;
         while digest.length() < limit {
-            let read = reader.read(&mut buffer)?;
-            if read == 0 {
-                break;
-            }
+            let read = match reader.read(&mut buffer).map_err(Error::from) {
+                Ok(0) => break,
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    torn = Some(error);
+                    break;
+                }
+                read => read?,
+            };
             let mut rest = &buffer[..read];
             while let Some(at) = order.next_if(|at| known[*at].length <= digest.length() + rest.len() as u64) {
                 let (now, later) = rest.split_at(known[at].length.saturating_sub(digest.length()) as usize);
@@ -130,7 +139,7 @@ impl Scan {
             }
             digest.push(rest);
         }
-        Ok(Self { content: digest.content(), length: digest.length(), hashes })
+        Ok(Self { content: digest.content(), length: digest.length(), hashes, torn })
     }
 }
 
@@ -223,6 +232,10 @@ mod tests {
         assert_eq!(compare(&bytes[20..5_000]), [Other, Other, Other, Other, Same]);
         let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
         packed.write_all(&bytes[..700_000]).unwrap();
-        assert_eq!(compare(&packed.finish().unwrap()), [Other, Longer, Longer, Same, Other]);
+        let mut packed = packed.finish().unwrap();
+        assert_eq!(compare(&packed), [Other, Longer, Longer, Same, Other]);
+        // Its writer has begun another member.
+        packed.extend_from_slice(&[0x1f, 0x8b, 8]);
+        assert_eq!(compare(&packed), [Other, Longer, Longer, Same, Other]);
     }
 }

@@ -94,6 +94,8 @@ struct Candidate {
     /// Whether it has taken the name since the position was saved, if it is unknown.
     is_new: New,
     modified: i64,
+    /// When it was created, else when it was written last.
+    began: i64,
     age: Option<Age>,
 }
 
@@ -235,9 +237,13 @@ impl Search<'_> {
     fn is_new(&self, path: &Path, metadata: &Metadata) -> New {
         let is_packed = is_packed(path.file_name().unwrap_or_default().as_bytes());
         let (modified, is_written_later) = (modified(metadata), modified(metadata) >= self.position.modified);
-        let newest = self.position.open.iter().filter_map(|file| file.born).max();
+        let newest = match self.position.open.is_empty() {
+            true => Some(self.position.modified),
+            false => self.position.open.iter().filter_map(|file| file.born).max(),
+        };
         match born(metadata).zip(newest) {
-            _ if self.position.open.is_empty() => New::No,
+            // A position of an earlier version of evt, without a file and without a time.
+            _ if newest == Some(0) => New::No,
             None if is_written_later => New::Yes,
             None => New::No,
             // A file that takes the name is created after the file that had the name before.
@@ -267,10 +273,7 @@ impl Search<'_> {
     fn candidate(&self, entry: DirectoryEntry, file: File, is_named: bool) -> Result<Candidate> {
         let shown = || entry.path.display().to_string();
         let metadata = file.metadata().map_err(|error| Error::io(shown(), &error))?;
-        let likeness = match compare(&file, &self.contents, self.run.ratio_max) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => vec![Likeness::Other; self.contents.len()],
-            compared => compared.map_err(|error| error.at(shown()))?,
-        };
+        let likeness = compare(&file, &self.contents, self.run.ratio_max).map_err(|error| error.at(shown()))?;
         let known = self.known(entry.id, born(&metadata), &likeness);
         let has_more = match known {
             FileMatch::Itself(at) | FileMatch::Copy(at) | FileMatch::Alike(at) => likeness[at] == Likeness::Longer,
@@ -288,6 +291,7 @@ impl Search<'_> {
             is_named,
             is_new,
             modified: modified(&metadata),
+            began: born(&metadata).unwrap_or_else(|| modified(&metadata)),
             age,
         })
     }
@@ -366,8 +370,11 @@ impl Search<'_> {
         let (named, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|candidate| candidate.is_named);
         // If the last file of the position still has the name, no other file had the name meanwhile.
         let is_unknown = |other: &Candidate| matches!(other.known, FileMatch::Unknown | FileMatch::Alike(_));
+        // Unless lines that no run has read were copied from it before it was truncated.
+        let is_empty = self.files.last().is_some_and(|last| last.content.length == 0);
+        let may_be_copy = |other: &Candidate| is_empty && other.began > self.position.modified;
         for other in others {
-            let is_new = if is_unknown(&other) && !is_current { other.is_new } else { New::No };
+            let is_new = if is_unknown(&other) && (!is_current || may_be_copy(&other)) { other.is_new } else { New::No };
             let path = other.path.display();
             match is_new {
                 New::Yes => notice(format!("reading {path}, which had the name meanwhile")),
@@ -375,7 +382,8 @@ impl Search<'_> {
                 New::No => {}
             }
             match is_new {
-                New::Yes => files.push_back(other.resumed(None)),
+                // Before the file that still has the name.
+                New::Yes => files.insert(files.len() - usize::from(is_current), other.resumed(None)),
                 New::Perhaps | New::No => watch.with(|watched| watched.name.close(other.id)),
             }
         }
