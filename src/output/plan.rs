@@ -200,6 +200,9 @@ impl OutputPlan {
             Uri::Http(_) => {
                 return Err(Error::usage(format!("{name}: an input of evt-ingest, not an output")));
             }
+            Uri::Bucket(_) => {
+                return Err(Error::usage(format!("{name}: a bucket is an input or holds a checkpoint, no output")));
+            }
             Uri::Store(store, location) => {
                 store.is_at_once(&location)?;
                 if !store.is_remote() {
