@@ -299,7 +299,7 @@ fn unknown(text: &str, scheme: &str) -> Error {
 /// Says why a scheme cannot be used.
 fn why_unknown(scheme: &str) -> &'static str {
     match scheme {
-        _ if BUCKETS.contains(&scheme) => "a bucket is an input or holds a checkpoint",
+        _ if BUCKETS.contains(&scheme) => "objects are inputs and outputs of rows",
         _ if LATER.contains(&scheme) => "is not supported yet",
         _ => "is an unknown scheme",
     }

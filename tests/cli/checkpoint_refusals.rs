@@ -162,7 +162,7 @@ fn a_uri_in_the_place_of_a_path_is_refused_before_anything_is_made() {
     );
     let window = "evt-window -q a.jsonl --size 1m --to m.db --checkpoint";
     let listener = "evt-ingest http://127.0.0.1:0 --anonymous --to out.jsonl --spool";
-    let (bucket, place) = ("s3: a bucket is an input or holds a checkpoint", "expected one of PATH s3:// gs:// az://");
+    let (bucket, place) = ("s3: objects are inputs and outputs of rows", "expected one of PATH s3:// gs:// az://");
     for (line, uri, why) in [
         (
             window,
@@ -185,7 +185,7 @@ fn a_uri_in_the_place_of_a_path_is_refused_before_anything_is_made() {
         ("evt-alert a.jsonl --rules r.toml --once --state", "redis://u:PASSW@h/0", "redis: names no path"),
         ("evt-schema register s.json --subject s --schemas", "gs://b/p", "expected one of PATH http:// https://"),
         ("evt-validate -q a.jsonl --schemas", "s3://b/p", bucket),
-        ("evt-gen -q --events 1 --truth", "gs://b/p", "gs: a bucket is an input or holds a checkpoint"),
+        ("evt-gen -q --events 1 --truth", "gs://b/p", "gs: objects are inputs and outputs of rows"),
         ("evt-ingest -q a.jsonl --to b.jsonl --stats", "s3://b/p", bucket),
     ] {
         let before = dir.shell("ls").text();

@@ -2,6 +2,7 @@
 
 use crate::bucket::{CheckpointLocation, Fault, Proxy};
 use crate::harness::{Dir, Run};
+use crate::servers::server;
 use evt_run::storage::Objects;
 use serde_json::Value;
 use std::fmt::Write;
@@ -168,8 +169,85 @@ fn requests_that_fail_are_repeated_and_what_is_missing_is_said() {
         let said = prefix.run("evt-ingest", &["-q", &prefix.uri(name), "--to", "null:"]).ends_with(status).stderr();
         assert!(said.contains(words) && said.contains(name) && !said.contains("secret"), "{said}");
     }
-    let said = prefix.run("evt-ingest", &["-q", "a.jsonl", "--to", &prefix.uri("b.jsonl")]).ends_with(2).stderr();
-    assert!(said.contains("a bucket is an input or holds a checkpoint, no output"), "{said}");
     let checked = prefix.run("evt-ingest", &["--check", &prefix.uri("*"), "--to", "null:"]).succeeds().text();
     assert!(checked.contains("a.jsonl") || checked.contains("/*"), "{checked}");
+}
+
+#[test]
+fn an_output_is_an_object_that_appears_whole_and_replaces_another_one_only_with_overwrite() {
+    let Some(prefix) = Prefix::new("objects-outputs") else { return };
+    let dir = &prefix.dir;
+    dir.write("a.jsonl", [events(0..1_000), "broken\n".to_owned()].concat());
+    dir.write("large.jsonl", events(0..150_000));
+    let file = |name: &str| prefix.place.files.join(name);
+    for name in ["out/x.jsonl", "x.csv.gz", "x.parquet", "x.avro"] {
+        let (to, dlq) = (prefix.uri(name), prefix.uri(&format!("dead/{name}.jsonl")));
+        let args = ["-q", "a.jsonl", "--to", &to, "--dlq", &dlq];
+        prefix.run("evt-ingest", &args).succeeds();
+        assert_eq!(prefix.run("evt-view", &["-q", &to, "-o", "jsonl"]).succeeds().rows().len(), 1_000, "{name}");
+        assert_eq!(prefix.run("evt-view", &["-q", &dlq, "-o", "jsonl"]).succeeds().rows().len(), 1);
+        let before = std::fs::read(file(name)).expect("the object");
+        let said = prefix.run("evt-ingest", &["-q", "large.jsonl", "--to", &to]).ends_with(2).stderr();
+        assert!(said.contains("the object exists; --overwrite replaces it"), "{said}");
+        assert_eq!(std::fs::read(file(name)).expect("the object"), before);
+        prefix.run("evt-ingest", &["-q", "large.jsonl", "--to", &to, "--overwrite"]).succeeds();
+        assert_ne!(std::fs::read(file(name)).expect("the object"), before);
+    }
+    // Larger than a part.
+    for to in [&prefix.uri("y.jsonl"), "y.jsonl"] {
+        prefix.run("evt-ingest", &["-q", "--now", "2026-02-01T00:00:00Z", "large.jsonl", "--to", to]).succeeds();
+    }
+    assert!(std::fs::read(file("y.jsonl")).expect("the object") == dir.bytes("y.jsonl"));
+    // A run that fails leaves none.
+    dir.shell("gzip < large.jsonl > whole.gz; head -c 100000 whole.gz > torn.jsonl.gz").succeeds();
+    prefix.run("evt-ingest", &["-q", "torn.jsonl.gz", "--to", &prefix.uri("z.jsonl")]).ends_with(65);
+    assert!(!file("z.jsonl").exists());
+    for (args, words) in [
+        (&["--to", &prefix.uri("w/")][..], "expected the key of one object, found those of several"),
+        (&["--to", &prefix.uri("w.jsonl"), "--append"], "--append: expected JSON lines, CSV or another text"),
+        (&["--to", &prefix.uri("w.jsonl"), "--checkpoint", "state"], "found an object, which is written at the end"),
+        (&["--to", &prefix.uri("w.rows")], "unknown extension"),
+    ] {
+        let said = prefix.run("evt-ingest", &[&["-q", "a.jsonl"][..], args].concat()).ends_with(2).stderr();
+        assert!(said.contains(words) && !said.contains("secret"), "{said}");
+    }
+    let both = prefix.uri("y.jsonl");
+    let said = prefix.run("evt-ingest", &["-q", &both, "--to", &both, "--overwrite"]).ends_with(2).stderr();
+    assert!(said.contains("also an input"), "{said}");
+    assert!(!file("w.jsonl").exists());
+}
+
+/// A checkpoint, inputs and outputs in a container of Azure.
+#[test]
+fn azure_has_checkpoints_inputs_and_outputs() {
+    let Some(container) = server("EVT_AZURE") else { return };
+    let variable = |name: &str| std::env::var(name).expect("scripts/services sets it");
+    let dir = Dir::new("objects-azure");
+    dir.write("azure.key", variable("EVT_AZURE_KEY"));
+    let prefix = dir.path("").file_name().expect("a name").to_string_lossy().into_owned();
+    let options = format!(
+        "?endpoint={}&account={}&access_key={{file:azure.key}}&retry=1m",
+        variable("EVT_AZURE_ENDPOINT"),
+        variable("EVT_AZURE_ACCOUNT")
+    );
+    let uri = |names: &str| format!("{container}/{prefix}/{names}{options}");
+    dir.write("a.jsonl", events(0..150_000));
+    dir.write("b.jsonl", events(150_000..150_100));
+    for (file, to) in [("a.jsonl", "in/a.jsonl"), ("b.jsonl", "in/b.jsonl.gz")] {
+        dir.run("evt-ingest", &["-q", file, "--to", &uri(to)]).succeeds();
+    }
+    let said = dir.run("evt-ingest", &["-q", "b.jsonl", "--to", &uri("in/b.jsonl.gz")]).ends_with(2).stderr();
+    assert!(said.contains("the object exists; --overwrite replaces it"), "{said}");
+    let ingest = || {
+        let args = ["--checkpoint", &uri("state"), "--checkpoint-every", "100ms", &uri("in/*"), "--to", "sqlite:e.db"];
+        dir.run("evt-ingest", &args).succeeds().stderr()
+    };
+    let said = ingest();
+    assert!(said.contains("in 150100 "), "{said}");
+    assert!(ingest().contains("in 0 "), "read again");
+    let shown = dir.run("evt-view", &[&uri("state")]).succeeds().text();
+    assert!(shown.contains("2 runs") && shown.contains("committed, verified"), "{shown}");
+    dir.write("azure.key", "d3Jvbmc=");
+    let said = dir.run("evt-ingest", &["-q", &uri("in/"), "--to", "null:"]).ends_with(78).stderr();
+    assert!(said.contains("access denied: status 403: AuthorizationFailure"), "{said}");
 }

@@ -15,7 +15,7 @@
 //! - `address.rs`: `s3://BUCKET/PREFIX` and the environment; `parts.rs`: what all clouds have of it; `cloud/`: what
 //!   differs between the clouds, credentials.
 //! - `client.rs`: the client. `upload.rs`: objects from files. `http.rs`: one request, and what its answer means.
-//! - `objects.rs`: objects as inputs.
+//! - `objects.rs`: objects as inputs. `new_object.rs`: an object as an output.
 //! - `fake.rs`: a server in memory for tests.
 
 pub mod address;
@@ -24,6 +24,7 @@ pub mod cloud;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod http;
+pub mod new_object;
 pub mod objects;
 pub mod parts;
 #[cfg(test)]

@@ -55,6 +55,11 @@ impl NamedObjects {
         self.found.is_none() && (self.pattern.ends_with('/') || self.pattern.contains('*'))
     }
 
+    /// Returns the bucket and the key of one object; `None` if it may be several.
+    pub fn into_one(self) -> Option<(BucketAddress, String)> {
+        (!self.is_pattern()).then_some((self.address, self.pattern))
+    }
+
     /// Finds the objects, in the order of their keys. Errors: those of requests.
     pub fn find(&self) -> Result<Vec<Self>> {
         let bucket = Arc::new(Bucket::try_new(self.address.clone())?);

@@ -9,7 +9,7 @@ use evt_core::error::{Error, Result};
 use object_store::{ObjectStoreExt, PutMode, PutPayload};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Length of a part, unless there would be too many. A shorter object is written by one request.
@@ -70,6 +70,20 @@ pub fn upload(bucket: &Bucket, uploads: &[Upload]) -> Result<()> {
         }
     }
     bucket.each(&small, THREADS, |(key, part)| bucket.try_put(key, part.read()?, PutMode::Overwrite)).map(drop)
+}
+
+/// Writes one object from a file. Returns whether it was written: unless it `replaces`, not if there is one. Of large
+/// objects no server makes that a condition, so another one may have been written meanwhile and is replaced.
+pub fn upload_one(bucket: &Bucket, key: &str, path: &Path, replaces: bool) -> Result<bool> {
+    let file = Arc::new(File::open(path).map_err(failed(path))?);
+    let length = file.metadata().map_err(failed(path))?.len();
+    let part = FilePart { file, path: path.to_owned(), start: 0, length };
+    match (length > PART, replaces) {
+        (false, false) => bucket.put_if_absent(key, &part.read().map_err(|fault| fault.into_error(key))?),
+        (true, false) if bucket.head(key)?.is_some() => Ok(false),
+        (true, _) => put_in_parts(bucket, key, &part).map(|()| true),
+        (false, true) => bucket.put(key, &part.read().map_err(|fault| fault.into_error(key))?).map(|()| true),
+    }
 }
 
 /// Writes an object in parts. The parts that a killed process uploaded remain until the bucket's rule removes

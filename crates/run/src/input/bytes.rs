@@ -442,7 +442,8 @@ impl Bytes {
         if let (Some(digest), Ok(count)) = (&mut self.digest, &result) {
             digest.push(&buffer[..*count]);
         }
-        match (self.wire.0.borrow().woken.get(), result) {
+        let woken = self.wire.0.borrow().woken.get();
+        match (woken, result) {
             (Woken::Stopped, _) => Ok(ReadOutcome::Stopped),
             (Woken::Timeout, Err(_)) => Ok(ReadOutcome::Idle),
             (_, Ok(0)) if !self.grows && self.is_cut_short() => {
