@@ -19,6 +19,7 @@ slot_of() {
         redis) echo 11 ;;
         s3) echo 12 ;;
         flink.0) echo 14 ;;
+        azure) echo 18 ;;
         flink.[12]) echo $((${1#flink.} + 15)) ;;
     esac
 }

@@ -227,7 +227,7 @@ pub struct TextArgs {
 impl TextArgs {
     /// Checks that documents come from files or standard input. Errors: exit status 2 if not.
     pub fn check_sources(&self, uris: &[Uri]) -> Result<()> {
-        let is_text = |uri: &Uri| matches!(uri, Uri::File(_) | Uri::Standard | Uri::Null);
+        let is_text = |uri: &Uri| matches!(uri, Uri::File(_) | Uri::Bucket(_) | Uri::Standard | Uri::Null);
         match uris.iter().find(|uri| self.explode.is_some() && !is_text(uri)) {
             Some(other) => Err(Error::usage(format!("{other}: --explode reads files and standard input only"))),
             None => Ok(()),
@@ -322,7 +322,7 @@ pub struct OutputArgs {
 pub struct CheckpointArgs {
     /// Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run
     /// (evt-checkpoint(5))
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", value_parser = path_or(&["s3"]))]
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", value_parser = path_or(&evt_run::bucket::address::SCHEMES))]
     pub checkpoint: Option<PathBuf>,
     /// End an epoch, whose rows become visible together, every DURATION
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s", requires = "checkpoint")]

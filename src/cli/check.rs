@@ -8,9 +8,11 @@ use super::prometheus::MetricsTarget;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::output::OutputPlan;
 use crate::output::identity::Identity;
+use crate::source::objects::none;
 use crate::source::{SourceOptions, check_unopened};
 use crate::uri::Uri;
 use crate::uri::readable;
+use evt_core::counts::counted;
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::kind::Kind;
 use evt_core::op::validate::SubjectOf;
@@ -271,6 +273,11 @@ impl CheckReport {
             Uri::Kafka(address) => self.query(name, move |run| match KafkaInput::check(&address, needs.topics, run)? {
                 faults if faults.is_empty() => Ok(None),
                 faults => Err(Faults(faults)),
+            }),
+            Uri::Bucket(objects) => self.query(name, move |_| match &objects.find()?[..] {
+                [] if !objects.is_pattern() => Err(none(&Uri::Bucket(objects)).into()),
+                [_] if !objects.is_pattern() => Ok(None),
+                found => Ok(Some(counted(found.len() as u64, ["object", "objects"]))),
             }),
             Uri::Store(store, location) => {
                 let table = move || needs.check_table(store, &location).map(|()| None);

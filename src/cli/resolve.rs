@@ -204,11 +204,11 @@ impl Resolved {
             let is_kept = match input {
                 Uri::File(path) if follow => path.is_file() || !path.exists(),
                 Uri::File(path) => path.is_file() || **path == *Path::new("/dev/null"),
-                Uri::Kafka(_) | Uri::Http(_) => true,
+                Uri::Kafka(_) | Uri::Http(_) | Uri::Bucket(_) => true,
                 _ => false,
             };
             if !is_kept {
-                let expected = "topics, regular files, followed files or an HTTP server with --spool";
+                let expected = "topics, regular files, followed files, objects or an HTTP server with --spool";
                 let found = match input {
                     Uri::Standard => "standard input".to_owned(),
                     Uri::File(_) => "a file that cannot be read twice".to_owned(),
@@ -352,7 +352,7 @@ impl Resolved {
                 ReadMode::Tail => true,
                 ReadMode::Commit | ReadMode::Stateful | ReadMode::Checkpoint => address.options.end.is_none(),
             },
-            Uri::Standard | Uri::Null | Uri::Store(..) => false,
+            Uri::Standard | Uri::Null | Uri::Bucket(_) | Uri::Store(..) => false,
         };
         let output = self.outputs().chain(&self.side).find(|output| output.replaces());
         match (output, self.inputs.iter().find(is_endless)) {
@@ -438,7 +438,7 @@ fn is_continued(input: &Uri) -> bool {
     match input {
         Uri::Http(_) => true,
         Uri::Kafka(address) => address.options.group.is_some(),
-        Uri::Standard | Uri::File(_) | Uri::Store(..) | Uri::Null => false,
+        Uri::Standard | Uri::File(_) | Uri::Bucket(_) | Uri::Store(..) | Uri::Null => false,
     }
 }
 

@@ -65,9 +65,15 @@ impl Identity {
         match input {
             Uri::Standard => io.stdin_metadata().and_then(|found| Self::of(&found)).into_iter().collect(),
             Uri::File(path) => Self::of_path(path).into_iter().collect(),
+            Uri::Bucket(objects) => vec![Self::of_object(&objects.to_string())],
             Uri::Kafka(address) => address.topics.iter().map(|topic| Self::of_topic(&address.brokers, topic)).collect(),
             _ => vec![],
         }
+    }
+
+    /// Returns the identity of an object.
+    pub fn of_object(name: &str) -> Self {
+        Self::Name(name.into())
     }
 
     /// Returns the identity of a topic. Compares brokers by name only: two names of one broker give two identities.

@@ -1,11 +1,12 @@
 //! An output that is checked before anything is read, and opened when the schema of its rows is known.
 
 use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
+use super::file::object::{self, ObjectPart};
 use super::file::{Overwrite, Plain, check_empty, is_appended, is_regular};
 use super::frames::FrameOutput;
 use super::identity::{self, Identity};
 use super::open::{OpenTarget, Output};
-use super::spec::{OutputSpec, open_options, standard_format, written};
+use super::spec::{OutputSpec, open_options, standard_format, with_file_options, written};
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -15,7 +16,6 @@ use evt_core::format::{self, EncodeOptions, Format, NoteFormat};
 use evt_core::kind::event::has_raw;
 use evt_core::kind::record_parts::OutputParts;
 use evt_core::kind::{Kind, SESSIONS_KEY, dead, metrics_of};
-use evt_core::parse::query;
 use evt_kafka::address::{Address, TopicFormat};
 use evt_kafka::client::Topics;
 use evt_kafka::produce::KafkaOutput;
@@ -23,6 +23,7 @@ use evt_kafka::produce::epochs::EpochTopic;
 use evt_kafka::produce::format::form;
 use evt_kafka::produce::limit::{Limit, RowLimit};
 use evt_kafka::produce::shared::SharedProducer;
+use evt_run::bucket::new_object::NewObject;
 use evt_run::client::Location;
 use evt_run::client::outage::FOREVER;
 use evt_run::console::Console;
@@ -62,6 +63,7 @@ enum Destination {
     Null,
     Standard(&'static Format),
     File(PathBuf, &'static Format),
+    Object(Box<NewObject>, &'static Format),
     Store(&'static Store, Location),
     Kafka(Box<Address>, Limit),
 }
@@ -72,14 +74,16 @@ impl Destination {
         match self {
             Destination::Null | Destination::Standard(_) | Destination::File(..) => false,
             Destination::Store(store, _) => store.is_remote(),
-            Destination::Kafka(..) => true,
+            Destination::Kafka(..) | Destination::Object(..) => true,
         }
     }
 
     /// Whether rows are written in frames.
     fn is_framed(&self) -> bool {
         match self {
-            Destination::Standard(format) | Destination::File(_, format) => format.is_frames(),
+            Destination::Standard(format) | Destination::File(_, format) | Destination::Object(_, format) => {
+                format.is_frames()
+            }
             Destination::Kafka(address, _) => address.options.form == Some(TopicFormat::Frames),
             Destination::Null | Destination::Store(..) => false,
         }
@@ -113,11 +117,11 @@ impl Destination {
             }
             Destination::File(path, format) => {
                 let file = Plain::create(path, format, spec.overwrite, &disk, run)?;
-                // A file has no width, and no colours.
-                let property_columns = spec.encode.property_columns;
-                let parallelism = run.pool.parallelism();
-                let encode = EncodeOptions { property_columns, parallelism, ..EncodeOptions::default() };
-                encoded(file, format, &schema, &OutputSpec { encode, ..spec.clone() }, &run.console)
+                encoded(file, format, &schema, &spec.of_file(run), &run.console)
+            }
+            Destination::Object(object, format) => {
+                let file = Plain::Object(ObjectPart::create(*object, spec.overwrite, &disk, run)?);
+                encoded(file, format, &schema, &spec.of_file(run), &run.console)
             }
             Destination::Kafka(address, limit) => {
                 let topic = KafkaOutput::open(producer, &Topics::new(&address, run), limit, up, &schema)?;
@@ -200,6 +204,11 @@ impl OutputPlan {
             Uri::Http(_) => {
                 return Err(Error::usage(format!("{name}: an input of evt-ingest, not an output")));
             }
+            Uri::Bucket(named) => {
+                let object = NewObject::of(*named)?;
+                let format = written(spec.file_format(Path::new(&object.key), &object.key)?)?;
+                Destination::Object(Box::new(object), format)
+            }
             Uri::Store(store, location) => {
                 store.is_at_once(&location)?;
                 if !store.is_remote() {
@@ -234,6 +243,7 @@ impl OutputPlan {
                 }
                 KafkaOutput::check_server(address, self.is_dead, run)?;
             }
+            Destination::Object(object, _) => object::check(object, self.spec.overwrite)?,
             // A store in files has been checked already, but for its rows.
             Destination::Store(store, location) if store.is_remote() || scope != CheckScope::Opening => {
                 let check = || (store.check)(location, scope);
@@ -254,7 +264,9 @@ impl OutputPlan {
     pub fn check_kind(&self, kind: Kind) -> Result<()> {
         match &self.destination {
             Destination::Store(store, _) if !store.kinds.contains(&kind) => Err(store.other_kind(kind, &self.name)),
-            Destination::Standard(format) | Destination::File(_, format) if format.is_chart && kind != Kind::Metric => {
+            Destination::Standard(format) | Destination::File(_, format) | Destination::Object(_, format)
+                if format.is_chart && kind != Kind::Metric =>
+            {
                 Err(format::svg::other_rows(kind.name()).at(&self.name))
             }
             _ => Ok(()),
@@ -283,6 +295,9 @@ impl OutputPlan {
     pub fn check_append(&self) -> Result<()> {
         let why = "--append: expected JSON lines, CSV or another text, found a file that is written as a whole";
         let refuse = |_| Err(Error::usage(format!("{}: {why}", self.name)));
+        if matches!(self.destination, Destination::Object(..)) {
+            return refuse((Path::new(""), false));
+        }
         self.file().filter(|(_, adds)| !adds).map_or(Ok(()), refuse)
     }
 
@@ -349,6 +364,9 @@ impl OutputPlan {
             Destination::File(path, format) if !is_appended(path, format, self.spec.overwrite.is_on()) => {
                 "expected a file that is appended to, found one that is replaced at the end of a run"
             }
+            Destination::Object(..) => {
+                "expected a file that is appended to, found an object, which is written at the end of a run"
+            }
             Destination::Standard(format) if !format.appendable => {
                 "expected JSON lines or CSV, found a format that is complete only at the end of a run"
             }
@@ -391,6 +409,7 @@ impl OutputPlan {
             Destination::Null | Destination::Store(..) => None,
             Destination::Standard(_) => Some(Identity::of_output(io)),
             Destination::File(path, _) => Identity::of_path(path),
+            Destination::Object(object, _) => Some(Identity::of_object(&object.to_string())),
             Destination::Kafka(address, _) => Some(Identity::of_topic(&address.brokers, address.topics.first()?)),
         }
     }
@@ -398,7 +417,9 @@ impl OutputPlan {
     /// Returns the format of a file or of standard output; `None` for a store or a topic.
     pub fn format(&self) -> Option<&'static Format> {
         match &self.destination {
-            Destination::Standard(format) | Destination::File(_, format) => Some(format),
+            Destination::Standard(format) | Destination::File(_, format) | Destination::Object(_, format) => {
+                Some(format)
+            }
             Destination::Null | Destination::Store(..) | Destination::Kafka(..) => None,
         }
     }
@@ -407,7 +428,9 @@ impl OutputPlan {
     /// readers expect a kind.
     pub fn takes_any_columns(&self) -> bool {
         match &self.destination {
-            Destination::Standard(format) | Destination::File(_, format) => format.takes_any_columns,
+            Destination::Standard(format) | Destination::File(_, format) | Destination::Object(_, format) => {
+                format.takes_any_columns
+            }
             Destination::Null => true,
             Destination::Store(..) | Destination::Kafka(..) => false,
         }
@@ -415,7 +438,7 @@ impl OutputPlan {
 
     /// Whether its format writes raw records, so that rows need the column `raw`.
     pub fn needs_raw(&self) -> bool {
-        matches!(&self.destination, Destination::Standard(format) | Destination::File(_, format) if format.is_raw)
+        self.format().is_some_and(|format| format.is_raw)
     }
 
     /// Whether the output can write the headers of records with their rows.
@@ -428,7 +451,7 @@ impl OutputPlan {
     pub fn acknowledges(&self) -> bool {
         match &self.destination {
             Destination::Null | Destination::Kafka(..) => true,
-            Destination::Standard(_) => false,
+            Destination::Standard(_) | Destination::Object(..) => false,
             Destination::File(path, format) => is_appended(path, format, self.spec.overwrite.is_on()),
             Destination::Store(store, _) => store.acknowledges(),
         }
@@ -508,26 +531,6 @@ impl OutputPlan {
         }
         Ok(Output::new(name, sink, parts, keeps_rows, run))
     }
-}
-
-/// Takes the options from the name of a Parquet file, `NAME.parquet?columns=auto`. Errors: exit status 2 for another
-/// option.
-fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)> {
-    let Uri::File(path) = &uri else { return Ok((uri, spec)) };
-    let Some((file, _)) = path.to_str().and_then(|path| path.split_once('?')) else { return Ok((uri, spec)) };
-    let format = spec.format.or_else(|| format::by_extension(file));
-    if !format.is_some_and(|format| format.has_property_columns) {
-        return Ok((uri, spec));
-    }
-    let (file, options) = query::split(path.to_str().unwrap_or_default());
-    for (name, value) in options {
-        match name.as_str() {
-            "columns" => format::parquet::parse_columns(&value)?,
-            _ => return Err(Error::usage(format!("{file}: unknown option '{name}'; expected columns"))),
-        }
-        spec.encode.property_columns = true;
-    }
-    Ok((Uri::File(file.into()), spec))
 }
 
 /// Encodes only the first `columns` columns, for a file whose header an older version of evt wrote with no others.

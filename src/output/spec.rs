@@ -3,8 +3,10 @@
 //! `-o` decides first, then the file's extension, then the default of the tool for a terminal or for pipes and files.
 
 use crate::output::file::Overwrite;
+use crate::uri::Uri;
 use evt_core::error::{Error, Result};
 use evt_core::format::{self, EncodeOptions, Format};
+use evt_core::parse::query;
 use evt_run::console::Console;
 use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
@@ -37,6 +39,13 @@ pub struct OutputSpec {
 }
 
 impl OutputSpec {
+    /// Returns the settings of a file: it has no width, and no colours.
+    pub(super) fn of_file(&self, run: &Run) -> Self {
+        let property_columns = self.encode.property_columns;
+        let parallelism = run.pool.parallelism();
+        Self { encode: EncodeOptions { property_columns, parallelism, ..EncodeOptions::default() }, ..self.clone() }
+    }
+
     /// Returns the format of a file. Errors: exit status 2 if the extension is misleading, or unknown where the default
     /// is frames.
     pub(super) fn file_format(&self, path: &Path, name: &str) -> Result<&'static Format> {
@@ -112,6 +121,26 @@ fn redirected_format(
         console.say(format!("stdout is the file {name}, which gets frames; -o csv writes text"));
     }
     Ok(None)
+}
+
+/// Takes the options from the name of a Parquet file, `NAME.parquet?columns=auto`. Errors: exit status 2 for another
+/// option.
+pub(super) fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)> {
+    let Uri::File(path) = &uri else { return Ok((uri, spec)) };
+    let Some((file, _)) = path.to_str().and_then(|path| path.split_once('?')) else { return Ok((uri, spec)) };
+    let format = spec.format.or_else(|| format::by_extension(file));
+    if !format.is_some_and(|format| format.has_property_columns) {
+        return Ok((uri, spec));
+    }
+    let (file, options) = query::split(path.to_str().unwrap_or_default());
+    for (name, value) in options {
+        match name.as_str() {
+            "columns" => format::parquet::parse_columns(&value)?,
+            _ => return Err(Error::usage(format!("{file}: unknown option '{name}'; expected columns"))),
+        }
+        spec.encode.property_columns = true;
+    }
+    Ok((Uri::File(file.into()), spec))
 }
 
 /// Returns the options with which a run opens a store.

@@ -35,7 +35,7 @@ impl KnownEnd {
     fn of_input(input: &Uri, run: &Run) -> Self {
         match input {
             Uri::Standard | Uri::File(_) if input.is_pipe(&run.io) => Self::Pipe,
-            Uri::Standard | Uri::File(_) | Uri::Store(..) => Self::All,
+            Uri::Standard | Uri::File(_) | Uri::Bucket(_) | Uri::Store(..) => Self::All,
             Uri::Kafka(address) if address.options.end.is_some() => Self::All,
             Uri::Kafka(_) | Uri::Http(_) | Uri::Null => Self::Unknown,
         }

@@ -7,9 +7,9 @@
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 //!
-//! `open.rs` opens inputs by `options.rs`, `inputs.rs` has those that are open; `polled.rs` is the result of a poll.
-//! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `bounded.rs` knows which
-//! end; `ahead.rs` reads stores on several threads, and `sort.rs` sorts their rows.
+//! `open.rs` opens inputs by `options.rs`, `inputs.rs` has those that are open, `objects.rs` finds those of buckets;
+//! `polled.rs` is the result of a poll. `positions/` are those of a checkpoint; `partitions.rs`, `origin.rs` check the
+//! inputs; `bounded.rs` knows which end; `ahead.rs` reads stores on several threads, and `sort.rs` sorts their rows.
 
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
@@ -48,6 +48,7 @@ use std::time::Duration;
 mod ahead;
 mod bounded;
 mod inputs;
+pub mod objects;
 mod open;
 mod options;
 mod origin;
@@ -92,7 +93,7 @@ impl Source {
     /// Opens the inputs as far as their order allows.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let named_kind = options.records.kind;
-        let inputs = &options.prepare(inputs)?;
+        let inputs = &options.prepare(&objects::find(inputs, options.positions.as_ref())?)?;
         let SourceOptions { records, inputs: opening, range, needs, positions, opened, generated } = options;
         let shadows = Shadows::new(records.rules.as_ref().map_or(0, RowRules::columns));
         let has_control = records.control;
@@ -482,7 +483,7 @@ impl Source {
         self.emitter.stamp_mut().end_first_records()?;
         self.emitter.release(|held| held.judge_all(Rest::None))?;
         // If nobody notes where this input ends, a file may be read before the rows of this one are queued.
-        let is_followed_by_file = matches!(self.pending.front(), Some((_, Uri::File(_))));
+        let is_followed_by_file = matches!(self.pending.front(), Some((_, Uri::File(_) | Uri::Bucket(_))));
         let is_noted = self.positions.is_some() || self.needs.keeps_state || self.inputs.running_count() > 1;
         if is_followed_by_file && !is_noted && ends_partitions && self.emitter.end_input_later(bytes)? {
             self.inputs.end_current();
@@ -490,7 +491,7 @@ impl Source {
         }
         self.emitter.flush()?;
         if let Some(positions) = &mut self.positions {
-            self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);
+            self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter, true)?);
         }
         let is_more = self.inputs.end_current() || !self.pending.is_empty();
         if ends_partitions {
@@ -513,7 +514,7 @@ impl Source {
         self.emitter.flush()?;
         self.end.how = EndReason::Stopped;
         if let Some(positions) = &mut self.positions {
-            self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);
+            self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter, false)?);
         }
         self.pending.clear();
         while let Some(stopped) = self.inputs.current() {

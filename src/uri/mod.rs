@@ -7,6 +7,7 @@
 //! ```text
 //! text ─► Uri::parse ─┬─► File, Standard, Null   a path, `-`, `null:`
 //!                     ├─► Store                  a scheme of the table of stores, with its options
+//!                     ├─► Bucket                 an object, a prefix or a pattern, with options
 //!                     ├─► Kafka                  brokers, topics, options
 //!                     └─► Http                   the address of the listener
 //! ```
@@ -20,6 +21,8 @@ pub mod readable;
 
 use evt_core::error::{Error, Result};
 use evt_core::parse::query;
+use evt_run::bucket::address::{SCHEMES as BUCKETS, is_address};
+use evt_run::bucket::objects::NamedObjects;
 use evt_run::client::Caller;
 use evt_run::client::Location;
 use evt_run::run::io::Io;
@@ -45,6 +48,8 @@ pub enum Uri {
     Http(evt_http::address::Address),
     /// Kafka topics.
     Kafka(Box<evt_kafka::address::Address>),
+    /// Objects of a bucket, which are read like files.
+    Bucket(Box<NamedObjects>),
     /// A store and its location.
     Store(&'static Store, Location),
 }
@@ -104,6 +109,9 @@ impl Uri {
         }
         // The value of a placeholder is never parsed as syntax.
         let secrets = &caller.console.secrets;
+        if is_address(text) {
+            return Ok(Uri::Bucket(Box::new(NamedObjects::parse(text, caller)?)));
+        }
         let text = secrets.conceal(text)?;
         let text = text.as_str();
         let path = |path: &str| {
@@ -185,6 +193,7 @@ impl Uri {
             Uri::File(name) => {
                 origin::of_path(name.shown.as_ref().map_or(name.as_os_str().as_bytes(), |shown| shown.as_bytes()))
             }
+            Uri::Bucket(objects) => origin::of_object(&objects.to_string()),
             _ => self.to_string(),
         }
     }
@@ -198,6 +207,7 @@ impl fmt::Display for Uri {
             Uri::File(name) => f.write_str(name.shown.as_deref().unwrap_or(&name.to_string_lossy())),
             Uri::Http(address) => write!(f, "{address}"),
             Uri::Kafka(address) => write!(f, "{address}"),
+            Uri::Bucket(objects) => write!(f, "{objects}"),
             Uri::Store(_, location) => location.fmt(f),
         }
     }
@@ -281,7 +291,7 @@ fn unknown(text: &str, scheme: &str) -> Error {
     let known: Vec<_> = evt_store::ALL.iter().map(|store| store.scheme).collect();
     let why = why_unknown(scheme);
     Error::usage(format!(
-        "{text}: {scheme}: {why}; expected one of - PATH file: null: kafka: {}: (for a path write ./{text})",
+        "{text}: {scheme}: {why}; expected one of - PATH file: null: kafka: s3: gs: az: {}: (for a path write ./{text})",
         known.join(": ")
     ))
 }
@@ -289,7 +299,7 @@ fn unknown(text: &str, scheme: &str) -> Error {
 /// Says why a scheme cannot be used.
 fn why_unknown(scheme: &str) -> &'static str {
     match scheme {
-        "s3" => "a bucket holds checkpoints only (--checkpoint, evt-view)",
+        _ if BUCKETS.contains(&scheme) => "objects are inputs and outputs of rows",
         _ if LATER.contains(&scheme) => "is not supported yet",
         _ => "is an unknown scheme",
     }

@@ -33,6 +33,12 @@ pub fn of_path(path: &[u8]) -> String {
     origin
 }
 
+/// Returns the origin of an object: its name, without the suffix of a compressed one.
+pub fn of_object(name: &str) -> String {
+    let suffix = SUFFIXES.into_iter().find(|suffix| name.ends_with(suffix));
+    name.strip_suffix(suffix.unwrap_or_default()).unwrap_or(name).to_owned()
+}
+
 fn escape(part: &[u8], out: &mut String) {
     for chunk in part.utf8_chunks() {
         out.push_str(&chunk.valid().replace('%', "%25"));

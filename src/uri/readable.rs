@@ -47,6 +47,10 @@ pub fn open(uri: &Uri, run: Rc<Run>, stops_at_signals: bool) -> Result<Bytes> {
     let stream: Box<dyn ByteStream> = match uri {
         Uri::Standard => run.io.stdin()?,
         Uri::File(path) => Box::new(bytes::open(path).map_err(failed)?),
+        Uri::Bucket(objects) => match &objects.found {
+            Some(found) => Box::new(found.clone().stream()),
+            None => return Err(Error::broken(format!("{name}: opened before it was found"))),
+        },
         Uri::Http(_) => return Err(Error::usage(format!("{name}: a listener requires evt-ingest"))),
         _ => return Err(Error::usage(format!("{name}: this tool cannot read rows from here"))),
     };

@@ -2,10 +2,9 @@
 
 use crate::harness::Dir;
 use crate::servers::server;
+use evt_run::bucket::address::BucketAddress;
+use evt_run::bucket::client::Bucket;
 use evt_run::client::Caller;
-use evt_run::s3::address::S3Address;
-use evt_run::s3::bucket::S3Bucket;
-use evt_run::s3::http::{S3Http, S3Request};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -43,14 +42,10 @@ impl CheckpointLocation {
             let (region, key) = (variable("EVT_S3_REGION"), variable("EVT_S3_ACCESS_KEY"));
             format!("?endpoint={endpoint}&region={region}&access_key={key}&secret_key={{file:{secret}}}&retry=1m")
         };
-        let secret = dir.path(SECRET).display().to_string();
-        let address =
-            S3Address::parse(&format!("s3://{BUCKET}{}", options(&secret)), &Caller::default()).expect("an address");
-        let create = S3Request { key: None, ..S3Request::new("PUT", "") };
-        // Another test may have created it.
-        let created = S3Http::try_new(Arc::new(address)).expect("a client").send(create);
-        assert!(created.is_ok() || Path::new(&services).join("s3/data").join(BUCKET).is_dir());
-        let files = Path::new(&services).join("s3/data").join(BUCKET).join(&*prefix);
+        let bucket = Path::new(&services).join("s3/data").join(BUCKET);
+        // The server keeps buckets as directories. Another test may have created it.
+        std::fs::create_dir_all(&bucket).expect("a bucket");
+        let files = bucket.join(&*prefix);
         Some(Self { name: format!("s3://{BUCKET}/{prefix}{}", options(SECRET)), files })
     }
 
@@ -60,9 +55,9 @@ impl CheckpointLocation {
     }
 
     /// Returns a client of the bucket.
-    pub fn client(&self, dir: &Dir) -> S3Bucket {
+    pub fn client(&self, dir: &Dir) -> Bucket {
         let uri = self.name.replace(SECRET, &dir.path(SECRET).display().to_string());
-        S3Bucket::try_new(S3Address::parse(&uri, &Caller::default()).expect("an address")).expect("a client")
+        Bucket::try_new(BucketAddress::parse(&uri, &Caller::default()).expect("an address")).expect("a client")
     }
 
     /// Returns the number of entries of its log. An entry that is being written has a temporary name, which is not a

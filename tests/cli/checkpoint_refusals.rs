@@ -104,7 +104,7 @@ fn a_pipe_with_a_checkpoint_beside_another_input_is_exit_2() {
         assert!(said.contains("or one as the only input of a tool that writes each row"), "{inputs}: {said}");
         let own = format!("{window} --checkpoint own");
         let said = dir.shell(&format!("{first} | {own}")).ends_with(2).stderr();
-        assert!(said.contains("--checkpoint: expected topics, regular files, followed files or an HTTP server with --spool, found standard input"), "{said}");
+        assert!(said.contains("--checkpoint: expected topics, regular files, followed files, objects or an HTTP server with --spool, found standard input"), "{said}");
         assert!(!dir.path("own").exists(), "{inputs}");
     }
 }
@@ -162,19 +162,19 @@ fn a_uri_in_the_place_of_a_path_is_refused_before_anything_is_made() {
     );
     let window = "evt-window -q a.jsonl --size 1m --to m.db --checkpoint";
     let listener = "evt-ingest http://127.0.0.1:0 --anonymous --to out.jsonl --spool";
-    let (bucket, place) = ("s3: a bucket holds checkpoints only", "expected one of PATH s3://");
+    let (bucket, place) = ("s3: objects are inputs and outputs of rows", "expected one of PATH s3:// gs:// az://");
     for (line, uri, why) in [
         (
             window,
-            "gs://bucket/p",
-            "gs: is an unknown scheme; expected one of PATH s3:// (for a path write ./gs://bucket/p)",
+            "gcs://bucket/p",
+            "gcs: is an unknown scheme; expected one of PATH s3:// gs:// az:// (for a path write ./gcs://bucket/p)",
         ),
         (window, "S3://bucket/p", "S3: is written s3://"),
         (window, "s3a://bucket/p", "s3a: is an unknown scheme"),
         (window, "s3:/bucket/p", "s3: is written s3://"),
-        (window, "postgres://u:PASSW@h/d", "postgres: names no path; expected one of PATH s3://"),
+        (window, "postgres://u:PASSW@h/d", "postgres: names no path; expected one of PATH s3:// gs:// az://"),
         (window, "file:ck", place),
-        ("evt-ingest -q a.jsonl --to b.jsonl --dlq", "GS://bucket/p", "GS: is an unknown scheme"),
+        ("evt-ingest -q a.jsonl --to b.jsonl --dlq", "GCS://bucket/p", "GCS: is an unknown scheme"),
         (
             "evt-ingest -q a.jsonl --to b.jsonl --dlq",
             "Kafka://h/t",
@@ -185,7 +185,7 @@ fn a_uri_in_the_place_of_a_path_is_refused_before_anything_is_made() {
         ("evt-alert a.jsonl --rules r.toml --once --state", "redis://u:PASSW@h/0", "redis: names no path"),
         ("evt-schema register s.json --subject s --schemas", "gs://b/p", "expected one of PATH http:// https://"),
         ("evt-validate -q a.jsonl --schemas", "s3://b/p", bucket),
-        ("evt-gen -q --events 1 --truth", "gs://b/p", "gs: is an unknown scheme"),
+        ("evt-gen -q --events 1 --truth", "gs://b/p", "gs: objects are inputs and outputs of rows"),
         ("evt-ingest -q a.jsonl --to b.jsonl --stats", "s3://b/p", bucket),
     ] {
         let before = dir.shell("ls").text();

@@ -128,6 +128,7 @@ mod metric_progress;
 mod names;
 mod neighbours;
 mod notify;
+mod objects;
 mod one_process;
 mod open_transactions;
 mod oracle;

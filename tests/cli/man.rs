@@ -218,8 +218,8 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
 /// Messages, comments and documents name flags: a renamed or misspelled one would lead astray.
 #[test]
 fn every_flag_that_is_named_anywhere_exists() {
-    /// Flags of cargo, curl, kafka-topics.sh and the project's scripts.
-    const FOREIGN: [&str; 19] = [
+    /// Flags of aws, cargo, curl, kafka-topics.sh and the project's scripts.
+    const FOREIGN: [&str; 20] = [
         "all",
         "all-targets",
         "bin",
@@ -236,6 +236,7 @@ fn every_flag_that_is_named_anywhere_exists() {
         "nocapture",
         "open",
         "path",
+        "profile",
         "test",
         "topic",
         "ultra",

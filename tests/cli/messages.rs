@@ -307,7 +307,16 @@ const MESSAGES: &[Message] = &[
         "evt-view -q e.jsonl --columns v --to o.csv; evt-view e.jsonl --columns a --append --to o.csv",
         "evt-view e.jsonl --columns a --to o.csv --overwrite",
     ),
-    message("a bucket holds checkpoints only (--checkpoint, evt-view)", "evt-sink e.jsonl --to s3://bucket/x", ""),
+    message(
+        "found sso_session; run: eval \"$(aws configure export-credentials --profile p --format env)\"",
+        "printf '[profile p]\\nsso_session = s\\n' > aws; AWS_PROFILE=p AWS_CONFIG_FILE=aws evt-view 's3://bucket/x?region=r'",
+        "",
+    ),
+    message(
+        "--state: expected a file, a topic or a store, found objects",
+        "AWS_ACCESS_KEY_ID=k AWS_SECRET_ACCESS_KEY=s AWS_REGION=r evt-alert s3://bucket/x --once --rules r.toml --state s",
+        "",
+    ),
     message(
         "use --to p.parquet instead of > p.parquet",
         "evt-ingest e.jsonl > p.parquet",

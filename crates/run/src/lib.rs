@@ -1,12 +1,13 @@
 //! What every run of evt needs, whatever it reads and writes: clock, console, stop signal, disk, objects, spool and
 //! checkpoint; and the inputs that need no server, with the emitter into which all inputs put their records.
 //!
-//! Imports point down: [`input`] → [`emit`], [`spool`] → [`checkpoint`] → [`run`] → [`ahead`], [`client`], [`clock`],
-//! [`console`], [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`],
-//! [`task_pool`], [`thread`].
+//! Imports point down: [`input`] → [`emit`], [`spool`] → [`checkpoint`] → [`run`] → [`ahead`], [`bucket`], [`client`],
+//! [`clock`], [`console`], [`metrics`], [`registry`], [`secret`], [`service`], [`stop`], [`storage`], [`task_pool`],
+//! [`thread`].
 #![deny(missing_docs)]
 
 mod ahead;
+pub mod bucket;
 pub mod checkpoint;
 pub mod client;
 pub mod clock;
@@ -16,7 +17,6 @@ pub mod input;
 pub mod metrics;
 pub mod registry;
 pub mod run;
-pub mod s3;
 pub mod secret;
 pub mod service;
 pub mod spool;

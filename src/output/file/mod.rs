@@ -3,6 +3,7 @@
 //! ```text
 //! bytes ─┬─► standard output
 //!        ├─► text file: truncate an incomplete last line ─► append each batch under one lock
+//!        ├─► object: temporary file ─► written as a whole at the proven end
 //!        └─► other file: NAME.part ─► sync ─► rename to NAME at the proven end
 //! ```
 //!
@@ -10,8 +11,9 @@
 //!
 //! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part. `once.rs`
 //! appends the batches of a ledger, each exactly once, with intents (`intent.rs`). `records.rs` finds the ends of
-//! records, and `pack.rs` compresses files by their names, `behind.rs` writes parts in tasks,
-//! and `pieces.rs` writes pieces of bytes in calls. `in_use.rs` finds files that other stages of a pipe write.
+//! records, and `pack.rs` compresses files by their names, `behind.rs` writes parts in tasks, and `pieces.rs` writes
+//! pieces of bytes in calls. `replace.rs`: whether a file is replaced, and what became of it; `object.rs`: an object of
+//! a bucket. `in_use.rs` finds files that other stages of a pipe write.
 
 use arrow::buffer::Buffer;
 use evt_core::counts::counted;
@@ -35,38 +37,21 @@ use std::time::Duration;
 mod behind;
 mod in_use;
 mod intent;
+pub mod object;
 pub mod once;
 mod pack;
 mod pieces;
 pub mod records;
+mod replace;
 
 use behind::WriteBehind;
+use object::ObjectPart;
 use pack::{Packer, is_packed};
 use pieces::{CALL_BYTES, write_all};
+pub use replace::{Ended, Overwrite};
 
 /// Interval between two attempts to open a FIFO that has no reader.
 const TRY_EVERY: Duration = Duration::from_millis(100);
-/// Whether a file that exists is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overwrite {
-    /// `--overwrite`.
-    On,
-    /// Neither is given: a file that has rows is left as it is.
-    Off,
-    /// Neither is given, and the schema of a pipe tells whether the run continues earlier ones.
-    Undecided,
-    /// `--append`, or the run continues earlier ones: text is appended to.
-    Append,
-    /// `--overwrite` does not apply to the output: it would replace another one.
-    Unsupported,
-}
-
-impl Overwrite {
-    /// Whether a file is replaced.
-    pub fn is_on(self) -> bool {
-        self == Self::On
-    }
-}
 
 /// The destination of an output's bytes.
 pub enum Plain {
@@ -94,6 +79,8 @@ pub enum Plain {
         /// Writes it.
         writer: Box<WriteBehind>,
     },
+    /// An object that is written at the end.
+    Object(ObjectPart),
 }
 
 /// An open `NAME.part`. It is locked, so that a second run cannot write it too, and deleted on drop unless it is kept.
@@ -212,13 +199,14 @@ impl Plain {
             Plain::Standard(_) => "stdout".to_owned(),
             Plain::Appended { path, .. } => path.display().to_string(),
             Plain::Part { part, .. } => part.path.display().to_string(),
+            Plain::Object(part) => part.name(),
         }
     }
 
     /// Writes the pieces under one lock.
     pub fn write_pieces(&mut self, pieces: Vec<Buffer>) -> Result<()> {
         match self {
-            Plain::Part { writer, .. } => writer.write_buffers(pieces),
+            Plain::Part { writer, .. } | Plain::Object(ObjectPart { writer, .. }) => writer.write_buffers(pieces),
             _ => self.write(&pieces.iter().map(Buffer::as_slice).collect::<Vec<_>>()),
         }
     }
@@ -228,7 +216,7 @@ impl Plain {
         match self {
             // One call: another process that appends to the same file must not write between the pieces.
             Plain::Standard(out) => write_all(out, pieces, usize::MAX).map_err(unread),
-            Plain::Part { writer, .. } => writer.write(pieces),
+            Plain::Part { writer, .. } | Plain::Object(ObjectPart { writer, .. }) => writer.write(pieces),
             Plain::Appended { file, path, header, overwrite, .. } => match append_locked(file, path, header, pieces)? {
                 true => Ok(()),
                 false => Err(other_columns(path, *overwrite)),
@@ -238,7 +226,10 @@ impl Plain {
 
     /// Lets the bytes so far be written, because none come for now.
     pub fn flush(&mut self) -> Result<()> {
-        if let Plain::Part { writer, .. } = self { writer.flush() } else { Ok(()) }
+        match self {
+            Plain::Part { writer, .. } | Plain::Object(ObjectPart { writer, .. }) => writer.flush(),
+            _ => Ok(()),
+        }
     }
 
     /// Syncs a file that is appended to; does nothing for other outputs.
@@ -257,6 +248,7 @@ impl Plain {
         self.settle()?;
         let remark = match self {
             Plain::Standard(_) => return Ok(Ended::default()),
+            Plain::Object(part) => return part.finish(how),
             Plain::Appended { length, .. } => {
                 if length > 0 {
                     "appended"
@@ -275,15 +267,6 @@ impl Plain {
         };
         Ok(Ended { remark: Some(remark.to_owned()), notice: None })
     }
-}
-
-/// The result of a file.
-#[derive(Default)]
-pub struct Ended {
-    /// A remark for the summary: `appended`, `new`, `replaced` or `not replaced`.
-    pub remark: Option<String>,
-    /// A message that is printed even without a summary.
-    pub notice: Option<Notice>,
 }
 
 /// Whether an output writes to the file itself instead of a part: it appends, or the file is a device or FIFO. A

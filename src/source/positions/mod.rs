@@ -6,10 +6,12 @@
 //! inputs, as they read ─► Positions ─► snapshot of the next epoch
 //! ```
 //!
-//! `files.rs`, `topics.rs`: those of files and topics; `times.rs`: the stream times of partitions.
+//! `files.rs`, `objects.rs`, `topics.rs`: those of files, objects and topics; `times.rs`: the stream times of
+//! partitions.
 
 mod files;
 mod followed;
+mod objects;
 mod spool;
 mod times;
 mod topics;
@@ -28,6 +30,7 @@ use evt_run::input::{Input, InputPosition};
 use evt_run::run::Run;
 use files::{FilePosition, FilePositions};
 use followed::{NamePosition, NamePositions, NameToFollow};
+use objects::{ObjectPosition, ObjectPositions, ObjectToRead};
 use serde::{Deserialize, Serialize};
 use spool::SpoolPosition;
 use std::collections::BTreeMap;
@@ -40,6 +43,8 @@ struct SavedPositions {
     files: Vec<FilePosition>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     followed: Vec<NamePosition>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    objects: Vec<ObjectPosition>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     topics: Vec<TopicPosition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +77,7 @@ pub struct Positions {
     begun: Option<BegunInputs>,
     files: FilePositions,
     followed: NamePositions,
+    objects: ObjectPositions,
     /// Whether the run follows its files.
     follows: bool,
     topics: TopicPositions,
@@ -87,6 +93,7 @@ pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) 
     let saved = SavedPositions::parse(part)?;
     let mut found: Vec<_> = saved.topics.iter().map(TopicPosition::partition_position).collect();
     found.extend(files::partition_positions(&saved.files));
+    found.extend(objects::partition_positions(&saved.objects));
     found.extend(saved.followed.iter().map(NamePosition::partition_position));
     found.extend(saved.spool.iter().map(SpoolPosition::partition_position));
     for position in &mut found {
@@ -121,6 +128,7 @@ impl Positions {
         Ok(Self {
             files: FilePositions::new(saved.files),
             followed: NamePositions::new(saved.followed),
+            objects: ObjectPositions::new(saved.objects),
             follows: false,
             topics: TopicPositions::new(saved.topics),
             spool: saved.spool,
@@ -176,6 +184,7 @@ impl Positions {
 
     /// Sets the path of `--explode`, with which files must have been read, and whether they are followed.
     pub fn set_reading(&mut self, explode: Option<String>, follows: bool) {
+        self.objects.explode.clone_from(&explode);
         self.files.explode = explode;
         self.follows = follows;
     }
@@ -243,11 +252,21 @@ impl Positions {
         if matches!(uri, Uri::Http(_)) {
             return Ok(self.spool.as_ref().map(SpoolPosition::start));
         }
+        if let Some(object) = object_to_read(uri, input, origin) {
+            return self.objects.begin(object, emitter).map(|()| None);
+        }
         Ok(self.files.begin(uri, input, origin, emitter, run)?.map(InputPosition::Opened))
     }
 
-    /// Ends the file that is being read, and keeps its position. Returns the verdict about it.
-    pub fn end(&mut self, emitter: &mut RecordEmitter) -> Result<u8> {
+    /// Whether earlier runs have read this version of an object.
+    pub fn has_read(&self, uri: &Uri) -> bool {
+        object_to_read(uri, 0, "").is_some_and(|object| self.objects.has_read(&object.name, &object.version))
+    }
+
+    /// Ends the file or object that is being read, and keeps its position; `is_read` if nothing of it is left. Returns
+    /// the verdict about it.
+    pub fn end(&mut self, emitter: &mut RecordEmitter, is_read: bool) -> Result<u8> {
+        self.objects.end(emitter, is_read);
         self.files.end(emitter)
     }
 
@@ -273,10 +292,18 @@ impl Positions {
             FrameSchema { raw: has_raw(&schema), metadata: metadata.collect() }
         });
         let (files, topics) = (self.files.save(emitter)?.to_vec(), self.topics.save().to_vec());
+        let objects = self.objects.save(emitter).to_vec();
         let (followed, spool) = (self.followed.save().to_vec(), self.spool.clone());
-        let saved = SavedPositions { files, followed, topics, spool, frames };
+        let saved = SavedPositions { files, followed, objects, topics, spool, frames };
         serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))
     }
+}
+
+/// Returns the object that an input is, for its position.
+fn object_to_read<'a>(uri: &Uri, input: u32, origin: &'a str) -> Option<ObjectToRead<'a>> {
+    let Uri::Bucket(objects) = uri else { return None };
+    let version = objects.found.as_ref()?.entry.version.clone().unwrap_or_default();
+    Some(ObjectToRead { name: uri.to_string(), version, input, origin })
 }
 
 #[cfg(test)]

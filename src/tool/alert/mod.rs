@@ -358,6 +358,12 @@ impl Args {
         let (of_older, of_state) = (state.older_files()?, state.files()?);
         let mut found = vec![];
         for (at, uri) in inputs.iter().enumerate() {
+            if matches!(uri, Uri::Bucket(_)) {
+                // The next run would count its rows again.
+                return Err(Error::usage(format!(
+                    "{uri}: --state: expected a file, a topic or a store, found objects"
+                )));
+            }
             // An input that is not a file has no position, and reading it would take its rows.
             let Uri::File(path) = uri else { continue };
             if !path.is_file() {

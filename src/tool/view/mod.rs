@@ -41,7 +41,7 @@ use evt_core::view::sort::{SortKey, Sorter};
 use evt_core::view::{control_text, describe_text};
 use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::is_in_bucket;
-use evt_run::checkpoint::show::{CheckpointReport, is_checkpoint, show};
+use evt_run::checkpoint::show::{CheckpointReport, is_checkpoint, is_checkpoint_in_bucket, show};
 use evt_run::run::Run;
 use evt_run::run::io::Io;
 use std::path::PathBuf;
@@ -294,6 +294,8 @@ impl Args {
     fn checkpoint(&self, run: &Run) -> Result<Option<PathBuf>> {
         if let [bucket] = self.stage.input.inputs.as_slice()
             && is_in_bucket(bucket.as_ref())
+            && !bucket.to_string_lossy().contains('*')
+            && is_checkpoint_in_bucket(bucket.as_ref(), run)?
         {
             return Ok(Some(bucket.into()));
         }

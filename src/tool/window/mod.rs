@@ -258,7 +258,8 @@ impl Args {
     /// Returns what the results leave out; `is_bounded`: all inputs end.
     fn left_out(&self, source: &crate::source::Source, run: &Run) -> Result<LeftOut> {
         let inputs = self.stage.input.uris(run)?;
-        let reads_files = inputs.iter().all(|uri| matches!(uri, Uri::File(_)) && !uri.is_pipe(&run.io));
+        let reads_files =
+            inputs.iter().all(|uri| matches!(uri, Uri::File(_) | Uri::Bucket(_)) && !uri.is_pipe(&run.io));
         let TimeRangeArgs { since, until, last } = &self.range;
         let has_range = since.is_some() || until.is_some() || last.is_some();
         let is_ranged = has_range || source.schema().metadata().contains_key(RANGED_KEY);

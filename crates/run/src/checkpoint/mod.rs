@@ -47,10 +47,10 @@ use self::place::{CheckpointPlace, STATE_FILE, or_fenced};
 use self::recorded::RecordedRuns;
 use self::restore::{Restored, StageRole, StoreLookup, continued, last_complete, with_restore_advice};
 use self::state_files::CheckpointFiles;
+use crate::bucket::address::{BucketAddress, is_address};
 use crate::checkpoint::epoch::Epoch;
 use crate::client::Caller;
 use crate::run::Run;
-use crate::s3::address::{S3Address, SCHEME};
 use crate::storage;
 use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::kind::named_id::named_id;
@@ -131,13 +131,13 @@ impl KeptEpoch {
 
 /// Whether the name of a checkpoint is that of a bucket.
 pub fn is_in_bucket(path: &Path) -> bool {
-    path.to_str().is_some_and(|text| text.starts_with(SCHEME))
+    path.to_str().is_some_and(is_address)
 }
 
 /// Checks the name of a checkpoint, without opening it. Errors: exit status 2 or 78 for the URI of a bucket.
 pub fn check_name(path: &Path, caller: &Caller) -> Result<()> {
     match path.to_str().filter(|_| is_in_bucket(path)) {
-        Some(uri) => S3Address::parse(uri, caller).map(drop),
+        Some(uri) => BucketAddress::parse(uri, caller).map(drop),
         None => Ok(()),
     }
 }
@@ -145,7 +145,7 @@ pub fn check_name(path: &Path, caller: &Caller) -> Result<()> {
 /// Opens the place of a checkpoint; changes nothing there.
 fn open_place(path: &Path, run: &Run) -> Result<Arc<CheckpointPlace>> {
     Ok(Arc::new(match path.to_str().filter(|_| is_in_bucket(path)) {
-        Some(uri) => CheckpointPlace::bucket(S3Address::parse(uri, &run.caller())?, &run.io.disk())?,
+        Some(uri) => CheckpointPlace::bucket(BucketAddress::parse(uri, &run.caller())?, &run.io.disk())?,
         None => CheckpointPlace::directory(path.to_owned(), &run.io.disk()),
     }))
 }

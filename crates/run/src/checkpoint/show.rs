@@ -19,6 +19,11 @@ pub fn is_checkpoint(path: &Path) -> bool {
     is_in_bucket(path) || path.join("log/1").is_file() && path.join("epochs").is_dir()
 }
 
+/// Whether the address of a bucket is that of a checkpoint, and not of inputs. Errors: those of the server.
+pub fn is_checkpoint_in_bucket(path: &Path, run: &Run) -> Result<bool> {
+    Ok(open_place(path, run)?.files.objects().get("log/1")?.is_some())
+}
+
 /// What evt-view shows of a checkpoint.
 pub struct CheckpointReport {
     /// The runs and epochs, and the positions of the last epoch.

@@ -109,7 +109,7 @@ impl Bytes {
         if metadata.as_ref().is_some_and(Metadata::is_dir) {
             return Err(Error::io(name, &std::io::ErrorKind::IsADirectory.into()));
         }
-        let total = metadata.filter(Metadata::is_file).map(|metadata| metadata.len());
+        let total = metadata.filter(Metadata::is_file).map(|metadata| metadata.len()).or_else(|| stream.size());
         let regular = total.is_some();
         let progress = ByteProgress { done: 0, total };
         let wire = Wire(Rc::new(RefCell::new(WireState {
@@ -178,9 +178,14 @@ impl Bytes {
         !self.reader.is_packed() && self.is_regular()
     }
 
-    /// Whether the input is a regular file, which can be read again, and not a pipe or terminal.
+    /// Whether the input is a regular file or an object, which can be read again, and not a pipe or terminal.
     pub fn is_regular(&self) -> bool {
         self.wire.0.borrow().regular
+    }
+
+    /// Whether the bytes are in a file of this machine.
+    fn has_file(&self) -> bool {
+        self.wire.0.borrow().stream.file().is_some()
     }
 
     /// Whether the file has the extension of a compressed format, but is shorter than a magic number.
@@ -225,7 +230,7 @@ impl Bytes {
     /// truncated.
     pub fn note_truncation(&mut self) -> Result<bool> {
         let ByteProgress { done, total } = self.progress();
-        if let Some(total) = total.filter(|total| *total > 0) {
+        if let Some(total) = total.filter(|total| *total > 0 && self.has_file()) {
             self.is_truncated = self.length()? < total.max(done);
         }
         Ok(self.is_truncated)
@@ -300,7 +305,7 @@ impl Bytes {
     /// file. Errors: exit status 65 if a signal stops the copying.
     pub fn whole_file(&mut self) -> Result<File> {
         let failed = |error: std::io::Error| Error::io("spooling to disk", &error);
-        if self.is_plain_file() {
+        if self.is_plain_file() && self.has_file() {
             let mut file = self.file()?;
             file.rewind().map_err(failed)?;
             return Ok(file);
@@ -409,7 +414,7 @@ impl Bytes {
     }
 
     fn read_unpacked(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {
-        if self.reader.is_packed() && self.digest.is_none() && !self.grows && self.ahead.is_none() {
+        if self.reader.is_packed() && self.digest.is_none() && !self.grows && self.ahead.is_none() && self.has_file() {
             self.begin_ahead()?;
         }
         if let Some(ahead) = &mut self.ahead {
@@ -437,7 +442,8 @@ impl Bytes {
         if let (Some(digest), Ok(count)) = (&mut self.digest, &result) {
             digest.push(&buffer[..*count]);
         }
-        match (self.wire.0.borrow().woken.get(), result) {
+        let woken = self.wire.0.borrow().woken.get();
+        match (woken, result) {
             (Woken::Stopped, _) => Ok(ReadOutcome::Stopped),
             (Woken::Timeout, Err(_)) => Ok(ReadOutcome::Idle),
             (_, Ok(0)) if !self.grows && self.is_cut_short() => {
@@ -445,7 +451,10 @@ impl Bytes {
             }
             (_, Ok(0)) => Ok(ReadOutcome::End),
             (_, Ok(count)) => Ok(ReadOutcome::Bytes(count)),
-            (_, Err(error)) => Err(error.at(self.name.clone())),
+            (_, Err(error)) => {
+                let fault = self.wire.0.borrow_mut().stream.take_fault();
+                Err(fault.unwrap_or_else(|| error.at(self.name.clone())))
+            }
         }
     }
 }

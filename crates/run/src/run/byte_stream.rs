@@ -1,7 +1,7 @@
 //! What an input reads: bytes that can be waited for, or messages of a stage of the same process.
 
 use crate::stop::{Stop, Woken};
-use evt_core::error::Result;
+use evt_core::error::{Error, Result};
 use evt_core::frame::Passed;
 use std::fs::File;
 use std::io::Read;
@@ -15,6 +15,17 @@ pub trait ByteStream: Read {
 
     /// Returns the file of the stream, if it is a file.
     fn file(&self) -> Option<&File>;
+
+    /// Returns the number of its bytes, if that is known and no read waits for a writer: that of a regular file or an
+    /// object.
+    fn size(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns why the last read failed, if that says more than its error.
+    fn take_fault(&mut self) -> Option<Error> {
+        None
+    }
 
     /// Whether the next part of the stream is a message that a stage of this process passes on without encoding it.
     fn passes_messages(&self) -> bool {

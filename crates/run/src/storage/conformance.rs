@@ -4,10 +4,10 @@
 use super::directory::DirectoryObjects;
 use super::disk::{Disk, DiskFault};
 use super::{BLOCK, Objects, download};
+use crate::bucket::address::BucketAddress;
+use crate::bucket::client::Bucket;
+use crate::bucket::fake::{FakeFault, FakeS3};
 use crate::client::Caller;
-use crate::s3::address::S3Address;
-use crate::s3::bucket::S3Bucket;
-use crate::s3::bucket_tests::{FakeFault, FakeS3};
 use evt_core::ErrorKind;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -20,9 +20,9 @@ fn directory(root: &Path, disk: Disk) -> DirectoryObjects {
     DirectoryObjects::new(root.to_owned(), disk)
 }
 
-fn bucket(server: &FakeS3) -> S3Bucket {
-    let address = S3Address::parse(&server.uri("&retry=2s"), &Caller::default()).unwrap();
-    S3Bucket::try_new(address).unwrap()
+fn bucket(server: &FakeS3) -> Bucket {
+    let address = BucketAddress::parse(&server.uri("&retry=2s"), &Caller::default()).unwrap();
+    Bucket::try_new(address).unwrap()
 }
 
 /// Runs a test with all implementations.
@@ -30,6 +30,10 @@ fn with_objects(test: impl Fn(&dyn Objects)) {
     let dir = tempfile::tempdir().unwrap();
     test(&directory(dir.path(), Disk::default()));
     test(&bucket(&FakeS3::new(|_, _| None)));
+    let google = FakeS3::new(|_, before| (before == 0).then_some(FakeFault::LoseAnswer));
+    let address = google.google_uri(&dir.path().join("account.json"), "&retry=2s");
+    let address = BucketAddress::parse(&address, &Caller::default()).unwrap();
+    test(&Bucket::try_new(address).unwrap());
     // The first answer to each request is lost, or the server fails.
     test(&bucket(&FakeS3::new(|_, before| (before == 0).then_some(FakeFault::LoseAnswer))));
     test(&bucket(&FakeS3::new(|_, before| (before == 0).then_some(FakeFault::Status(503)))));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! checkpoint ─► Objects ─┬─► DirectoryObjects ─► Disk    simulated: fails, loses what was not synced
-//!                        └─► s3::bucket::S3Bucket        tests: servers that fail, hang and lose answers
+//!                        └─► bucket::client::Bucket      tests: servers that fail, hang and lose answers
 //! ```
 //!
 //! - `directory.rs`: objects that are the files of a directory. `conformance.rs` tests both implementations.
@@ -46,7 +46,7 @@ const BLOCK: u64 = 8 << 20;
 /// - **Time.** A bucket retries transient faults; `?retry=` of its address bounds them, and a signal ends them. A
 ///   directory waits as long as its file system does.
 /// - **Memory.** An operation has the bytes of its objects, or the keys of its list, in memory: large objects are read
-///   in ranges ([`download`]), and a bucket writes them from files (`S3Bucket::upload`).
+///   in ranges ([`download`]), and a bucket writes them from files (`bucket::upload`).
 ///
 /// Errors: exit status 74 for files; for servers 69 after the last attempt, 78 if they refuse a request. A missing
 /// object is none.

@@ -1,4 +1,4 @@
-//! The files of a checkpoint in a bucket of S3.
+//! The files of a checkpoint in a bucket.
 //!
 //! ```text
 //! PREFIX/log/1, PREFIX/log/2, …          entries, each written once (If-None-Match: *)
@@ -13,10 +13,11 @@
 use super::files::{EpochFiles, STATE_FILE};
 use super::local::{LocalFiles, compare, epoch_key, epoch_of, is_removed};
 use super::staging::StagingDirectory;
+use crate::bucket::address::BucketAddress;
+use crate::bucket::client::Bucket;
+use crate::bucket::upload::{Upload, upload};
 use crate::checkpoint::epoch::Epoch;
 use crate::checkpoint::log::{Complete, EpochPart};
-use crate::s3::address::S3Address;
-use crate::s3::bucket::{S3Bucket, Upload};
 use crate::storage::disk::Disk;
 use crate::storage::{self, Objects};
 use evt_core::error::{Error, Result};
@@ -28,7 +29,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The objects of a checkpoint, and the directory of this process.
 #[derive(Debug)]
 pub struct BucketFiles {
-    objects: S3Bucket,
+    objects: Bucket,
     local: LocalFiles,
     _staging: StagingDirectory,
     known: Mutex<KnownFiles>,
@@ -46,10 +47,10 @@ struct KnownFiles {
 impl BucketFiles {
     /// Makes the client and the directory; sends nothing. Errors: exit status 2 for wrong options, 78 for missing ones,
     /// 74.
-    pub fn try_new(address: S3Address, disk: &Disk) -> Result<Self> {
+    pub fn try_new(address: BucketAddress, disk: &Disk) -> Result<Self> {
         let staging = StagingDirectory::create()?;
         let local = LocalFiles::new(staging.path().to_owned(), disk);
-        Ok(Self { objects: S3Bucket::try_new(address)?, local, _staging: staging, known: Mutex::default() })
+        Ok(Self { objects: Bucket::try_new(address)?, local, _staging: staging, known: Mutex::default() })
     }
 
     fn known(&self) -> MutexGuard<'_, KnownFiles> {
@@ -110,9 +111,9 @@ impl EpochFiles for BucketFiles {
         // A file of state of an earlier run was an object when this run restored it.
         let is_restored = |name: &str| run_of_state(name).is_some_and(|run| run < epoch.run);
         let is_new = |part: &&EpochPart| !is_restored(&part.name) && !self.known().state.contains(&part.name);
-        let upload =
+        let named =
             |part: &EpochPart| Upload { key: part_key(epoch, &part.name), path: self.local.part(epoch, &part.name) };
-        self.objects.upload(&parts.iter().filter(is_new).map(upload).collect::<Vec<_>>())?;
+        upload(&self.objects, &parts.iter().filter(is_new).map(named).collect::<Vec<_>>())?;
         let names = parts.iter().map(|part| &part.name);
         self.known().state = names.filter(|name| name.starts_with(STATE_FILE)).cloned().collect();
         Ok(())

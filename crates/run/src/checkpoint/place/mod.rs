@@ -24,8 +24,8 @@ use self::files::EpochFiles;
 pub use self::files::STATE_FILE;
 use self::local::{LocalFiles, epoch_key};
 use super::log::{Complete, EpochPart, LogEntry};
+use crate::bucket::address::BucketAddress;
 use crate::checkpoint::epoch::Epoch;
-use crate::s3::address::S3Address;
 use crate::storage::Objects;
 use crate::storage::disk::Disk;
 use evt_core::error::{Error, ErrorKind, Result};
@@ -78,7 +78,7 @@ impl CheckpointPlace {
     }
 
     /// Makes a client of a bucket; sends nothing. Errors: exit status 2 for wrong options, 78 for missing ones, 74.
-    pub fn bucket(address: S3Address, disk: &Disk) -> Result<Self> {
+    pub fn bucket(address: BucketAddress, disk: &Disk) -> Result<Self> {
         Ok(Self {
             name: address.to_string(),
             shared_name: address.shared.clone().into(),

@@ -1,12 +1,12 @@
 //! A checkpoint in a bucket keeps the contract of one in a directory.
 
 use super::{CheckpointPlace, Claim};
+use crate::bucket::address::BucketAddress;
+use crate::bucket::fake::{FakeFault, FakeS3};
 use crate::checkpoint::epoch::Epoch;
 use crate::checkpoint::last_stages;
 use crate::checkpoint::log::{Complete, EpochPart, LogEntry, StageEpoch, Start};
 use crate::client::Caller;
-use crate::s3::address::S3Address;
-use crate::s3::bucket_tests::{FakeFault, FakeS3};
 use crate::storage::disk::Disk;
 use evt_core::ErrorKind;
 use std::io::Write;
@@ -39,7 +39,7 @@ fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
 }
 
 fn open(server: &FakeS3) -> CheckpointPlace {
-    let address = S3Address::parse(&server.uri("&retry=2s"), &Caller::default()).unwrap();
+    let address = BucketAddress::parse(&server.uri("&retry=2s"), &Caller::default()).unwrap();
     CheckpointPlace::bucket(address, &Disk::default()).unwrap()
 }
 

@@ -1,0 +1,283 @@
+//! The client of a bucket: objects are read, written, listed and removed, with retries.
+
+use super::address::BucketAddress;
+use super::cloud::store::CloudStore;
+use super::http::{BucketHttp, BucketServer, RequestFault};
+use crate::client::outage::{RetryError, RetryPolicy};
+use crate::storage::{Objects, token};
+use evt_core::error::{Error, Result};
+use object_store::list::PaginatedListOptions;
+use object_store::path::Path;
+use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStoreExt, PutMode, PutPayload};
+use std::fmt;
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+/// Requests that are under way at once.
+const THREADS: usize = 8;
+
+/// Objects of a bucket below a prefix. Keys do not contain the prefix.
+pub struct Bucket {
+    pub(super) store: Arc<dyn CloudStore>,
+    /// Its address.
+    pub address: Arc<BucketAddress>,
+    pub(super) retries: RetryPolicy,
+}
+
+/// An object in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectEntry {
+    /// Its key.
+    pub key: String,
+    /// Its bytes.
+    pub size: u64,
+    /// What another object under the same key has not (`ETag`).
+    pub version: Option<String>,
+}
+
+/// One page of a list.
+struct Page {
+    entries: Vec<ObjectEntry>,
+    next: Option<String>,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({})", self.address)
+    }
+}
+
+impl Bucket {
+    /// Makes a client; sends nothing. Errors: exit status 2 for wrong timeouts, 78 if certificates or credentials
+    /// cannot be read.
+    pub fn try_new(address: BucketAddress) -> Result<Self> {
+        let address = Arc::new(address);
+        let http = BucketHttp::try_new(BucketServer {
+            server: address.server.clone(),
+            location: address.location.clone(),
+            credentials: address.cloud.credentials(),
+            fetches_credentials: address.cloud.fetches_credentials(),
+        })?;
+        let failed = |error: StoreError| Error::config("credentials").because(error).at(address.to_string());
+        let store = address.cloud.connect(&address.bucket, http).map_err(failed)?;
+        let retries = address.location.retries()?.at_start();
+        Ok(Self { store, address, retries })
+    }
+
+    /// Returns the path of an object for object_store. Errors: exit status 2 for a key that it does not accept.
+    pub(super) fn path(&self, key: &str) -> Result<Path, RetryError> {
+        let path = Path::parse(format!("{}{key}", self.address.prefix));
+        path.map_err(|error| Error::usage(self.name(key)).because(error).into())
+    }
+
+    /// Returns what evt makes of an error of object_store about an object.
+    pub(super) fn failed(&self, key: &str, error: &StoreError) -> RetryError {
+        RequestFault::taken_from(error).at(|| self.name(key))
+    }
+
+    fn try_get(&self, key: &str, options: GetOptions) -> Result<Option<Vec<u8>>, RetryError> {
+        let path = self.path(key)?;
+        let got = block_on(async { self.store.get_opts(&path, options).await?.bytes().await });
+        match got {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(StoreError::NotFound { .. } | StoreError::Precondition { .. }) => Ok(None),
+            Err(error) if RequestFault::is_out_of_range(&error) => Ok(Some(vec![])),
+            Err(error) => Err(self.failed(key, &error)),
+        }
+    }
+
+    /// Writes an object; returns false if there is one and it may not be replaced.
+    pub(super) fn try_put(&self, key: &str, bytes: bytes::Bytes, mode: PutMode) -> Result<bool, RetryError> {
+        let path = self.path(key)?;
+        match block_on(self.store.put_opts(&path, PutPayload::from(bytes), mode.into())) {
+            Ok(_) => Ok(true),
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(false),
+            Err(error) => Err(self.failed(key, &error)),
+        }
+    }
+
+    fn try_delete(&self, key: &str) -> Result<(), RetryError> {
+        let path = self.path(key)?;
+        match block_on(self.store.delete(&path)) {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(key, &error)),
+        }
+    }
+
+    /// Returns a page of the keys that begin with `start`.
+    fn list_page(&self, start: &str, max_keys: Option<usize>, page_token: Option<String>) -> Result<Page> {
+        let prefix = format!("{}{start}", self.address.prefix);
+        let found = self.retries.run(|| {
+            let page_token = page_token.clone();
+            let options = PaginatedListOptions { max_keys, page_token, ..PaginatedListOptions::default() };
+            let listed =
+                self.store.list_paginated(Some(&prefix).filter(|prefix| !prefix.is_empty()).map(|x| &**x), options);
+            block_on(listed).map_err(|error| RequestFault::taken_from(&error).at(|| self.address.to_string()))
+        })?;
+        let entry = |meta: object_store::ObjectMeta| {
+            let key = meta.location.as_ref().strip_prefix(&self.address.prefix)?.to_owned();
+            // A key with a slash at its end is no object: some programs make one for a directory.
+            key.starts_with(start).then_some(ObjectEntry { key, size: meta.size, version: meta.e_tag })
+        };
+        let entries = found.result.objects.into_iter().filter_map(entry).collect();
+        Ok(Page { entries, next: found.page_token.filter(|page| !page.is_empty()) })
+    }
+
+    /// Returns the objects whose keys begin with `start`, in the order of the bytes of their keys.
+    pub fn entries(&self, start: &str) -> Result<Vec<ObjectEntry>> {
+        let (mut entries, mut page) = (vec![], None);
+        loop {
+            let found = self.list_page(start, None, page)?;
+            entries.extend(found.entries);
+            page = found.next;
+            if page.is_none() {
+                // Not every server keeps the order of bytes.
+                entries.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// Returns an object without its bytes; `None` if there is none.
+    pub fn head(&self, key: &str) -> Result<Option<ObjectEntry>> {
+        self.retries.run(|| {
+            let path = self.path(key)?;
+            match block_on(self.store.head(&path)) {
+                Ok(meta) => Ok(Some(ObjectEntry { key: key.to_owned(), size: meta.size, version: meta.e_tag })),
+                Err(StoreError::NotFound { .. }) => Ok(None),
+                Err(error) => Err(self.failed(key, &error)),
+            }
+        })
+    }
+
+    /// Reads a range of an object that a list had. Errors: exit status 65 if it was replaced or removed since.
+    pub fn read(&self, entry: &ObjectEntry, at: Range<u64>) -> Result<Vec<u8>> {
+        let replaced = || Error::corrupt("replaced or removed while it was read").at(self.name(&entry.key));
+        let length = at.end - at.start;
+        self.retries.run(|| {
+            let (if_match, range) = (entry.version.clone(), Some(GetRange::Bounded(at.clone())));
+            match self.try_get(&entry.key, GetOptions { if_match, range, ..GetOptions::default() })? {
+                Some(bytes) if bytes.len() as u64 == length => Ok(bytes),
+                _ => Err(replaced().into()),
+            }
+        })
+    }
+
+    /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one
+    /// after another.
+    pub(super) fn each<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        threads: usize,
+        request: impl Fn(&T) -> Result<R, RetryError> + Sync,
+    ) -> Result<Vec<R>> {
+        if let [item] = items {
+            return self.retries.run(|| request(item)).map(|done| vec![done]);
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = vec![];
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(at) else { return done };
+                done.push((at, request(item)));
+            }
+        };
+        let mut done: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        });
+        done.sort_by_key(|(at, _)| *at);
+        if done.len() != items.len() {
+            return Err(Error::broken("a thread of requests"));
+        }
+        let again = |((_, outcome), item): ((usize, Result<R, RetryError>), &T)| match outcome {
+            Err(RetryError::Transient(cause)) => {
+                let mut first = Some(cause);
+                self.retries
+                    .run(|| first.take().map_or_else(|| request(item), |cause| Err(RetryError::Transient(cause))))
+            }
+            Err(RetryError::Permanent(error)) => Err(error),
+            Ok(value) => Ok(value),
+        };
+        done.into_iter().zip(items).map(again).collect()
+    }
+}
+
+impl Objects for Bucket {
+    fn name(&self, key: &str) -> String {
+        format!("{}/{key}", self.address)
+    }
+
+    fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.each(keys, THREADS, |key| self.try_get(key, GetOptions::default()))
+    }
+
+    fn range(&self, key: &str, at: Range<u64>) -> Result<Option<Vec<u8>>> {
+        let length = at.end.saturating_sub(at.start);
+        // A request has at least one byte.
+        let range = GetRange::Bounded(at.start..at.start + length.max(1));
+        let found = self
+            .retries
+            .run(|| self.try_get(key, GetOptions { range: Some(range.clone()), ..GetOptions::default() }))?;
+        Ok(found.map(|mut bytes| {
+            bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            bytes
+        }))
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let bytes = bytes::Bytes::copy_from_slice(bytes);
+        self.retries.run(|| self.try_put(key, bytes.clone(), PutMode::Overwrite)).map(drop)
+    }
+
+    fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool> {
+        let sent = bytes::Bytes::copy_from_slice(bytes);
+        self.retries.run(|| {
+            // The object may be that of an earlier attempt, whose answer was lost.
+            Ok(self.try_put(key, sent.clone(), PutMode::Create)?
+                || self.try_get(key, GetOptions::default())?.is_some_and(|found| found == bytes))
+        })
+    }
+
+    fn token(&self) -> Option<String> {
+        Some(token())
+    }
+
+    fn list(&self, start: &str) -> Result<Vec<String>> {
+        Ok(self.entries(start)?.into_iter().map(|entry| entry.key).collect())
+    }
+
+    fn any(&self, start: &str) -> Result<Option<String>> {
+        Ok(self.list_page(start, Some(1), None)?.entries.into_iter().next().map(|entry| entry.key))
+    }
+
+    fn delete(&self, keys: &[String]) -> Result<()> {
+        self.each(keys, THREADS, |key| self.try_delete(key)).map(drop)
+    }
+}
+
+/// Wakes the thread that waits for a future.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this thread. Requests block it; a future waits only for another thread that fetches credentials.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (mut future, mut context) = (pin!(future), Context::from_waker(&waker));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
