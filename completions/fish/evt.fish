@@ -788,10 +788,20 @@ complete -c evt -n "__fish_evt_using_subcommand pipe" -l check -d 'Verify that a
 complete -c evt -n "__fish_evt_using_subcommand pipe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand pipe" -s V -l version -d 'Print version'
 complete -c evt -n "__fish_evt_using_subcommand flink" -s m -l metrics -d 'Read the metrics to compute from FILE (evt-metrics(5))' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l agg -d 'Compute the aggregate EXPR (repeatable) [default: count(*)]' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l by -d 'Group by these columns, property paths and named expressions (comma-separated, repeatable)' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l where -d 'Aggregate only events for which EXPR is true' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l size -d 'Set the length of a window: a duration, a calendar month, quarter or year, or all, which fires at the end of the input' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l window-zone -d 'Use the calendar of this IANA time zone for --size 1d, 1w (from Monday), 1mo, 1q or 1y [default: UTC; no calendar for 1d, 1w]' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l slide -d 'Start a window every DURATION [default: --size, tumbling windows]' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l gap -d 'Use session windows that end after DURATION without an event of their key' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l align -d 'Shift the start of all windows by DURATION, which may be negative' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l only -d 'Leave out all metrics but NAME (repeatable)' -r
-complete -c evt -n "__fish_evt_using_subcommand flink" -l time -d 'Take the event time from a column of the records, or a path' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l time -d 'Take the event time from a column of the records, or a path [default: server_timestamp, else event_time, else the timestamp of the record]' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l out-of-orderness -d 'Allow events this far behind the stream time of their partition [default: that of the file, else 30s]' -r
-complete -c evt -n "__fish_evt_using_subcommand flink" -l to -d 'Write metrics to this topic' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l since -d 'Take only events at or after INSTANT' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l to -d 'Write metrics to this topic, or to evt\'s tables in PostgreSQL (postgres://[USER@]HOST/DATABASE)' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l late -d 'Write late events to this topic' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l dlq -d 'Write dead letters to this topic' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l checkpoint-every -d 'Make rows visible every DURATION, at a checkpoint' -r

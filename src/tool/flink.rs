@@ -32,8 +32,8 @@ pub struct Args {
     /// Leave out all metrics but NAME (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Metrics")]
     only: Vec<String>,
-    /// Take the event time from a column of the records, or a path [default: server_timestamp, else event_time, else the
-    /// timestamp of the record]
+    /// Take the event time from a column of the records, or a path [default: server_timestamp, else event_time, else
+    /// the timestamp of the record]
     #[arg(long, value_name = "FIELD", help_heading = "Time")]
     time: Option<String>,
     /// Allow events this far behind the stream time of their partition [default: that of the file, else 30s]
@@ -172,7 +172,10 @@ impl Args {
         }
         spec.metrics.retain(|metric| is_kept(&metric.name));
         if spec.metrics.is_empty() {
-            return Err(Error::usage(format!("{}: no metric is new; the old job computes them all", self.metrics.name())));
+            return Err(Error::usage(format!(
+                "{}: no metric is new; the old job computes them all",
+                self.metrics.name()
+            )));
         }
         Ok((reduced(text, &kept)?, spec))
     }

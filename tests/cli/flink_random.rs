@@ -1,5 +1,5 @@
-//! evt-flink: random metrics of random events have, on a real Flink, the rows of evt-window. `EVT_FLINK_PIPELINES` is the
-//! number of pipelines, and `EVT_SEED` the first one.
+//! evt-flink: random metrics of random events have, on a real Flink, the rows of evt-window. `EVT_FLINK_PIPELINES` is
+//! the number of pipelines, and `EVT_SEED` the first one.
 
 use crate::broker::Bench;
 use crate::flink::{flink, jar};
@@ -99,8 +99,22 @@ const WINDOWS: [&str; 17] = [
 const NAMES: [&str; 6] = ["plain", "n'; DROP TABLE x; -- ", "\\\"q\\\" /* c */", "é`ü😀", "a.b", "CASE END"];
 /// Values of properties in JSON.
 const AMOUNTS: [&str; 16] = [
-    "12.50", "0.1", "-0.0", "\" 7 \"", "1e-7", "0.30000000000000004", "123456789012345678901", "1e308", "-1e308", "null", "0",
-    "\"+.5\"", "-3", "99.995", "1234.5678e-2", "\"007\"",
+    "12.50",
+    "0.1",
+    "-0.0",
+    "\" 7 \"",
+    "1e-7",
+    "0.30000000000000004",
+    "123456789012345678901",
+    "1e308",
+    "-1e308",
+    "null",
+    "0",
+    "\"+.5\"",
+    "-3",
+    "99.995",
+    "1234.5678e-2",
+    "\"007\"",
 ];
 const ODD_AMOUNTS: [&str; 5] = ["\"n/a\"", "true", "[1]", "1e309", "\"\""];
 const LETTERS: [&str; 10] =
@@ -174,8 +188,22 @@ fn aggregate(draws: &mut Draws) -> String {
     let function = one(
         draws,
         &[
-            "count(*)", "count(T)", "sum(N)", "avg(N)", "min(N)", "max(N)", "first(N)", "last(N)", "stddev(N)", "count_distinct(T)",
-            "approx_distinct(T)", "approx_percentile(N, 0.5)", "approx_percentile(N, 0.99)", "rate(*)", "rate(T)", "ratio(C)",
+            "count(*)",
+            "count(T)",
+            "sum(N)",
+            "avg(N)",
+            "min(N)",
+            "max(N)",
+            "first(N)",
+            "last(N)",
+            "stddev(N)",
+            "count_distinct(T)",
+            "approx_distinct(T)",
+            "approx_percentile(N, 0.5)",
+            "approx_percentile(N, 0.99)",
+            "rate(*)",
+            "rate(T)",
+            "ratio(C)",
             "ratio(C, C)",
         ],
     );
@@ -228,7 +256,12 @@ fn event(draws: &mut Draws, micros: i64, odd: u64, users: u64) -> String {
     });
     properties.push(format!("\"flag\":{}", one(draws, &["true", "false", "\"t\"", "null"])));
     properties.push(format!("\"price\":\"{},5\"", draws.below(100)));
-    properties.push(format!("\"a\":{{\"b\":[{}, \"{}\", {}]}}", draws.below(5), one(draws, &["x", "y"]), draws.below(3)));
+    properties.push(format!(
+        "\"a\":{{\"b\":[{}, \"{}\", {}]}}",
+        draws.below(5),
+        one(draws, &["x", "y"]),
+        draws.below(3)
+    ));
     properties.push(format!("\"odd.name;'`\":{}", draws.below(4)));
     // Any of them may be absent.
     properties.retain(|_| draws.below(12) > 0);
@@ -257,7 +290,8 @@ impl Place {
         let topic = |name: &str, partitions: i32| bench.topic(name, partitions, &[]);
         let events = topic(&format!("events-{number}"), pipeline.partitions);
         let outputs = ["metrics", "late", "dead"].map(|name| topic(&format!("{name}-{number}-proof"), 1));
-        let options = if pipeline.is_avro { format!("?format=avro&schemas={registry}") } else { "?format=json".to_owned() };
+        let options =
+            if pipeline.is_avro { format!("?format=avro&schemas={registry}") } else { "?format=json".to_owned() };
         Self { pipeline, number, seed, events, options, outputs }
     }
 
@@ -268,7 +302,9 @@ impl Place {
         dir.write(&format!("m-{number}.toml"), &pipeline.metrics);
         let input = bench.uri(&self.events, &self.options);
         dir.shell(&format!("evt-ingest events.jsonl --time client_timestamp -q --to '{input}&key=user_id'")).succeeds();
-        bench.produce(pipeline.junk.iter().map(|junk| BaseRecord::to(&self.events).key(&b""[..]).payload(junk.as_bytes())));
+        bench.produce(
+            pipeline.junk.iter().map(|junk| BaseRecord::to(&self.events).key(&b""[..]).payload(junk.as_bytes())),
+        );
         let [metrics, late, dead] = self.outputs.each_ref().map(|topic| bench.uri(topic, ""));
         // The script of the proof adds the end of these names.
         let [metrics, late, dead] = [metrics, late, dead].map(|uri| uri.replace("-proof", ""));
@@ -342,9 +378,7 @@ fn random_metrics_of_random_events_are_equal() {
     let Some(bench) = Bench::new("flink-random") else { return };
     let Some(jar) = jar() else { return };
     let Some(registry) = server("EVT_REGISTRY") else { return };
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
     let (first, count) = (number("EVT_SEED", 1), number("EVT_FLINK_PIPELINES", 16));
     let places: Vec<Place> = (0..count).map(|at| Place::new(&bench, &registry, at, first + at)).collect();
     let jobs: String = places.iter().map(|place| place.job(&bench, &jar)).collect();

@@ -53,7 +53,9 @@ pub fn files(
     let metrics = match &topics.metrics {
         MetricOutput::Topic(topic) => of_proof(topic),
         // Beside the late events.
-        MetricOutput::Database(_) => of_proof(&Topic { name: format!("{}-metrics", options.name), ..topics.late.clone() }),
+        MetricOutput::Database(_) => {
+            of_proof(&Topic { name: format!("{}-metrics", options.name), ..topics.late.clone() })
+        }
     };
     topics.metrics = MetricOutput::Topic(metrics.clone());
     for topic in [&mut topics.late, &mut topics.dead] {
@@ -67,7 +69,10 @@ pub fn files(
         ("@LATE@", proof.topics.late.uri()),
         ("@DEAD@", proof.topics.dead.uri()),
         ("@NAME@", options.name.clone()),
-        ("@TIME@", options.time.as_ref().map(|time| format!(" --time '{}'", time.replace('\'', "'\\''"))).unwrap_or_default()),
+        (
+            "@TIME@",
+            options.time.as_ref().map(|time| format!(" --time '{}'", time.replace('\'', "'\\''"))).unwrap_or_default(),
+        ),
         ("@BOUND@", format_duration(options.bound)),
         ("@SINCE@", options.since.map(|since| format!(" --since {}", format_instant(since))).unwrap_or_default()),
         ("@JDBC@", if store.is_some() { JDBC } else { "" }.to_owned()),

@@ -214,8 +214,16 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
     let metrics = metrics.table(&exactly_once("metrics", options));
     let range = range(options.range);
     let columns = [
-        "event_id", "source", "event_type", "user_id", "client_timestamp", "server_timestamp", "event_time",
-        "kafka_partition", "`offset`", "`value`",
+        "event_id",
+        "source",
+        "event_type",
+        "user_id",
+        "client_timestamp",
+        "server_timestamp",
+        "event_time",
+        "kafka_partition",
+        "`offset`",
+        "`value`",
     ];
     let columns: String = columns.iter().map(|name| format!("event.{name} AS {name}, ")).collect();
     let paths: String = translator.properties.iter().map(|property| format!(", {}", text(&property.path()))).collect();
@@ -226,7 +234,8 @@ fn tables(translator: &Translator<'_>, options: &JobOptions, slack: &str) -> Str
     let time = options.time.as_deref().unwrap_or_default();
     let registry = options.topics.events.registry.as_deref().unwrap_or_default();
     let since = options.since.map(|since| format!(" AND event.event_time >= {since}")).unwrap_or_default();
-    let event = format!("evt_event(`value`, kafka_partition, `offset`, arrival, {}, {}{paths})", text(registry), text(time));
+    let event =
+        format!("evt_event(`value`, kafka_partition, `offset`, arrival, {}, {}{paths})", text(registry), text(time));
     let topic = text(&options.topics.events.name);
     format!(
         "-- Records as evt writes them. A record that is no event has a fault, and becomes a dead letter.\n\

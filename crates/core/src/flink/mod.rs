@@ -11,8 +11,8 @@
 //!
 //! - `job.rs`: the script; `metric.rs`: a metric; `aggregate.rs`: its value; `expression.rs`: expressions;
 //!   `pattern.rs`: regular expressions.
-//! - `directory.rs`: the files of a job: its script, the proof (`prove.sh`), what a database needs (`store.sql`), and the
-//!   page that says how to run it (`README.md`).
+//! - `directory.rs`: the files of a job: its script, the proof (`prove.sh`), a trigger for PostgreSQL (`store.sql`) and
+//!   the page that says how to run it (`README.md`).
 //! - `output.rs`: where it reads and writes.
 //! - `text.rs`: constants and identifiers, which no text of a definition can leave.
 

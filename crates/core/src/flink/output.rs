@@ -123,7 +123,7 @@ impl Database {
         let (user, address) = address.split_once('@').map_or((None, address), |(user, rest)| (Some(user), rest));
         if user.is_some_and(|user| user.contains(':')) {
             // The message must not show it.
-            return Err(Error::usage("--to: a password would be in the script; put it into ~/.pgpass of Flink's user"));
+            return Err(Error::usage("the password would be in the script; put it into ~/.pgpass of Flink's user"));
         }
         let Some((server, name)) = address.split_once('/') else {
             return Err(wrong("expected postgres://[USER@]HOST[:PORT]/DATABASE"));
@@ -155,8 +155,11 @@ impl Database {
             true => "&sslmode=verify-full&sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory",
             false => "&sslmode=disable",
         };
-        // The connector takes a user only with a password, which is not in the script. The driver sends texts for columns that are UUID and JSONB.
-        let url = format!("jdbc:postgresql://{server}/{name}?stringtype=unspecified&options=-c%20TimeZone=UTC{mode}{user}{schema}");
+        // A user is in the URL, because as an option it would need a password beside it. The driver sends texts for
+        // columns that are UUID and JSONB.
+        let url = format!(
+            "jdbc:postgresql://{server}/{name}?stringtype=unspecified&options=-c%20TimeZone=UTC{mode}{user}{schema}"
+        );
         format!(
             "metrics (metric_id STRING, metric_name STRING, window_start TIMESTAMP(6), window_end TIMESTAMP(6), \
              dimensions STRING, `value` DOUBLE, `rows` BIGINT, revision INT, pane INT, run STRING, updated_at TIMESTAMP(6), \

@@ -51,8 +51,7 @@ pub struct FollowPosition {
     pub open: Vec<ReadFile>,
     /// The files that were closed or truncated, each with the content that was read.
     pub closed: ClosedFiles,
-    /// When one of the open files was written last, by the clock of their file system (ns since 1970). If no file was
-    /// open, when the position was saved.
+    /// When one of the open files was written last, by the clock of their file system (ns since 1970).
     pub modified: i64,
 }
 

@@ -201,11 +201,11 @@ pub fn inline(aggregates: &[String], flags: &MetricSpec) -> Result<Spec> {
 /// Errors: as [`inline`].
 pub fn inline_text(aggregates: &[String], flags: &MetricSpec) -> Result<String> {
     #[derive(Serialize)]
-    struct Written {
+    struct InlineFile {
         metric: Vec<MetricSpec>,
     }
     inline(aggregates, flags)?;
-    let written = Written { metric: of_flags(aggregates, flags).collect() };
+    let written = InlineFile { metric: of_flags(aggregates, flags).collect() };
     toml::to_string(&written).map_err(|error| Error::config(error.to_string()))
 }
 

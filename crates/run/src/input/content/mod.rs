@@ -92,8 +92,8 @@ pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result
     Ok(known.iter().zip(hashes).map(likeness).collect())
 }
 
-/// Returns the content of the first lines of a file, as far as it can be unpacked, and leaves the position of the handle
-/// as it is. Errors: exit status 74 if it cannot be read.
+/// Returns the content of the first lines of a file, as far as it can be unpacked, and leaves the position of the
+/// handle as it is. Errors: exit status 74 if it cannot be read.
 pub fn first_lines(file: &File, ratio_max: u64) -> Result<FileContent> {
     Ok(Scan::of(FileFrom::new(file, 0), &[], ratio_max, HEAD_BYTES)?.content)
 }
@@ -110,8 +110,8 @@ struct Scan {
 }
 
 impl Scan {
-    /// Reads at least `limit` bytes of a file, or all of it that can be unpacked. Errors: exit status 74 if it cannot be
-    /// read.
+    /// Reads at least `limit` bytes of a file, or all of it that can be unpacked. Errors: exit status 74 if it cannot
+    /// be read.
     fn of(file: impl Read, known: &[FileContent], ratio_max: u64, limit: u64) -> Result<Self> {
         let mut reader = Unpacked::new(file, ratio_max);
         let mut order: Vec<usize> = (0..known.len()).collect();
@@ -122,7 +122,7 @@ impl Scan {
         let mut buffer = vec![0; limit.min(256 << 10) as usize];
         let mut torn = None;
         while digest.length() < limit {
-            let read = match reader.read(&mut buffer).map_err(Error::from) {
+            let read = match reader.read(&mut buffer) {
                 Ok(0) => break,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     torn = Some(error);

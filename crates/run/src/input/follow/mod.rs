@@ -44,8 +44,6 @@ use watch::{POLL_INTERVAL, Watch};
 pub use name::Opened;
 
 /// Time after which the input reports that a name has no file. During a rotation a name has no file for a moment.
-/// How far the clock of a file system may be behind that of the system (ns): times of files change with its tick.
-const TICK: i64 = 10_000_000;
 const GONE: Duration = Duration::from_secs(1);
 
 /// The settings for reading text from one file, or from the files of a followed name.
@@ -408,9 +406,6 @@ impl Input for FollowedInput {
             }
             position.open.push(read);
             position.modified = position.modified.max(modified(&metadata));
-        }
-        if position.open.is_empty() {
-            position.modified = self.run.clock.now().saturating_mul(1000).saturating_sub(TICK);
         }
         Ok(Some(InputPosition::Followed(position)))
     }

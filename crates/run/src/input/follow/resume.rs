@@ -237,13 +237,9 @@ impl Search<'_> {
     fn is_new(&self, path: &Path, metadata: &Metadata) -> New {
         let is_packed = is_packed(path.file_name().unwrap_or_default().as_bytes());
         let (modified, is_written_later) = (modified(metadata), modified(metadata) >= self.position.modified);
-        let newest = match self.position.open.is_empty() {
-            true => Some(self.position.modified),
-            false => self.position.open.iter().filter_map(|file| file.born).max(),
-        };
+        let newest = self.position.open.iter().filter_map(|file| file.born).max();
         match born(metadata).zip(newest) {
-            // A position of an earlier version of evt, without a file and without a time.
-            _ if newest == Some(0) => New::No,
+            _ if self.position.open.is_empty() => New::No,
             None if is_written_later => New::Yes,
             None => New::No,
             // A file that takes the name is created after the file that had the name before.
@@ -374,7 +370,8 @@ impl Search<'_> {
         let is_empty = self.files.last().is_some_and(|last| last.content.length == 0);
         let may_be_copy = |other: &Candidate| is_empty && other.began > self.position.modified;
         for other in others {
-            let is_new = if is_unknown(&other) && (!is_current || may_be_copy(&other)) { other.is_new } else { New::No };
+            let is_new =
+                if is_unknown(&other) && (!is_current || may_be_copy(&other)) { other.is_new } else { New::No };
             let path = other.path.display();
             match is_new {
                 New::Yes => notice(format!("reading {path}, which had the name meanwhile")),
