@@ -12,7 +12,7 @@ complete -c evt-flink -l only -d 'Leave out all metrics but NAME (repeatable)' -
 complete -c evt-flink -l time -d 'Take the event time from a column of the records, or a path [default: server_timestamp, else event_time, else the timestamp of the record]' -r
 complete -c evt-flink -l out-of-orderness -d 'Allow events this far behind the stream time of their partition [default: that of the file, else 30s]' -r
 complete -c evt-flink -l since -d 'Take only events at or after INSTANT' -r
-complete -c evt-flink -l to -d 'Write metrics to this topic, or to evt\'s tables in PostgreSQL (postgres://[USER@]HOST/DATABASE)' -r
+complete -c evt-flink -l to -d 'Write metrics to this topic, or to evt\'s tables in PostgreSQL (postgres://USER@HOST/DATABASE)' -r
 complete -c evt-flink -l late -d 'Write late events to this topic' -r
 complete -c evt-flink -l dlq -d 'Write dead letters to this topic' -r
 complete -c evt-flink -l checkpoint-every -d 'Make rows visible every DURATION, at a checkpoint' -r

@@ -801,7 +801,7 @@ complete -c evt -n "__fish_evt_using_subcommand flink" -l only -d 'Leave out all
 complete -c evt -n "__fish_evt_using_subcommand flink" -l time -d 'Take the event time from a column of the records, or a path [default: server_timestamp, else event_time, else the timestamp of the record]' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l out-of-orderness -d 'Allow events this far behind the stream time of their partition [default: that of the file, else 30s]' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l since -d 'Take only events at or after INSTANT' -r
-complete -c evt -n "__fish_evt_using_subcommand flink" -l to -d 'Write metrics to this topic, or to evt\'s tables in PostgreSQL (postgres://[USER@]HOST/DATABASE)' -r
+complete -c evt -n "__fish_evt_using_subcommand flink" -l to -d 'Write metrics to this topic, or to evt\'s tables in PostgreSQL (postgres://USER@HOST/DATABASE)' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l late -d 'Write late events to this topic' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l dlq -d 'Write dead letters to this topic' -r
 complete -c evt -n "__fish_evt_using_subcommand flink" -l checkpoint-every -d 'Make rows visible every DURATION, at a checkpoint' -r

@@ -67,7 +67,7 @@ pub struct Args {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Output")]
 struct OutputArgs {
-    /// Write metrics to this topic, or to evt's tables in PostgreSQL (postgres://[USER@]HOST/DATABASE)
+    /// Write metrics to this topic, or to evt's tables in PostgreSQL (postgres://USER@HOST/DATABASE)
     #[arg(long, value_name = "URI")]
     to: String,
     /// Write late events to this topic
