@@ -40,9 +40,10 @@ impl Answering {
                 reader.read_exact(&mut body).unwrap();
                 request += &String::from_utf8(body).unwrap();
                 let body = answer(request.lines().next().unwrap());
+                // Who has the answer may look for the request.
+                kept.lock().unwrap().push(request);
                 let head = "connection: close\r\netag: \"e\"";
                 _ = write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-                kept.lock().unwrap().push(request);
             }
         });
         Self { url, requests }
