@@ -232,10 +232,7 @@ fn events(draws: &mut Draws, bound: i64) -> Vec<String> {
     for _ in 0..600 + draws.below(600) {
         time += draws.below(step) as i64;
         let behind = match draws.below(100) < late {
-            true => {
-                let most = [20, 300, 7200][draws.below(3) as usize];
-                (bound as u64 + draws.below(most)) * 1_000_000
-            }
+            true => (bound as u64 * 1_000_000 + step) * (1 + draws.below(8)) / 2,
             false => draws.below(bound as u64 * 1_000_000 + 1),
         };
         events.push(event(draws, time - behind as i64, odd, users));
@@ -379,7 +376,7 @@ fn random_metrics_of_random_events_are_equal() {
     let Some(jar) = jar() else { return };
     let Some(registry) = server("EVT_REGISTRY") else { return };
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
-    let (first, count) = (number("EVT_SEED", 1), number("EVT_FLINK_PIPELINES", 16));
+    let (first, count) = (number("EVT_SEED", 1), number("EVT_FLINK_PIPELINES", 8));
     let places: Vec<Place> = (0..count).map(|at| Place::new(&bench, &registry, at, first + at)).collect();
     let jobs: String = places.iter().map(|place| place.job(&bench, &jar)).collect();
     bench.dir.write("all.sql", format!("ADD JAR '{jar}';\n{jobs}"));
@@ -392,5 +389,5 @@ fn random_metrics_of_random_events_are_equal() {
         println!("seed {}: {found:?} metrics, late events and dead letters", first + place.number);
         sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
     }
-    assert!(sums.iter().all(|sum| *sum > 100), "{sums:?}: too few rows to say something; {}", log());
+    assert!(sums.iter().all(|sum| *sum > 50), "{sums:?}: too few rows to say something; {}", log());
 }
