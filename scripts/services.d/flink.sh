@@ -74,7 +74,7 @@ taskmanager.numberOfTaskSlots: 2
 taskmanager.memory.process.size: 1100m
 jobmanager.memory.process.size: 768m
 heartbeat.interval: 1 s
-heartbeat.timeout: 5 s
+heartbeat.timeout: 60 s
 restart-strategy.type: fixed-delay
 restart-strategy.fixed-delay.attempts: 100
 restart-strategy.fixed-delay.delay: 1 s

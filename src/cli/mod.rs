@@ -196,6 +196,10 @@ fn start(
     }
     let target = common.prometheus.as_deref().filter(|_| !common.check).map(MetricsTarget::parse);
     let metrics = if target.is_some() || shows_metrics { Metrics::new(tool) } else { Metrics::default() };
+    let service = match &place.stage {
+        Some(stage) if stage.number > 1 => Service::none(),
+        _ => Service::of_environment(),
+    };
     let (stop, pool) = match place.stage {
         Some(NumberedStage { stop, pool, .. }) => (stop, pool),
         None => (Stop::on_signals(&clock)?, TaskPool::new(Threads::new(records.threads.map(usize::from)))),
@@ -216,7 +220,7 @@ fn start(
         kafka: records.kafka_config.as_deref().map_or(Ok(vec![]), |path| kafka_settings(path, &early.secrets))?,
         outages: Default::default(),
         metrics,
-        service: Service::of_environment(),
+        service,
         letters: None,
     };
     let exporter = target.map_or(Ok(Exporter::None), |target| Exporter::start(&target, &run))?;

@@ -70,6 +70,15 @@ impl Uri {
         }
     }
 
+    /// Whether nothing is read that was written before it is open: a server that listens, or a topic from its end.
+    pub fn begins_when_open(&self) -> bool {
+        match self {
+            Uri::Http(_) => true,
+            Uri::Kafka(topics) => topics.options.start == Some(evt_kafka::address::Bound::Latest),
+            _ => false,
+        }
+    }
+
     /// Parses a URI that this run uses. A file name may hold any bytes. Errors: exit status 2 for an unknown scheme or
     /// option, 78 if the value of a placeholder is missing.
     pub fn parse(text: impl AsRef<OsStr>, caller: &Caller) -> Result<Self> {

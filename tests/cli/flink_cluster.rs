@@ -71,12 +71,12 @@ impl Job {
         serde_json::from_slice(run.stdout()).expect("it is JSON")
     }
 
-    /// The id of the job that runs.
+    /// The id of the job that has not ended.
     fn id(&self) -> String {
         let jobs = self.ask("jobs");
-        let jobs = jobs["jobs"].as_array().expect("a list");
-        let running = jobs.iter().find(|job| job["status"] == "RUNNING").expect("a job runs");
-        running["id"].as_str().expect("an id").to_owned()
+        let mut jobs = jobs["jobs"].as_array().expect("a list").iter();
+        let job = jobs.find(|job| job["status"] != "FINISHED").unwrap_or_else(|| panic!("no job runs: {jobs:?}"));
+        job["id"].as_str().expect("an id").to_owned()
     }
 
     /// Stops the job with a savepoint; returns its place.
@@ -113,6 +113,15 @@ impl Job {
         metrics(self.dir(), &format!("{}?end=latest", self.outputs[0]))
     }
 
+    /// Waits until so many metrics are visible. If they do not come, says what Flink says of the job.
+    fn wait_for_metrics(&self, number: usize) {
+        let view = format!("evt-view '{}' --follow -q -o jsonl --head {number} >/dev/null", self.outputs[0]);
+        let run = self.dir().shell(&format!("timeout {} {view}", LONG_WAIT.as_secs()));
+        let ask = |path: &str| self.ask(&format!("jobs/{}{path}", self.id())).to_string();
+        let said = || ["", "/exceptions", "/checkpoints"].map(ask).join("\n");
+        assert_eq!(run.status(), 0, "{} of {number} metrics are visible; {}", self.metrics().len(), said());
+    }
+
     /// Waits until the job has written what evt-window writes for the windows that are closed, and no more.
     fn check(&self) {
         let dir = self.dir();
@@ -123,7 +132,7 @@ impl Job {
         ));
         let wanted = metrics(dir, "metrics.jsonl");
         assert!(wanted.len() > 50, "{} rows", wanted.len());
-        eventually_within(LONG_WAIT, "all closed windows are visible", || self.metrics().len() >= wanted.len());
+        self.wait_for_metrics(wanted.len());
         assert_eq!(self.metrics(), wanted);
         for (topic, file) in self.outputs[1..].iter().zip(["late.jsonl", "dead.jsonl"]) {
             let rows =
@@ -159,7 +168,7 @@ fn a_killed_task_manager_changes_no_row() {
     let (first, second) = lines.split_at(lines.len() / 2);
     job.submit("");
     job.ingest(&(first.join("\n") + "\n"));
-    eventually_within(LONG_WAIT, "the first windows are visible", || !job.metrics().is_empty());
+    job.wait_for_metrics(1);
     job.cluster.services(&["kill", "flink.1", "flink.2"]);
     job.ingest(&(second.join("\n") + "\n" + &closing()));
     job.cluster.services(&["start", "flink.1", "flink.2"]);
@@ -167,16 +176,23 @@ fn a_killed_task_manager_changes_no_row() {
 }
 
 #[test]
-fn a_savepoint_more_tasks_and_a_new_partition_change_no_row() {
+fn savepoints_a_new_partition_and_more_tasks_change_no_row() {
     let Some(job) = Job::new("flink-savepoint", 1) else { return };
-    job.submit("SET 'parallelism.default' = '1';\n");
+    let submit = |tasks: u32, settings: &str| {
+        job.submit(&format!("SET 'parallelism.default' = '{tasks}';\n{settings}"));
+    };
+    submit(1, "");
     job.ingest(&events_from(600_000));
-    eventually_within(LONG_WAIT, "the first windows are visible", || !job.metrics().is_empty());
+    job.wait_for_metrics(1);
     let savepoint = job.stop();
-    // As README.md of the job says: a partition is added while the job is stopped.
+    // As README.md of the job says: a partition is added while the job is stopped, and tasks after a savepoint of it.
     add_partition(&job.bench, job.events.rsplit('/').next().expect("a name"));
-    job.submit(&format!("SET 'parallelism.default' = '2';\nSET 'execution.state-recovery.path' = '{savepoint}';\n"));
+    submit(1, &format!("SET 'execution.state-recovery.path' = '{savepoint}';\n"));
     // The new partition has no event that is older than what has been read.
-    job.ingest(&(events_from(1_800_000) + &closing()));
+    job.ingest(&events_from(1_800_000));
+    job.wait_for_metrics(job.metrics().len() + 1);
+    let savepoint = job.stop();
+    submit(2, &format!("SET 'execution.state-recovery.path' = '{savepoint}';\n"));
+    job.ingest(&closing());
     job.check();
 }

@@ -222,7 +222,8 @@ fn aggregate(draws: &mut Draws) -> String {
     text
 }
 
-/// Events in the order in which they come; up to half of them are behind the out-of-orderness (s).
+/// Events in the order in which they come; up to half of them are behind the out-of-orderness (s), some far more than
+/// windows are long.
 fn events(draws: &mut Draws, bound: i64) -> Vec<String> {
     let mut time = BEGINNINGS[draws.below(4) as usize] * 1_000_000;
     let step = [300_000, 2_000_000, 60_000_000, 40_000_000_000][draws.below(4) as usize];
@@ -232,7 +233,7 @@ fn events(draws: &mut Draws, bound: i64) -> Vec<String> {
     for _ in 0..600 + draws.below(600) {
         time += draws.below(step) as i64;
         let behind = match draws.below(100) < late {
-            true => (bound as u64 * 1_000_000 + step) * (1 + draws.below(8)) / 2,
+            true => (bound as u64 * 1_000_000 + step) << draws.below(9),
             false => draws.below(bound as u64 * 1_000_000 + 1),
         };
         events.push(event(draws, time - behind as i64, odd, users));
@@ -361,7 +362,7 @@ impl Place {
 /// The columns that a job and evt-window must agree about, for metrics, late events and dead letters.
 const COLUMNS: [&str; 3] = [
     "metric_id,metric_name,window_start,window_end,dimensions,value,rows,revision,retracted",
-    "partition,offset,event_id,event_time,properties,late_for,partial,stream_time",
+    "partition,offset,event_id,event_time,server_timestamp,properties,late_for,partial,stream_time",
     "partition,offset,error_type,metrics,partial",
 ];
 
@@ -376,7 +377,7 @@ fn random_metrics_of_random_events_are_equal() {
     let Some(jar) = jar() else { return };
     let Some(registry) = server("EVT_REGISTRY") else { return };
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
-    let (first, count) = (number("EVT_SEED", 1), number("EVT_FLINK_PIPELINES", 8));
+    let (first, count) = (number("EVT_SEED", 1), number("EVT_FLINK_PIPELINES", 20));
     let places: Vec<Place> = (0..count).map(|at| Place::new(&bench, &registry, at, first + at)).collect();
     let jobs: String = places.iter().map(|place| place.job(&bench, &jar)).collect();
     bench.dir.write("all.sql", format!("ADD JAR '{jar}';\n{jobs}"));

@@ -10,6 +10,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::BufRead;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// The rows of a file by position. If a position occurs twice, both rows are equal but for the time of reading.
@@ -84,6 +86,23 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     assert!(lines(dir, "one.late.jsonl") > 100, "the generator makes late events");
     assert!(dir.bytes("one.late.jsonl") == dir.bytes("many.late.jsonl"), "other events are late");
     assert!(dir.bytes("one.metrics") == dir.bytes("many.metrics"), "the metrics differ");
+}
+
+/// It was ready before it had joined the group, and did not read what was written before it had.
+#[test]
+fn a_member_that_begins_at_the_end_is_ready_when_it_knows_the_end() {
+    let Some(bench) = Bench::new("ready") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
+    bench.produce([record(&topic, 0, &event(0, "s")), record(&topic, 1, &event(1, "s"))]);
+    let manager = UnixDatagram::bind(dir.path("notify")).expect("a socket");
+    let from = bench.uri(&topic, &format!("?start=latest&group={}-g", bench.prefix));
+    let mut command = dir.command("evt-ingest", &[&from, "-q", "--to", "out.jsonl"]);
+    let child = command.env("NOTIFY_SOCKET", dir.path("notify")).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut told = [0; 4096];
+    while !manager.recv(&mut told).is_ok_and(|count| told[..count].starts_with(b"READY=1")) {}
+    bench.produce([record(&topic, 0, &event(2, "s")), record(&topic, 1, &event(3, "s"))]);
+    eventually("it reads what is new", || lines(dir, "out.jsonl") == 2);
+    stopped(child);
 }
 
 /// A member that has read no record releases revoked partitions at once.

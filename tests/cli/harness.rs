@@ -314,13 +314,15 @@ pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
     eventually_within(MINUTE, what, holds);
 }
 
-/// Waits until a condition holds, at most this long.
+/// Waits until a condition holds, at most this long. Pauses grow with the wait: a condition may start processes, which
+/// would take the time that others need to fulfil it.
 #[track_caller]
 pub fn eventually_within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < limit, "in vain: {what}");
-        std::thread::park_timeout(Duration::from_millis(1));
+        let pause = (start.elapsed() / 16).clamp(Duration::from_millis(1), Duration::from_millis(50));
+        std::thread::park_timeout(pause);
     }
 }
 

@@ -345,6 +345,24 @@ fn a_manager_hears_when_the_service_is_ready_and_when_it_stops() {
     assert_eq!(running.end(), 143);
 }
 
+/// The stages behind the first one said it, although the server could not listen.
+#[test]
+fn a_pipeline_is_not_ready_before_its_first_stage() {
+    let dir = Dir::new("notify-pipe");
+    let socket = UnixDatagram::bind(dir.path("notify")).expect("a socket");
+    socket.set_nonblocking(true).expect("a socket");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it is bound");
+    let pipeline = format!("evt-ingest http://{address} --ack memory --dlq null: | evt-sink --to o.jsonl");
+    let run = Run::of(dir.command("evt", &["pipe", &pipeline]).env("NOTIFY_SOCKET", dir.path("notify")));
+    assert!(run.stderr().contains(&address.to_string()), "{run}");
+    let mut buffer = [0; 4096];
+    while let Ok(count) = socket.recv(&mut buffer) {
+        let told = String::from_utf8_lossy(&buffer[..count]);
+        assert!(!told.contains("READY=1"), "{told}");
+    }
+}
+
 /// The parts of the template that a tool has that runs all the time, and those of one that a timer starts.
 const RUNS_ALWAYS: [(&str, &str); 4] = [
     ("{limit}", "StartLimitIntervalSec=0\n"),

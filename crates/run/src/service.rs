@@ -11,14 +11,29 @@ const EVERY: Duration = Duration::from_secs(5);
 pub struct Service {
     listens: bool,
     next: Cell<Instant>,
+    ready: Cell<bool>,
     stopping: Cell<bool>,
 }
 
 impl Service {
     /// Reads the manager from the environment.
     pub fn of_environment() -> Self {
-        let listens = std::env::var_os("NOTIFY_SOCKET").is_some();
-        Self { listens, next: Cell::new(Instant::now()), stopping: Cell::new(false) }
+        Self::that_listens(std::env::var_os("NOTIFY_SOCKET").is_some())
+    }
+
+    /// A manager that hears nothing: that of a stage behind the first one of a pipeline, which is ready before it.
+    pub fn none() -> Self {
+        Self::that_listens(false)
+    }
+
+    /// The same manager, for another thread.
+    pub fn for_thread(&self) -> Self {
+        Self::that_listens(self.listens)
+    }
+
+    fn that_listens(listens: bool) -> Self {
+        let (ready, stopping) = (Cell::new(false), Cell::new(false));
+        Self { listens, next: Cell::new(Instant::now()), ready, stopping }
     }
 
     /// Whether there is a manager.
@@ -28,7 +43,9 @@ impl Service {
 
     /// Reports that inputs and outputs are open, so that dependent services may start.
     pub fn ready(&self) {
-        self.notify(&[NotifyState::Ready]);
+        if !self.ready.replace(true) {
+            self.notify(&[NotifyState::Ready]);
+        }
     }
 
     /// Reports the status, at most every 5 s.

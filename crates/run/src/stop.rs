@@ -7,7 +7,7 @@
 use crate::clock::Clock;
 use evt_core::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -93,6 +93,8 @@ impl Stop {
                 signal_hook::flag::register_usize(number, stop.signal.clone(), number as usize).map_err(failed)?;
             }
         }
+        // Unless the signal is handled, a file beyond the limit (ulimit -f) ends the process instead of the write.
+        signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
         stops.into_iter().map(|stop| stop.woken_by_signals().map_err(failed)).collect()
     }
 

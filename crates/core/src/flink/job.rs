@@ -328,13 +328,31 @@ fn outcomes(queries: &[MetricQuery], options: &JobOptions, translator: &mut Tran
         out.push_str(&late_sessions(rule, at, &last));
         last = format!("outcomes_{at}");
     }
+    format!("{out}\n{}\n{}", late_events(queries, &last, options, translator), dead_letters(&last, options))
+}
+
+/// Returns the view of the rows of late events.
+fn late_events(
+    queries: &[MetricQuery],
+    outcomes: &str,
+    options: &JobOptions,
+    translator: &mut Translator<'_>,
+) -> String {
     let [time, registry] =
         [&options.time, &options.topics.events.registry].map(|option| text(option.as_deref().unwrap_or_default()));
     let topic = text(&options.topics.events.name);
+    let has_sessions = queries.iter().any(|query| query.session().is_some());
+    // Sessions add their names at the end.
+    let late_for = match has_sessions && queries.len() > 1 {
+        true => {
+            let names: Vec<String> = queries.iter().map(|query| query.named("late_for")).collect();
+            translator.call("evt_names", &[&format!("\n    {}", names.join(",\n    "))])
+        }
+        false => "late_for".to_owned(),
+    };
     format!(
-        "{out}\nCREATE TEMPORARY VIEW late_events AS\nSELECT evt_late_row(`value`, {registry}, {time}, {topic}, kafka_partition, \
-         `offset`, server_timestamp, stream_time, late_for, partial) AS `value`\nFROM {last} WHERE late_for IS NOT NULL;\n\n{}",
-        dead_letters(&last, options)
+        "CREATE TEMPORARY VIEW late_events AS\nSELECT evt_late_row(`value`, {registry}, {time}, {topic}, kafka_partition, \
+         `offset`, server_timestamp, stream_time, {late_for}, partial) AS `value`\nFROM {outcomes} WHERE late_for IS NOT NULL;\n"
     )
 }
 

@@ -141,6 +141,12 @@ impl MetricQuery {
         Some(format!("CASE WHEN {} AND {closed} THEN {} END", self.counts, self.name))
     }
 
+    /// Returns its name if a list of names has it, else NULL.
+    pub(super) fn named(&self, names: &str) -> String {
+        let name = &self.name;
+        format!("CASE WHEN ARRAY_CONTAINS({names}, {name}) THEN {name} END")
+    }
+
     /// Returns the condition under which one of its windows counts an event; `None` if its sessions decide.
     pub(super) fn counted(&self) -> Option<String> {
         let Lateness::Event { all, .. } = &self.lateness else { return None };

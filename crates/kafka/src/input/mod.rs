@@ -154,6 +154,8 @@ impl KafkaInput {
         self.reading.partitions.cursors.append(&mut cursors);
         self.reading.source.assign(&starts)?;
         self.reading.begin_awaiting(&starts, &ByPartition::new());
+        // What is written from now on is read, even from start=latest.
+        self.reading.topics.run.service.ready();
         Ok(())
     }
 

@@ -148,7 +148,7 @@ impl Run {
             kafka: self.kafka.clone(),
             outages: Outages::default(),
             metrics: self.metrics.clone(),
-            service: Service::of_environment(),
+            service: self.service.for_thread(),
             letters: self.letters.clone(),
             ratio_max: self.ratio_max,
             ahead_max: self.ahead_max,
