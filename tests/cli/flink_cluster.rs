@@ -10,13 +10,66 @@ use std::fmt::Write;
 
 const FLAGS: &str = "--time client_timestamp --out-of-orderness 10s";
 
+/// A cluster: a JobManager and two TaskManagers.
+pub struct Cluster {
+    broker: Broker,
+    /// The URI of the REST interface.
+    address: String,
+}
+
+impl Cluster {
+    /// Starts one whose state is in a directory, which must outlive it.
+    pub fn start(dir: &Dir) -> Self {
+        let broker = Broker { state: dir.path("cluster"), name: "flink" };
+        let address = broker.start();
+        Self { broker, address }
+    }
+
+    /// Starts the job of a script.
+    pub fn submit(&self, dir: &Dir, script: &str) {
+        dir.write("submit.sql", script);
+        dir.shell(&format!("EVT_FLINK={} {} submit.sql", self.address, flink("submit"))).succeeds();
+    }
+
+    /// Asks the REST interface.
+    fn ask(&self, dir: &Dir, path: &str) -> Value {
+        let run = dir.shell(&format!("curl -sS --fail --max-time 30 {}/{path}", self.address)).succeeds();
+        serde_json::from_slice(run.stdout()).expect("it is JSON")
+    }
+
+    /// The id of the job that has not ended.
+    fn id(&self, dir: &Dir) -> String {
+        let jobs = self.ask(dir, "jobs");
+        let mut jobs = jobs["jobs"].as_array().expect("a list").iter();
+        let is_over = |job: &Value| ["FINISHED", "CANCELED"].iter().any(|status| job["status"] == *status);
+        let job = jobs.find(|job| !is_over(job)).unwrap_or_else(|| panic!("no job runs: {jobs:?}"));
+        job["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Waits until a topic has so many rows. If they do not come, says what Flink says of the job.
+    pub fn wait_for_rows(&self, dir: &Dir, topic: &str, number: usize) {
+        let view = format!("evt-view '{topic}' --follow -q -o jsonl --head {number} >/dev/null");
+        let run = dir.shell(&format!("timeout {} {view}", LONG_WAIT.as_secs()));
+        let ask = |path: &str| self.ask(dir, &format!("jobs/{}{path}", self.id(dir))).to_string();
+        let said = || ["", "/exceptions", "/checkpoints"].map(ask).join("\n");
+        assert_eq!(run.status(), 0, "{topic}: expected {number} rows; {}", said());
+    }
+
+    /// Cancels the job.
+    pub fn cancel(&self, dir: &Dir) {
+        let id = self.id(dir);
+        dir.shell(&format!("curl -sS --fail --max-time 30 -X PATCH {}/jobs/{id}", self.address)).succeeds();
+        eventually_within(LONG_WAIT, "the job is cancelled", || {
+            self.ask(dir, &format!("jobs/{id}"))["state"] == "CANCELED"
+        });
+    }
+}
+
 /// A job on a cluster of its own.
 struct Job {
     /// Ends before the directory of its state is gone.
-    cluster: Broker,
+    cluster: Cluster,
     bench: Bench,
-    /// The URI of the REST interface.
-    address: String,
     events: String,
     outputs: [String; 3],
 }
@@ -26,8 +79,7 @@ impl Job {
     fn new(name: &str, partitions: i32) -> Option<Self> {
         let bench = Bench::new(name)?;
         let jar = jar()?;
-        let cluster = Broker { state: bench.dir.path("cluster"), name: "flink" };
-        let address = cluster.start();
+        let cluster = Cluster::start(&bench.dir);
         let topic = |name: &str, partitions| bench.uri(&bench.topic(name, partitions, &[]), "");
         let (events, outputs) = (topic("events", partitions), ["metrics", "late", "dead"].map(|name| topic(name, 2)));
         let [metrics, late, dead] = &outputs;
@@ -40,7 +92,7 @@ impl Job {
                 bench.prefix
             ))
             .succeeds();
-        Some(Self { cluster, bench, address, events, outputs })
+        Some(Self { cluster, bench, events, outputs })
     }
 
     fn dir(&self) -> &Dir {
@@ -49,14 +101,8 @@ impl Job {
 
     /// Starts the job with settings.
     fn submit(&self, settings: &str) {
-        self.dir().write("settings.sql", settings);
-        self.dir()
-            .shell(&format!(
-                "cat jar.sql settings.sql job/job.sql > submit.sql; EVT_FLINK={} {} submit.sql",
-                self.address,
-                flink("submit")
-            ))
-            .succeeds();
+        let [jar, job] = ["jar.sql", "job/job.sql"].map(|name| self.dir().shell(&format!("cat {name}")).text());
+        self.cluster.submit(self.dir(), &format!("{jar}{settings}{job}"));
     }
 
     fn ingest(&self, events: &str) {
@@ -67,16 +113,12 @@ impl Job {
 
     /// Asks the REST interface.
     fn ask(&self, path: &str) -> Value {
-        let run = self.dir().shell(&format!("curl -sS --fail --max-time 30 {}/{path}", self.address)).succeeds();
-        serde_json::from_slice(run.stdout()).expect("it is JSON")
+        self.cluster.ask(self.dir(), path)
     }
 
     /// The id of the job that has not ended.
     fn id(&self) -> String {
-        let jobs = self.ask("jobs");
-        let mut jobs = jobs["jobs"].as_array().expect("a list").iter();
-        let job = jobs.find(|job| job["status"] != "FINISHED").unwrap_or_else(|| panic!("no job runs: {jobs:?}"));
-        job["id"].as_str().expect("an id").to_owned()
+        self.cluster.id(self.dir())
     }
 
     /// Stops the job with a savepoint; returns its place.
@@ -113,13 +155,9 @@ impl Job {
         metrics(self.dir(), &format!("{}?end=latest", self.outputs[0]))
     }
 
-    /// Waits until so many metrics are visible. If they do not come, says what Flink says of the job.
+    /// Waits until so many metrics are visible.
     fn wait_for_metrics(&self, number: usize) {
-        let view = format!("evt-view '{}' --follow -q -o jsonl --head {number} >/dev/null", self.outputs[0]);
-        let run = self.dir().shell(&format!("timeout {} {view}", LONG_WAIT.as_secs()));
-        let ask = |path: &str| self.ask(&format!("jobs/{}{path}", self.id())).to_string();
-        let said = || ["", "/exceptions", "/checkpoints"].map(ask).join("\n");
-        assert_eq!(run.status(), 0, "{} of {number} metrics are visible; {}", self.metrics().len(), said());
+        self.cluster.wait_for_rows(self.dir(), &self.outputs[0], number);
     }
 
     /// Waits until the job has written what evt-window writes for the windows that are closed, and no more.
@@ -144,6 +182,9 @@ impl Job {
     }
 }
 
+/// When no window of the events is open any more.
+const CLOSED: &str = "2026-01-09T00:00:00Z";
+
 /// The rows of metrics, without what differs in every run.
 fn metrics(dir: &Dir, uri: &str) -> Vec<String> {
     let columns = "metric_id,window_start,window_end,value,rows";
@@ -151,11 +192,11 @@ fn metrics(dir: &Dir, uri: &str) -> Vec<String> {
     run.succeeds().text().lines().map(str::to_owned).collect()
 }
 
-/// The last events, which close all windows before them: some for each partition.
-fn closing() -> String {
+/// The last events, at an instant, which close all windows before them: some for each partition.
+pub fn closing(instant: &str) -> String {
     (0..64).fold(String::new(), |mut text, user| {
         let user = format!(r#""user_id":"e{user}""#);
-        _ = writeln!(text, r#"{{"source":"s","event_type":"end",{user},"client_timestamp":"2026-01-09T00:00:00Z"}}"#);
+        _ = writeln!(text, r#"{{"source":"s","event_type":"end",{user},"client_timestamp":"{instant}"}}"#);
         text
     })
 }
@@ -169,9 +210,9 @@ fn a_killed_task_manager_changes_no_row() {
     job.submit("");
     job.ingest(&(first.join("\n") + "\n"));
     job.wait_for_metrics(1);
-    job.cluster.services(&["kill", "flink.1", "flink.2"]);
-    job.ingest(&(second.join("\n") + "\n" + &closing()));
-    job.cluster.services(&["start", "flink.1", "flink.2"]);
+    job.cluster.broker.services(&["kill", "flink.1", "flink.2"]);
+    job.ingest(&(second.join("\n") + "\n" + &closing(CLOSED)));
+    job.cluster.broker.services(&["start", "flink.1", "flink.2"]);
     job.check();
 }
 
@@ -188,11 +229,12 @@ fn savepoints_a_new_partition_and_more_tasks_change_no_row() {
     // As README.md of the job says: a partition is added while the job is stopped, and tasks after a savepoint of it.
     add_partition(&job.bench, job.events.rsplit('/').next().expect("a name"));
     submit(1, &format!("SET 'execution.state-recovery.path' = '{savepoint}';\n"));
-    // The new partition has no event that is older than what has been read.
+    // Nothing closes before both partitions have a record; the new one has none that is older than what has been read.
+    let before = job.metrics().len();
     job.ingest(&events_from(1_800_000));
-    job.wait_for_metrics(job.metrics().len() + 1);
+    job.wait_for_metrics(before + 1);
     let savepoint = job.stop();
     submit(2, &format!("SET 'execution.state-recovery.path' = '{savepoint}';\n"));
-    job.ingest(&closing());
+    job.ingest(&closing(CLOSED));
     job.check();
 }

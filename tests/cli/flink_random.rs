@@ -3,6 +3,7 @@
 
 use crate::broker::Bench;
 use crate::flink::{flink, jar};
+use crate::flink_cluster::{Cluster, closing};
 use crate::harness::{Dir, Draws};
 use crate::servers::server;
 use rdkafka::producer::BaseRecord;
@@ -136,6 +137,8 @@ struct Pipeline {
     time: &'static str,
     /// Whether the topic has Avro.
     is_avro: bool,
+    /// Whether the job runs on a cluster, with checkpoints and without an end.
+    is_endless: bool,
 }
 
 impl Pipeline {
@@ -154,7 +157,8 @@ impl Pipeline {
         let is_partial = draws.below(2) == 0;
         let time = one(&mut draws, &["--time client_timestamp", ""]);
         let is_avro = draws.below(3) == 0;
-        Self { metrics, events, junk, partitions, parallelism, bound, is_partial, time, is_avro }
+        let is_endless = draws.below(5) == 0;
+        Self { metrics, events, junk, partitions, parallelism, bound, is_partial, time, is_avro, is_endless }
     }
 }
 
@@ -271,6 +275,9 @@ fn event(draws: &mut Draws, micros: i64, odd: u64, users: u64) -> String {
     )
 }
 
+/// When no window of the events is open any more.
+const CLOSED: &str = "2200-01-01T00:00:00Z";
+
 /// Where the parts of a pipeline are.
 struct Place {
     pipeline: Pipeline,
@@ -287,7 +294,8 @@ impl Place {
         let pipeline = Pipeline::random(seed);
         let topic = |name: &str, partitions: i32| bench.topic(name, partitions, &[]);
         let events = topic(&format!("events-{number}"), pipeline.partitions);
-        let outputs = ["metrics", "late", "dead"].map(|name| topic(&format!("{name}-{number}-proof"), 1));
+        let end = if pipeline.is_endless { "" } else { "-proof" };
+        let outputs = ["metrics", "late", "dead"].map(|name| topic(&format!("{name}-{number}{end}"), 1));
         let options =
             if pipeline.is_avro { format!("?format=avro&schemas={registry}") } else { "?format=json".to_owned() };
         Self { pipeline, number, seed, events, options, outputs }
@@ -296,7 +304,8 @@ impl Place {
     /// Fills its topic; returns the script of its job.
     fn job(&self, bench: &Bench, jar: &str) -> String {
         let (dir, pipeline, number) = (&bench.dir, &self.pipeline, self.number);
-        dir.write("events.jsonl", pipeline.events.join("\n") + "\n");
+        let end = if pipeline.is_endless { closing(CLOSED) } else { String::new() };
+        dir.write("events.jsonl", pipeline.events.join("\n") + "\n" + &end);
         dir.write(&format!("m-{number}.toml"), &pipeline.metrics);
         let input = bench.uri(&self.events, &self.options);
         dir.shell(&format!("evt-ingest events.jsonl --time client_timestamp -q --to '{input}&key=user_id'")).succeeds();
@@ -308,17 +317,21 @@ impl Place {
         let [metrics, late, dead] = [metrics, late, dead].map(|uri| uri.replace("-proof", ""));
         dir.shell(&format!(
             "evt-flink -m m-{number}.toml '{input}' --to {metrics} --late {late} --dlq {dead} {} --dir job-{number} \
-             --jar '{jar}' --pipeline {}-{number}",
+             --jar '{jar}' --checkpoint-every 1s --pipeline {}-{number}",
             self.flags(),
             bench.prefix
         ))
         .succeeds();
+        let parallelism = format!("SET 'parallelism.default' = '{}';\n", pipeline.parallelism);
+        if pipeline.is_endless {
+            let script = dir.shell(&format!("cat job-{number}/job.sql")).text();
+            return format!("ADD JAR '{jar}';\n{parallelism}{script}");
+        }
         let script = dir.shell(&format!("sed 's/@FROM@/0/; s/@UNTIL@/4102444800000/' job-{number}/proof.sql")).text();
         // A catalog for each job: all have the same names.
         format!(
             "CREATE CATALOG job_{number} WITH ('type' = 'generic_in_memory');\nUSE CATALOG job_{number};\n\
-             SET 'parallelism.default' = '{}';\n{script}",
-            pipeline.parallelism
+             {parallelism}{script}"
         )
     }
 
@@ -327,17 +340,40 @@ impl Place {
         format!("{} --out-of-orderness {}s{partial}", self.pipeline.time, self.pipeline.bound)
     }
 
-    /// Compares what the job wrote with the rows of evt-window; returns their numbers.
-    fn check(&self, bench: &Bench) -> [usize; 3] {
-        let (dir, number) = (&bench.dir, self.number);
+    /// The names of the files of evt-window.
+    fn files(&self) -> [String; 3] {
+        ["metrics", "late", "dead"].map(|name| format!("{name}-{}.jsonl", self.number))
+    }
+
+    /// Runs evt-window.
+    fn window(&self, bench: &Bench) {
         let input = bench.uri(&self.events, &format!("{}&end=latest", self.options));
-        let files = ["metrics", "late", "dead"].map(|name| format!("{name}-{number}.jsonl"));
-        let [metrics, late, dead] = &files;
-        let run = dir.shell(&format!(
-            "evt-window '{input}' -m m-{number}.toml {} --emit final -q --to {metrics} --late {late} --dlq {dead}",
+        let [metrics, late, dead] = &self.files();
+        let at_end = if self.pipeline.is_endless { " --at-end hold" } else { "" };
+        let run = bench.dir.shell(&format!(
+            "evt-window '{input}' -m m-{}.toml {}{at_end} --emit final -q --to {metrics} --late {late} --dlq {dead}",
+            self.number,
             self.flags()
         ));
         assert!(matches!(run.status(), 0 | 1), "{run}");
+    }
+
+    /// Runs a job that has no end until it has written as many rows as evt-window.
+    fn run_endless(&self, bench: &Bench, cluster: &Cluster, jar: &str) {
+        cluster.submit(&bench.dir, &self.job(bench, jar));
+        self.window(bench);
+        for (kind, file) in self.files().iter().enumerate() {
+            let wanted = rows(&bench.dir, kind, file).len();
+            if wanted > 0 {
+                cluster.wait_for_rows(&bench.dir, &bench.uri(&self.outputs[kind], ""), wanted);
+            }
+        }
+        cluster.cancel(&bench.dir);
+    }
+
+    /// Compares what the job wrote with the rows of evt-window; returns their numbers.
+    fn check(&self, bench: &Bench) -> [usize; 3] {
+        let (dir, files) = (&bench.dir, self.files());
         std::array::from_fn(|kind| {
             let wanted = rows(dir, kind, &files[kind]);
             let found = rows(dir, kind, &format!("'{}'", bench.uri(&self.outputs[kind], "?end=latest")));
@@ -379,11 +415,17 @@ fn random_metrics_of_random_events_are_equal() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
     let (first, count) = (number("EVT_SEED", 1), number("EVT_FLINK_PIPELINES", 20));
     let places: Vec<Place> = (0..count).map(|at| Place::new(&bench, &registry, at, first + at)).collect();
-    let jobs: String = places.iter().map(|place| place.job(&bench, &jar)).collect();
+    let (endless, bounded): (Vec<_>, Vec<_>) = places.iter().partition(|place| place.pipeline.is_endless);
+    let jobs: String = bounded.iter().map(|place| place.job(&bench, &jar)).collect();
     bench.dir.write("all.sql", format!("ADD JAR '{jar}';\n{jobs}"));
     let run = bench.dir.shell(&format!("{} all.sql >flink.log 2>&1", flink("sql")));
     let log = || bench.dir.shell("grep -a 'Caused by\\|ERROR' flink.log | tail -n 5").text();
     assert_eq!(run.status(), 0, "{}", log());
+    bounded.iter().for_each(|place| place.window(&bench));
+    if !endless.is_empty() {
+        let cluster = Cluster::start(&bench.dir);
+        endless.iter().for_each(|place| place.run_endless(&bench, &cluster, &jar));
+    }
     let mut sums = [0; 3];
     for place in &places {
         let found = place.check(&bench);

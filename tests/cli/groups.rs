@@ -8,7 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
@@ -86,6 +86,23 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     assert!(lines(dir, "one.late.jsonl") > 100, "the generator makes late events");
     assert!(dir.bytes("one.late.jsonl") == dir.bytes("many.late.jsonl"), "other events are late");
     assert!(dir.bytes("one.metrics") == dir.bytes("many.metrics"), "the metrics differ");
+}
+
+/// None fired, because the range had ended before its rows were looked at.
+#[test]
+fn windows_that_are_closed_at_the_end_of_a_range_are_fired_although_the_rest_is_held() {
+    let Some(bench) = Bench::new("held") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
+    dir.shell("evt-gen --events 200 --rate 1 --users 20 --seed 3 > events.jsonl").succeeds();
+    let to = bench.uri(&topic, "?key=user_id");
+    dir.run("evt-ingest", &["events.jsonl", "-q", "--time", "client_timestamp", "--to", &to]).succeeds();
+    let window =
+        "evt-window --time client_timestamp --out-of-orderness 1m --size 1s --at-end hold -q --late null: -o jsonl";
+    let of_range = dir.shell(&format!("{window} '{}'", bench.uri(&topic, "?end=latest"))).ends_with(1).rows();
+    let of_file = dir.shell(&format!("{window} events.jsonl")).ends_with(1).rows();
+    let ids = |rows: &[Value]| rows.iter().map(|row| row["metric_id"].to_string()).collect::<BTreeSet<_>>();
+    assert!(ids(&of_file).len() > 10);
+    assert_eq!(ids(&of_range), ids(&of_file));
 }
 
 /// It was ready before it had joined the group, and did not read what was written before it had.

@@ -234,3 +234,20 @@ fn rows_at_or_after_until_fire_the_windows_before_them_where_the_input_may_not_e
     }
     assert_eq!((dir.rows("w.jsonl").len(), dir.rows("late.jsonl").len()), (2, 2));
 }
+
+/// Of an input that had ended before its windows were looked at, none fired: of a short topic with end=latest, or a pipe.
+#[test]
+fn what_is_closed_when_all_inputs_have_ended_is_fired_although_the_rest_is_held() {
+    let dir = Dir::new("ranges-hold");
+    let line = |second: u32| format!("{{\"t\":\"2026-01-01T00:00:{second:02}Z\"}}\n");
+    dir.write("a.jsonl", [5, 15, 45].map(line).concat());
+    dir.write("b.jsonl", [11, 13].map(line).concat());
+    let window = "evt-window -q --size 10s --out-of-orderness 2s --at-end hold -o jsonl --late null:";
+    for files in ["a.jsonl b.jsonl", "b.jsonl a.jsonl"] {
+        for run in [format!("{window} --time t {files}"), format!("evt-ingest -q --time t {files} | {window}")] {
+            let rows = dir.shell(&run).ends_with(1).rows();
+            let counts: Vec<_> = rows.iter().map(|row| row["value"].as_f64().expect("a number")).collect();
+            assert_eq!(counts, [1.0, 3.0], "{run}");
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! The watermark: W promises that no event with event time < W will follow.
 //!
 //! W = minimum over live partitions of stream time − out-of-orderness; it never decreases. It exists only when every
-//! partition is known and has begun. An ended partition is excluded from the minimum. W decides when windows fire and
+//! partition is known and has begun. An ended partition is excluded from the minimum; if all have ended, W is that of
+//! the one with the greatest stream time. W decides when windows fire and
 //! when state is dropped. Which rows are late, their own stream time decides (`shape/closing.rs`); only a row of a
 //! partition that was idle or is new may be behind W, and is late for windows whose state was dropped.
 //!
@@ -313,8 +314,10 @@ impl Watermark {
                 let of_state = self.state.partitions.iter().filter(move |partition| partition.state == state);
                 of_state.map(|partition| partition.stream_time)
             };
-            // If all are idle, the partition with the greatest stream time determines W.
-            let least = times(frame::State::Live).min().or_else(|| times(frame::State::Idle).max()).flatten();
+            // If all are idle or have ended, the partition with the greatest stream time determines W: the order in which
+            // they end does not.
+            let rest = || times(frame::State::Idle).max().or_else(|| times(frame::State::Ended).max());
+            let least = times(frame::State::Live).min().or_else(rest).flatten();
             self.raise(least.map(|stream_time| stream_time.saturating_sub(bound)));
         }
     }
