@@ -23,7 +23,9 @@ use evt_run::metrics;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum AtEnd {
+    /// All open windows fire
     Fire,
+    /// Only those fire that are before the watermark
     Hold,
 }
 
