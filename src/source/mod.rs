@@ -132,8 +132,8 @@ impl Source {
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.opener.announce(inputs, &mut source.emitter)?;
         generated.into_iter().for_each(|input| source.inputs.add(0, input));
-        // All inputs exist, so the service is ready; the first record may follow hours later. A server that listens and a
-        // topic that is read from its end say it themselves.
+        // All inputs exist, so the service is ready; the first record may follow hours later. A server and a topic that
+        // is read from its end say it themselves.
         if !inputs.iter().any(Uri::begins_when_open) {
             source.run.service.ready();
         }

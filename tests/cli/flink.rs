@@ -319,6 +319,22 @@ fn a_job_writes_into_the_tables_of_evt_and_keeps_corrected_rows() {
     same().ends_with(1);
 }
 
+/// Checks that the late events of a job correct a table as those of evt-window do.
+fn check_corrections(dir: &Dir, input: &str, late: &str, flags: &str) {
+    dir.shell(&format!(
+        "evt-window '{input}?end=latest' {flags} -q --emit final --late late.jsonl --dlq null: --to null:"
+    ));
+    for (late, store) in [(format!("{late}?end=latest").as_str(), "flink.db"), ("late.jsonl", "own.db")] {
+        dir.shell(&format!(
+            "cp live.db {store}; evt-backfill '{input}?end=latest' {flags} --late-events '{late}' --dlq null: -q \
+             --since 2026-01-05T10:15:00Z --until 2026-01-05T10:20:00Z --to sqlite:{store}"
+        ))
+        .succeeds();
+    }
+    dir.shell("evt-reconcile sqlite:own.db sqlite:flink.db").succeeds();
+    dir.shell("evt-reconcile sqlite:live.db sqlite:flink.db").ends_with(1);
+}
+
 #[test]
 fn a_pipeline_moves_to_flink_and_back_without_a_gap_or_a_double() {
     let Some(bench) = Bench::new("flink-moving") else { return };
@@ -374,19 +390,7 @@ fn a_pipeline_moves_to_flink_and_back_without_a_gap_or_a_double() {
         "{compared}"
     );
     dir.shell(store).succeeds();
-    // Its late events correct a table as those of evt-window do.
-    dir.shell(&format!(
-        "evt-window '{input}?end=latest' {flags} -q --emit final --late late.jsonl --dlq null: --to null:"
-    ));
-    for (late, store) in [(format!("{late}?end=latest").as_str(), "flink.db"), ("late.jsonl", "own.db")] {
-        dir.shell(&format!(
-            "cp live.db {store}; evt-backfill '{input}?end=latest' {flags} --late-events '{late}' --dlq null: -q \
-             --since 2026-01-05T10:15:00Z --until 2026-01-05T10:20:00Z --to sqlite:{store}"
-        ))
-        .succeeds();
-    }
-    dir.shell("evt-reconcile sqlite:own.db sqlite:flink.db").succeeds();
-    dir.shell("evt-reconcile sqlite:live.db sqlite:flink.db").ends_with(1);
+    check_corrections(dir, &input, &late, flags);
     // And back, from a boundary that the job has passed.
     ingest(1_680_000);
     window("--checkpoint new --since 2026-01-05T10:25:00Z --at-end fire", "sqlite:live.db");

@@ -235,7 +235,7 @@ fn rows_at_or_after_until_fire_the_windows_before_them_where_the_input_may_not_e
     assert_eq!((dir.rows("w.jsonl").len(), dir.rows("late.jsonl").len()), (2, 2));
 }
 
-/// Of an input that had ended before its windows were looked at, none fired: of a short topic with end=latest, or a pipe.
+/// None fired of an input that had ended before its rows were looked at: a short topic with end=latest, or a pipe.
 #[test]
 fn what_is_closed_when_all_inputs_have_ended_is_fired_although_the_rest_is_held() {
     let dir = Dir::new("ranges-hold");

@@ -21,7 +21,7 @@ impl Service {
         Self::that_listens(std::env::var_os("NOTIFY_SOCKET").is_some())
     }
 
-    /// A manager that hears nothing: that of a stage behind the first one of a pipeline, which is ready before it.
+    /// No manager: for the stages of a pipeline behind the first one, which are ready before it.
     pub fn none() -> Self {
         Self::that_listens(false)
     }

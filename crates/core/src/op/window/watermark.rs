@@ -314,8 +314,8 @@ impl Watermark {
                 let of_state = self.state.partitions.iter().filter(move |partition| partition.state == state);
                 of_state.map(|partition| partition.stream_time)
             };
-            // If all are idle or have ended, the partition with the greatest stream time determines W: the order in which
-            // they end does not.
+            // If all are idle or have ended, the partition with the greatest stream time determines W, not the one that
+            // ended last.
             let rest = || times(frame::State::Idle).max().or_else(|| times(frame::State::Ended).max());
             let least = times(frame::State::Live).min().or_else(rest).flatten();
             self.raise(least.map(|stream_time| stream_time.saturating_sub(bound)));
