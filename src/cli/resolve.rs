@@ -233,6 +233,14 @@ impl Resolved {
         self
     }
 
+    /// Finds outputs that only a run with a checkpoint writes.
+    fn checked_without_epochs(mut self) -> Self {
+        let outputs = self.plans.iter().chain(&self.side).chain(&self.dlq);
+        let wrong = outputs.filter_map(|output| output.check_without_epochs().err());
+        self.faults.0.extend(Vec::from_iter(wrong));
+        self
+    }
+
     /// Checks that the stage can join the checkpoint of the pipe that it reads. Errors: exit status 2 if it has other
     /// inputs, or if rows of an output cannot wait for an epoch.
     pub fn check_joins(&self, run: &Run) -> Result<()> {
@@ -429,7 +437,9 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let resolved = Resolved { inputs, plans, dlq, side, span, kind, faults };
     match checkpoint {
         Some(_) => resolved.checked_for_epochs(follow, needs_frames_in_epochs, run),
-        None => resolved,
+        // The pipe may have one.
+        None if matches!(resolved.inputs[..], [Uri::Standard]) => resolved,
+        None => resolved.checked_without_epochs(),
     }
 }
 

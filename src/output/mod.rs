@@ -13,7 +13,7 @@
 //! before its end, the output does not replace an existing file: the file and the part both remain. Dropping an output
 //! without [`Output::finish`] deletes its part.
 //!
-//! - `spec.rs`: the flags of outputs; `plan.rs`: an output before it is open; `open.rs`: an open one; `report.rs`: its
+//! - `spec.rs`: the flags of outputs; `plan/`: an output before it is open; `open.rs`: an open one; `report.rs`: its
 //!   result.
 //! - `file/`: files, each batch once; `frames.rs`: frames to a file, a pipe or a stage of this process.
 //! - `epochs/`: outputs of a run with a checkpoint; `dead_letters/`: the output of dead letters.
@@ -38,8 +38,6 @@ pub use stamp::{StageRows, stamped};
 
 #[cfg(test)]
 mod fault_tests;
-#[cfg(test)]
-mod plan_tests;
 #[cfg(test)]
 pub(crate) mod test_data;
 #[cfg(test)]

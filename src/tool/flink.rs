@@ -103,7 +103,7 @@ impl Tool for Args {
     ];
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
-        let whole = self.metrics.text()?;
+        let whole = self.metrics.text(&run.caller())?;
         let (text, spec) = self.chosen(&whole)?;
         let options = self.options(&spec, run)?;
         let Some(dir) = &self.dir else {
@@ -136,7 +136,7 @@ impl Tool for Args {
 
     /// Also says of each metric whether its rows are equal.
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
-        let Some(text) = findings.take(self.metrics.text()) else { return };
+        let Some(text) = findings.take(self.metrics.text(&run.caller())) else { return };
         let Some((_, spec)) = findings.take(self.chosen(&text)) else { return };
         let Some(options) = findings.take(self.options(&spec, run)) else { return };
         let verdicts = spec.metrics.iter().zip(verdicts(&spec, &options));

@@ -4,11 +4,16 @@ use clap::Args;
 use evt_core::error::{Error, Result};
 use evt_core::op::window::spec::{self, MetricSpec, Spec, window_size};
 use evt_core::time::{format_duration, parse_duration};
+use evt_run::bucket::address::is_address;
+use evt_run::bucket::objects;
+use evt_run::client::Caller;
 
 /// Metrics: those of a file, or one for each `--agg`.
 #[derive(Args, Clone, Debug)]
 pub struct MetricArgs {
     /// Read the metrics to compute from FILE (evt-metrics(5))
+    ///
+    /// FILE may also be an object of a bucket: s3://BUCKET/KEY, gs://BUCKET/KEY, az://CONTAINER/KEY.
     #[arg(short, long, value_name = "FILE", help_heading = "Metrics")]
     metrics: Option<String>,
     #[command(flatten)]
@@ -52,24 +57,24 @@ struct InlineArgs {
 
 impl MetricArgs {
     /// Returns the metrics.
-    pub fn spec(&self) -> Result<Spec> {
+    pub fn spec(&self, caller: &Caller) -> Result<Spec> {
         match self.file()? {
             None => spec::inline(&self.inline.agg, &self.flags()),
-            Some(path) => spec::file(&read(path)?).map_err(|error| error.at(path.to_owned())),
+            Some(path) => spec::file(&read(path, caller)?).map_err(|error| error.at(shown(path).to_owned())),
         }
     }
 
     /// Returns the text of a file with the metrics.
-    pub fn text(&self) -> Result<String> {
+    pub fn text(&self, caller: &Caller) -> Result<String> {
         match self.file()? {
             None => spec::inline_text(&self.inline.agg, &self.flags()),
-            Some(path) => read(path),
+            Some(path) => read(path, caller),
         }
     }
 
     /// Returns what names the metrics in messages.
     pub fn name(&self) -> &str {
-        self.metrics.as_deref().unwrap_or("--agg")
+        self.metrics.as_deref().map_or("--agg", shown)
     }
 
     /// Returns the condition of `--where`.
@@ -96,6 +101,15 @@ impl MetricArgs {
     }
 }
 
-fn read(path: &str) -> Result<String> {
+/// Reads a file of metrics, or an object of a bucket.
+pub fn read(path: &str, caller: &Caller) -> Result<String> {
+    if is_address(path) {
+        return objects::text(path, caller);
+    }
     std::fs::read_to_string(path).map_err(|error| Error::config_file(path.to_owned(), &error))
+}
+
+/// Returns a path, or an address without its options.
+pub fn shown(path: &str) -> &str {
+    if is_address(path) { path.split('?').next().unwrap_or_default() } else { path }
 }

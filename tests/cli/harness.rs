@@ -314,15 +314,15 @@ pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
     eventually_within(MINUTE, what, holds);
 }
 
-/// Waits until a condition holds, at most this long. Pauses grow with the wait: a condition may start processes, which
-/// would take the time that others need to fulfil it.
+/// Waits until a condition holds, at most this long. A long wait asks less often: a condition may start processes,
+/// which would take the time that others need to fulfil it.
 #[track_caller]
 pub fn eventually_within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < limit, "in vain: {what}");
-        let pause = (start.elapsed() / 16).clamp(Duration::from_millis(1), Duration::from_millis(50));
-        std::thread::park_timeout(pause);
+        let pause = if start.elapsed() < Duration::from_secs(2) { 1 } else { 50 };
+        std::thread::park_timeout(Duration::from_millis(pause));
     }
 }
 

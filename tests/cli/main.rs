@@ -129,6 +129,7 @@ mod names;
 mod neighbours;
 mod notify;
 mod objects;
+mod objects_epochs;
 mod one_process;
 mod open_transactions;
 mod oracle;

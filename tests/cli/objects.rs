@@ -8,14 +8,14 @@ use serde_json::Value;
 use std::fmt::Write;
 
 /// A prefix of a bucket, and objects in it.
-struct Prefix {
-    dir: Dir,
-    place: CheckpointLocation,
+pub struct Prefix {
+    pub dir: Dir,
+    pub place: CheckpointLocation,
 }
 
 impl Prefix {
     /// An empty prefix; `None`, with one message, if there is no server.
-    fn new(name: &str) -> Option<Self> {
+    pub fn new(name: &str) -> Option<Self> {
         let dir = Dir::new(name);
         let place = CheckpointLocation::bucket(&dir)?;
         Some(Self { dir, place })
@@ -27,23 +27,23 @@ impl Prefix {
     }
 
     /// Returns the URI of objects below the prefix.
-    fn uri(&self, names: &str) -> String {
+    pub fn uri(&self, names: &str) -> String {
         let (path, options) = self.place.name.split_once('?').expect("options");
         format!("{path}/{names}?{options}")
     }
 
-    fn run(&self, tool: &str, args: &[&str]) -> Run {
+    pub fn run(&self, tool: &str, args: &[&str]) -> Run {
         self.dir.run(tool, args)
     }
 
     /// Returns the numbers of the events of an output, in its order.
-    fn numbers(&self, file: &str) -> Vec<i64> {
+    pub fn numbers(&self, file: &str) -> Vec<i64> {
         let number = |row: &Value| row["properties"]["n"].as_i64().expect("a number");
         self.dir.rows(file).iter().map(number).collect()
     }
 }
 
-fn events(numbers: std::ops::Range<i64>) -> String {
+pub fn events(numbers: std::ops::Range<i64>) -> String {
     let mut text = String::new();
     for n in numbers {
         let (hour, minute, second) = (n / 3600 % 24, n / 60 % 60, n % 60);
@@ -203,9 +203,12 @@ fn an_output_is_an_object_that_appears_whole_and_replaces_another_one_only_with_
     prefix.run("evt-ingest", &["-q", "torn.jsonl.gz", "--to", &prefix.uri("z.jsonl")]).ends_with(65);
     assert!(!file("z.jsonl").exists());
     for (args, words) in [
-        (&["--to", &prefix.uri("w/")][..], "expected the key of one object, found those of several"),
+        (&["--to", &prefix.uri("w/")][..], "expected the key of one object, or --checkpoint"),
         (&["--to", &prefix.uri("w.jsonl"), "--append"], "--append: expected JSON lines, CSV or another text"),
-        (&["--to", &prefix.uri("w.jsonl"), "--checkpoint", "state"], "found an object, which is written at the end"),
+        (
+            &["--to", &prefix.uri("w.jsonl"), "--checkpoint", "state"],
+            "expected a prefix that ends in /, whose objects are the epochs",
+        ),
         (&["--to", &prefix.uri("w.rows")], "unknown extension"),
     ] {
         let said = prefix.run("evt-ingest", &[&["-q", "a.jsonl"][..], args].concat()).ends_with(2).stderr();
@@ -215,6 +218,34 @@ fn an_output_is_an_object_that_appears_whole_and_replaces_another_one_only_with_
     let said = prefix.run("evt-ingest", &["-q", &both, "--to", &both, "--overwrite"]).ends_with(2).stderr();
     assert!(said.contains("also an input"), "{said}");
     assert!(!file("w.jsonl").exists());
+}
+
+#[test]
+fn metrics_may_be_an_object() {
+    let Some(prefix) = Prefix::new("objects-metrics") else { return };
+    let dir = &prefix.dir;
+    dir.write("a.jsonl", events(0..1_000));
+    dir.write("m.toml", "[[metric]]\nname = 'events'\nsize = '1m'\n");
+    dir.write("wrong.toml", "[[metric]]\nnam = 'events'\n");
+    dir.write("latin.toml", b"name = '\xe9'\n");
+    ["m.toml", "wrong.toml", "latin.toml"].iter().for_each(|name| prefix.put(name));
+    let of_object = prefix.run("evt-window", &["-q", "-m", &prefix.uri("m.toml"), "a.jsonl", "-o", "jsonl"]).succeeds();
+    assert_eq!(of_object.text(), dir.shell("evt-window -q -m m.toml a.jsonl -o jsonl").succeeds().text());
+    dir.shell("evt-window -q -m m.toml a.jsonl --to sqlite:m.db").succeeds();
+    let flags = ["-q", "-m", &prefix.uri("m.toml"), "a.jsonl", "--to", "sqlite:m.db", "--dry-run"];
+    prefix.run("evt-backfill", &flags).succeeds();
+    for (name, status, words) in [
+        ("wrong.toml", 78, "wrong.toml: line 2: unknown field nam"),
+        ("latin.toml", 78, "latin.toml: expected UTF-8"),
+        ("none.toml", 78, "none.toml: there is no such object"),
+        ("*.toml", 2, "*.toml: expected the key of one object, found those of several"),
+    ] {
+        for tool in ["evt-window", "evt-backfill"] {
+            let flags = ["-q", "-m", &prefix.uri(name), "a.jsonl", "--to", "sqlite:none.db"];
+            let said = prefix.run(tool, &flags).ends_with(status).stderr();
+            assert!(said.contains(words) && !said.contains("secret"), "{said}");
+        }
+    }
 }
 
 /// A checkpoint, inputs and outputs in a container of Azure.
@@ -245,6 +276,12 @@ fn azure_has_checkpoints_inputs_and_outputs() {
     let said = ingest();
     assert!(said.contains("in 150100 "), "{said}");
     assert!(ingest().contains("in 0 "), "read again");
+    for numbers in ["b.jsonl", "none.jsonl"] {
+        dir.write("none.jsonl", "");
+        let to = uri("out/");
+        dir.run("evt-ingest", &["-q", "-f", "jsonl", "--checkpoint", "own", numbers, "--to", &to]).succeeds();
+    }
+    assert_eq!(dir.run("evt-view", &["-q", &uri("out/"), "-o", "jsonl"]).succeeds().rows().len(), 100);
     let shown = dir.run("evt-view", &[&uri("state")]).succeeds().text();
     assert!(shown.contains("2 runs") && shown.contains("committed, verified"), "{shown}");
     dir.write("azure.key", "d3Jvbmc=");

@@ -12,13 +12,15 @@
 //! which writes rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer,
 //! the further rows of the epoch wait in its outbox, too.
 //!
-//! `plan.rs`: what an output gets of a complete epoch; `target.rs`: the store, topic or file behind it; `rejected.rs`:
-//! rows that the target could not hold.
+//! `plan.rs`: what an output gets of a complete epoch; `target.rs`: the store, topic or file behind it; `object.rs`:
+//! the object that an epoch becomes; `rejected.rs`: rows that the target could not hold.
 
+mod object;
 mod plan;
 mod rejected;
 mod target;
 
+pub(super) use self::object::ObjectFile;
 pub use self::plan::{CompleteEpoch, EpochPlan};
 pub use self::rejected::{RejectedByCommit, RejectedLetters};
 pub(super) use self::target::EpochTarget;
@@ -118,7 +120,7 @@ impl EpochOutput {
         let of_target = plan.clone();
         let mut target = Worker::start(run, move |run| open(run, &of_target))?;
         let (traits, counts) = target.call(|target| {
-            let format = if let EpochTarget::Text { format, .. } = target { Some(*format) } else { None };
+            let format = target.format();
             let is_topic = matches!(target, EpochTarget::Topic(_));
             (TargetTraits { is_at_once: target.is_at_once(), is_topic, format, sessions }, target.counts())
         })?;

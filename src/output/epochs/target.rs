@@ -1,5 +1,6 @@
 //! The target of an output of a checkpoint. In the thread of the output, it gets the rows of complete epochs.
 
+use super::object::{ObjectFile, encode};
 use super::plan::{CompleteEpoch, EpochPlan};
 use super::rejected::{EpochSource, FirstAttempt, KeptRejected, RejectedByCommit};
 use crate::output::file::once::{BatchId, OnceFile};
@@ -36,6 +37,8 @@ pub(in crate::output) enum EpochTarget {
     },
     /// A topic.
     Topic(Box<EpochTopic>),
+    /// An object of a bucket for each epoch.
+    Objects(Box<ObjectFile>),
 }
 
 /// A file to which the lines of an epoch are appended once.
@@ -65,6 +68,15 @@ impl EpochTarget {
         Self::Text { format, encoder, file, lines }
     }
 
+    /// Returns the format of text.
+    pub fn format(&self) -> Option<&'static Format> {
+        match self {
+            Self::Text { format, .. } => Some(format),
+            Self::Objects(objects) => Some(objects.format),
+            Self::Store { .. } | Self::Topic(_) => None,
+        }
+    }
+
     /// Whether it is a store that gets rows before their epoch is complete.
     pub fn is_at_once(&self) -> bool {
         matches!(self, Self::Store { is_at_once: true, .. })
@@ -81,6 +93,7 @@ impl EpochTarget {
                 lines.file.begun_batch()?.map(|BatchId { run, number, .. }| Epoch { run, number })
             }
             Self::Text { lines: None, .. } => None,
+            Self::Objects(objects) => objects.committed(plan)?.max(plan.last_recorded),
         };
         if committed <= plan.last_recorded {
             return Ok(());
@@ -128,7 +141,7 @@ impl EpochTarget {
         match self {
             Self::Topic(topic) => topic.tick(),
             Self::Store { sink, .. } => sink.tick(),
-            Self::Text { .. } => Ok(()),
+            Self::Text { .. } | Self::Objects(_) => Ok(()),
         }
     }
 
@@ -144,6 +157,7 @@ impl EpochTarget {
                 report.counts = Some(topic.finish()?);
                 Ok(())
             }
+            Self::Objects(_) => Ok(()),
         }
     }
 
@@ -175,6 +189,7 @@ impl EpochTarget {
                 topic.commit(epoch, &mut rows)?;
                 return rows.rejected();
             }
+            Self::Objects(objects) => objects.write(epoch, plan, rows.batches()?)?,
             Self::Text { encoder, lines: Some(lines), .. } => lines.append(epoch, encoder.as_mut(), &rows)?,
             Self::Text { encoder, file, lines: None, .. } => {
                 let mut bytes = vec![];
@@ -230,15 +245,6 @@ impl LineFile {
             }
         }
     }
-}
-
-/// Appends the lines of a batch to `bytes`.
-fn encode(encoder: &mut dyn evt_core::format::Encoder, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<()> {
-    match encoder.slices(batch) {
-        Some(slices) => slices.iter().for_each(|slice| bytes.extend_from_slice(slice)),
-        None => encoder.encode(batch, bytes)?,
-    }
-    Ok(())
 }
 
 /// The rows of an output in a complete epoch.

@@ -19,7 +19,7 @@ pub struct ObjectPart {
     /// In `TMPDIR`; removed with this value.
     file: NamedTempFile,
     /// Writes the file.
-    pub(super) writer: Box<WriteBehind>,
+    pub writer: Box<WriteBehind>,
 }
 
 impl ObjectPart {
@@ -36,6 +36,13 @@ impl ObjectPart {
     /// Returns the name of the object.
     pub fn name(&self) -> String {
         self.object.to_string()
+    }
+
+    /// Makes the file the object; one that exists stays.
+    pub fn put(self) -> Result<()> {
+        let Self { object, file, writer, .. } = self;
+        writer.finish()?;
+        object.write(file.path(), false).map(drop)
     }
 
     /// Makes the file the object. An existing one is not replaced if the source was stopped.

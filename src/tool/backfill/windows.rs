@@ -12,6 +12,7 @@ use crate::cli::resolve::{StageSpec, TABLE};
 use crate::cli::values::parse_positive;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
+use crate::tool::metrics::{self, shown};
 use crate::tool::pace::Pace;
 use crate::tool::validation::{SchemaArgs, Validate, ValidationArgs};
 use crate::uri::Uri;
@@ -33,6 +34,7 @@ use evt_core::time::{LATEST, Zone, format_instant, parse_duration};
 use evt_kafka::address::TopicFormat;
 use evt_kafka::range::ReadMode;
 use evt_run::checkpoint::state_files::memory_bound;
+use evt_run::client::Caller;
 use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
 use evt_run::run::memory::default_memory;
@@ -47,6 +49,8 @@ use xxhash_rust::xxh3::Xxh3;
 #[command(next_help_heading = "Correction")]
 pub(super) struct WindowsArgs {
     /// Read the metrics from FILE (evt-metrics(5)); their results replace the stored ones
+    ///
+    /// FILE may also be an object of a bucket: s3://BUCKET/KEY, gs://BUCKET/KEY, az://CONTAINER/KEY.
     #[arg(short, long, value_name = "FILE")]
     metrics: Option<String>,
     /// Correct only this metric (repeatable); the others are still evaluated
@@ -175,10 +179,9 @@ struct WindowSetup {
 
 impl WindowsArgs {
     /// Reads the file of metrics, which may be a pipe.
-    fn metrics_file(&self) -> Result<MetricsFile> {
+    fn metrics_file(&self, caller: &Caller) -> Result<MetricsFile> {
         let Some(path) = &self.metrics else { return Err(Error::usage("--metrics FILE is required")) };
-        let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
-        Ok(MetricsFile { path: path.clone(), text })
+        Ok(MetricsFile { path: shown(path).to_owned(), text: metrics::read(path, caller)? })
     }
 
     fn spec(&self, file: &MetricsFile) -> Result<Spec> {
@@ -376,7 +379,7 @@ pub(super) fn run(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>) -> Result<u8
 
 /// Opens the stage.
 fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> {
-    let file = args.metrics_file()?;
+    let file = args.metrics_file(&run.caller())?;
     let (spec, target) = (args.spec(&file)?, TargetStore::of(&flow.stage.output.to, run)?);
     args.key = spec.out_of_orderness;
     let inputs = checked_inputs(&flow, run)?;
@@ -555,7 +558,7 @@ fn start(
 
 /// `--check`: adds the faults of the flags, of the inputs and of the store to `findings`.
 pub(super) fn check(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>, findings: &mut CheckReport) {
-    let spec = findings.take(args.metrics_file().and_then(|file| args.spec(&file)));
+    let spec = findings.take(args.metrics_file(&run.caller()).and_then(|file| args.spec(&file)));
     if let Some(spec) = &spec {
         let now = run.clock.now();
         findings.take(flow.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));

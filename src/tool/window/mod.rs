@@ -383,7 +383,7 @@ impl Tool for Args {
 
     /// Also explains the metrics.
     fn check(mut self, run: &Rc<Run>, findings: &mut CheckReport) {
-        if let Some(spec) = findings.take(self.metrics.spec()) {
+        if let Some(spec) = findings.take(self.metrics.spec(&run.caller())) {
             self.watermark.take_key(&spec);
             findings.take(run.io.print(&spec.explain()));
             self.checks_of_metrics(&spec, run).into_iter().for_each(|found| _ = findings.take(found));
@@ -404,7 +404,7 @@ impl Tool for Args {
 impl Args {
     /// Opens the stage.
     pub fn stage(mut self, run: &Rc<Run>) -> Result<Stage> {
-        let spec = self.metrics.spec()?;
+        let spec = self.metrics.spec(&run.caller())?;
         self.watermark.take_key(&spec);
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.reads.properties = spec.leaves.properties();

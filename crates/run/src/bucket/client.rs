@@ -109,11 +109,10 @@ impl Bucket {
     }
 
     /// Returns a page of the keys that begin with `start`.
-    fn list_page(&self, start: &str, max_keys: Option<usize>, page_token: Option<String>) -> Result<Page> {
+    fn list_page(&self, start: &str, options: &PaginatedListOptions) -> Result<Page> {
         let prefix = format!("{}{start}", self.address.prefix);
         let found = self.retries.run(|| {
-            let page_token = page_token.clone();
-            let options = PaginatedListOptions { max_keys, page_token, ..PaginatedListOptions::default() };
+            let options = options.clone();
             let listed =
                 self.store.list_paginated(Some(&prefix).filter(|prefix| !prefix.is_empty()).map(|x| &**x), options);
             block_on(listed).map_err(|error| RequestFault::taken_from(&error).at(|| self.address.to_string()))
@@ -129,12 +128,19 @@ impl Bucket {
 
     /// Returns the objects whose keys begin with `start`, in the order of the bytes of their keys.
     pub fn entries(&self, start: &str) -> Result<Vec<ObjectEntry>> {
-        let (mut entries, mut page) = (vec![], None);
+        self.entries_behind(start, "")
+    }
+
+    /// Returns those of them whose keys are behind `last`, without listing those before.
+    pub fn entries_behind(&self, start: &str, last: &str) -> Result<Vec<ObjectEntry>> {
+        let offset = (!last.is_empty()).then(|| format!("{}{last}", self.address.prefix));
+        let mut options = PaginatedListOptions { offset, ..PaginatedListOptions::default() };
+        let mut entries = vec![];
         loop {
-            let found = self.list_page(start, None, page)?;
+            let found = self.list_page(start, &options)?;
             entries.extend(found.entries);
-            page = found.next;
-            if page.is_none() {
+            options.page_token = found.next;
+            if options.page_token.is_none() {
                 // Not every server keeps the order of bytes.
                 entries.sort_unstable_by(|one, other| one.key.cmp(&other.key));
                 return Ok(entries);
@@ -237,10 +243,17 @@ impl Objects for Bucket {
 
     fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool> {
         let sent = bytes::Bytes::copy_from_slice(bytes);
+        let found = || Ok::<_, RetryError>(self.try_get(key, GetOptions::default())?.map(|found| found == bytes));
+        let mut is_repeated = false;
         self.retries.run(|| {
-            // The object may be that of an earlier attempt, whose answer was lost.
-            Ok(self.try_put(key, sent.clone(), PutMode::Create)?
-                || self.try_get(key, GetOptions::default())?.is_some_and(|found| found == bytes))
+            // The object may be that of an earlier attempt, whose answer was lost. A server that refuses another one
+            // may close the connection before it has read the bytes, so that the answer is lost again.
+            if std::mem::replace(&mut is_repeated, true)
+                && let Some(is_own) = found()?
+            {
+                return Ok(is_own);
+            }
+            Ok(self.try_put(key, sent.clone(), PutMode::Create)? || found()?.unwrap_or(false))
         })
     }
 
@@ -253,7 +266,8 @@ impl Objects for Bucket {
     }
 
     fn any(&self, start: &str) -> Result<Option<String>> {
-        Ok(self.list_page(start, Some(1), None)?.entries.into_iter().next().map(|entry| entry.key))
+        let first = PaginatedListOptions { max_keys: Some(1), ..PaginatedListOptions::default() };
+        Ok(self.list_page(start, &first)?.entries.into_iter().next().map(|entry| entry.key))
     }
 
     fn delete(&self, keys: &[String]) -> Result<()> {

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Bytes of a range.
 const BLOCK: u64 = 4 << 20;
+/// Maximum bytes of a text.
+const TEXT_MAX: u64 = 16 << 20;
 
 /// What an address names.
 #[derive(Clone)]
@@ -60,6 +62,16 @@ impl NamedObjects {
         (!self.is_pattern()).then_some((self.address, self.pattern))
     }
 
+    /// Returns the key, the prefix or the pattern.
+    pub fn key(&self) -> &str {
+        &self.pattern
+    }
+
+    /// Returns the bucket, and the key, the prefix or the pattern.
+    pub fn into_pattern(self) -> (BucketAddress, String) {
+        (self.address, self.pattern)
+    }
+
     /// Finds the objects, in the order of their keys. Errors: those of requests.
     pub fn find(&self) -> Result<Vec<Self>> {
         let bucket = Arc::new(Bucket::try_new(self.address.clone())?);
@@ -99,6 +111,27 @@ fn matches(pattern: &str, key: &str) -> bool {
     let (rest, is_deep) = rest.strip_prefix("**").map_or((&rest[1..], false), |rest| (rest, true));
     let mut ends = left.char_indices().map(|(at, _)| at).chain([left.len()]);
     ends.by_ref().take_while(|end| is_deep || !left[..*end].contains('/')).any(|end| matches(rest, &left[end..]))
+}
+
+/// Reads an object as text.
+///
+/// Errors: exit status 2 if several objects are named; 78 if there is none, or if it is no text of at most 16 MiB;
+/// those of requests.
+pub fn text(uri: &str, caller: &Caller) -> Result<String> {
+    let named = NamedObjects::parse(uri, caller)?;
+    let shown = named.to_string();
+    if named.is_pattern() {
+        return Err(Error::usage(format!("{shown}: expected the key of one object, found those of several")));
+    }
+    let Some(FoundObject { bucket, entry }) = named.find()?.pop().and_then(|named| named.found) else {
+        return Err(Error::config(format!("{shown}: there is no such object")));
+    };
+    let bytes = match entry.size {
+        0 => vec![],
+        size if size <= TEXT_MAX => bucket.read(&entry, 0..size)?,
+        size => return Err(Error::config(format!("{shown}: expected at most 16 MiB, found {size} bytes"))),
+    };
+    String::from_utf8(bytes).map_err(|_| Error::config(format!("{shown}: expected UTF-8")))
 }
 
 impl FoundObject {

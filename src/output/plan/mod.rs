@@ -1,39 +1,38 @@
 //! An output that is checked before anything is read, and opened when the schema of its rows is known.
+//!
+//! `destination.rs`: where its rows go, and how that is opened.
 
-use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
-use super::file::object::{self, ObjectPart};
+mod destination;
+
+use self::destination::{Destination, OpenRows};
+use super::epochs::{EpochOutput, EpochPlan};
+use super::file::object;
 use super::file::{Overwrite, Plain, check_empty, is_appended, is_regular};
-use super::frames::FrameOutput;
 use super::identity::{self, Identity};
 use super::open::{OpenTarget, Output};
-use super::spec::{OutputSpec, open_options, standard_format, with_file_options, written};
+use super::spec::{OutputSpec, standard_format, with_file_options, written};
 use crate::uri::Uri;
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use evt_core::counts::SinkCounts;
-use evt_core::error::{Error, ErrorKind, Result};
-use evt_core::format::{self, EncodeOptions, Format, NoteFormat};
+use evt_core::error::{Error, Result};
+use evt_core::format::{self, Format};
 use evt_core::kind::event::has_raw;
 use evt_core::kind::record_parts::OutputParts;
-use evt_core::kind::{Kind, SESSIONS_KEY, dead, metrics_of};
+use evt_core::kind::{Kind, SESSIONS_KEY, metrics_of};
 use evt_kafka::address::{Address, TopicFormat};
-use evt_kafka::client::Topics;
 use evt_kafka::produce::KafkaOutput;
-use evt_kafka::produce::epochs::EpochTopic;
 use evt_kafka::produce::format::form;
 use evt_kafka::produce::limit::{Limit, RowLimit};
 use evt_kafka::produce::shared::SharedProducer;
-use evt_run::bucket::new_object::NewObject;
-use evt_run::client::Location;
+use evt_run::bucket::new_object::{EpochObjects, NewObject};
+use evt_run::bucket::objects::NamedObjects;
 use evt_run::client::outage::FOREVER;
-use evt_run::console::Console;
 use evt_run::metrics::{self, Metrics, ServerStatus};
 use evt_run::run::Run;
 use evt_run::run::io::Io;
-use evt_run::storage::disk::Disk;
-use evt_store::{CheckScope, Medium, OpenOptions, RowsToWrite, Store};
+use evt_store::{CheckScope, Medium, RowsToWrite};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 /// Why `exactly_once=true` is rejected in a tool that cannot commit its rows and the offsets of its input in one
@@ -56,126 +55,6 @@ pub struct OutputPlan {
     in_transactions: bool,
     /// Whether it is for dead letters.
     is_dead: bool,
-}
-
-/// The destination that the URI of an output names.
-enum Destination {
-    Null,
-    Standard(&'static Format),
-    File(PathBuf, &'static Format),
-    Object(Box<NewObject>, &'static Format),
-    Store(&'static Store, Location),
-    Kafka(Box<Address>, Limit),
-}
-
-impl Destination {
-    /// Whether the destination is on a server.
-    fn is_remote(&self) -> bool {
-        match self {
-            Destination::Null | Destination::Standard(_) | Destination::File(..) => false,
-            Destination::Store(store, _) => store.is_remote(),
-            Destination::Kafka(..) | Destination::Object(..) => true,
-        }
-    }
-
-    /// Whether rows are written in frames.
-    fn is_framed(&self) -> bool {
-        match self {
-            Destination::Standard(format) | Destination::File(_, format) | Destination::Object(_, format) => {
-                format.is_frames()
-            }
-            Destination::Kafka(address, _) => address.options.form == Some(TopicFormat::Frames),
-            Destination::Null | Destination::Store(..) => false,
-        }
-    }
-
-    /// Returns the kind of the rows of a store; `None` for another output. Errors: exit status 2 if the store does not
-    /// hold rows of this kind.
-    fn kind_of(&self, schema: &SchemaRef, name: &str) -> Result<Option<Kind>> {
-        let Destination::Store(store, _) = self else { return Ok(None) };
-        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
-        if store.kinds.contains(&kind) { Ok(Some(kind)) } else { Err(store.other_kind(kind, name)) }
-    }
-
-    /// Opens the destination for rows that it gets at once. The records of a topic are in the transactions of
-    /// `producer`, if there is one.
-    fn open(
-        self,
-        producer: Option<&SharedProducer>,
-        spec: &OutputSpec,
-        rows: OpenRows,
-        run: &Rc<Run>,
-    ) -> Result<OpenTarget> {
-        let OpenRows { schema, kind, up, disk } = rows;
-        match self {
-            Destination::Null => Ok(OpenTarget::Null),
-            Destination::Standard(format) if format.is_frames() => {
-                FrameOutput::to_stdout(&schema, run).map(OpenTarget::Frames)
-            }
-            Destination::Standard(format) => {
-                encoded(Plain::Standard(run.io.stdout(&run.stop)?), format, &schema, spec, &run.console)
-            }
-            Destination::File(path, format) => {
-                let file = Plain::create(path, format, spec.overwrite, &disk, run)?;
-                encoded(file, format, &schema, &spec.of_file(run), &run.console)
-            }
-            Destination::Object(object, format) => {
-                let file = Plain::Object(ObjectPart::create(*object, spec.overwrite, &disk, run)?);
-                encoded(file, format, &schema, &spec.of_file(run), &run.console)
-            }
-            Destination::Kafka(address, limit) => {
-                let topic = KafkaOutput::open(producer, &Topics::new(&address, run), limit, up, &schema)?;
-                Ok(OpenTarget::Kafka(Box::new(topic)))
-            }
-            Destination::Store(store, location) => {
-                let sink = (store.open)(&location, &OpenOptions { disk, ..open_options(run, up) })?;
-                let kind = kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
-                Ok(OpenTarget::Store { kind, sink })
-            }
-        }
-    }
-
-    /// Opens the destination, in the thread of the output, for the rows of complete epochs.
-    fn open_in_epochs(self, spec: &OutputSpec, rows: OpenRows, plan: &EpochPlan, run: &Rc<Run>) -> Result<EpochTarget> {
-        match self {
-            Destination::Kafka(address, limit) => {
-                let topics = Topics::new(&address, run);
-                let topic = EpochTopic::open(&topics, limit, rows.up, &rows.schema, &plan.key())?;
-                Ok(EpochTarget::Topic(Box::new(topic)))
-            }
-            Destination::Store(store, location) => {
-                let is_at_once = store.is_at_once(&location)?;
-                let options = OpenOptions {
-                    pipeline: plan.key(),
-                    run: plan.run(),
-                    epochs: true,
-                    is_at_once,
-                    disk: rows.disk,
-                    ..open_options(run, rows.up)
-                };
-                let kind = rows.kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
-                Ok(EpochTarget::Store { kind, sink: (store.open)(&location, &options)?, is_at_once })
-            }
-            other => {
-                let disk = rows.disk.clone();
-                match other.open(None, spec, rows, run)? {
-                    OpenTarget::Encoded { format, encoder, file, .. } => {
-                        Ok(EpochTarget::text(format, encoder, file, plan, disk))
-                    }
-                    _ => Err(Error::broken("an output of frames in an epoch")),
-                }
-            }
-        }
-    }
-}
-
-/// The schema and the kind of the rows for which an output is opened, the metric of its server, and its disk.
-struct OpenRows {
-    schema: SchemaRef,
-    /// The kind of the rows of a store.
-    kind: Option<Kind>,
-    up: ServerStatus,
-    disk: Disk,
 }
 
 impl OutputPlan {
@@ -203,6 +82,10 @@ impl OutputPlan {
             }
             Uri::Http(_) => {
                 return Err(Error::usage(format!("{name}: an input of evt-ingest, not an output")));
+            }
+            Uri::Bucket(named) if named.is_pattern() => {
+                let (objects, format) = epoch_objects(*named, &spec, &name)?;
+                Destination::Objects(Box::new(objects), format)
             }
             Uri::Bucket(named) => {
                 let object = NewObject::of(*named)?;
@@ -244,6 +127,7 @@ impl OutputPlan {
                 KafkaOutput::check_server(address, self.is_dead, run)?;
             }
             Destination::Object(object, _) => object::check(object, self.spec.overwrite)?,
+            Destination::Objects(objects, _) => objects.check()?,
             // A store in files has been checked already, but for its rows.
             Destination::Store(store, location) if store.is_remote() || scope != CheckScope::Opening => {
                 let check = || (store.check)(location, scope);
@@ -264,7 +148,10 @@ impl OutputPlan {
     pub fn check_kind(&self, kind: Kind) -> Result<()> {
         match &self.destination {
             Destination::Store(store, _) if !store.kinds.contains(&kind) => Err(store.other_kind(kind, &self.name)),
-            Destination::Standard(format) | Destination::File(_, format) | Destination::Object(_, format)
+            Destination::Standard(format)
+            | Destination::File(_, format)
+            | Destination::Object(_, format)
+            | Destination::Objects(_, format)
                 if format.is_chart && kind != Kind::Metric =>
             {
                 Err(format::svg::other_rows(kind.name()).at(&self.name))
@@ -295,7 +182,7 @@ impl OutputPlan {
     pub fn check_append(&self) -> Result<()> {
         let why = "--append: expected JSON lines, CSV or another text, found a file that is written as a whole";
         let refuse = |_| Err(Error::usage(format!("{}: {why}", self.name)));
-        if matches!(self.destination, Destination::Object(..)) {
+        if matches!(self.destination, Destination::Object(..) | Destination::Objects(..)) {
             return refuse((Path::new(""), false));
         }
         self.file().filter(|(_, adds)| !adds).map_or(Ok(()), refuse)
@@ -365,15 +252,26 @@ impl OutputPlan {
                 "expected a file that is appended to, found one that is replaced at the end of a run"
             }
             Destination::Object(..) => {
-                "expected a file that is appended to, found an object, which is written at the end of a run"
+                "expected a prefix that ends in /, whose objects are the epochs, found one object"
             }
             Destination::Standard(format) if !format.appendable => {
                 "expected JSON lines or CSV, found a format that is complete only at the end of a run"
             }
             _ if self.spec.control => "--control cannot be used",
-            Destination::Standard(_) | Destination::File(..) => return Ok(()),
+            Destination::Standard(_) | Destination::File(..) | Destination::Objects(..) => return Ok(()),
         };
         Err(Error::usage(format!("{}: --checkpoint: {why}", self.name)))
+    }
+
+    /// Checks that a run without a checkpoint can write it. Errors: exit status 2 for objects of epochs.
+    pub fn check_without_epochs(&self) -> Result<()> {
+        match self.destination {
+            Destination::Objects(..) => Err(Error::usage(format!(
+                "{}: expected the key of one object, or --checkpoint, found those of the epochs of a checkpoint",
+                self.name
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Lets the rows of the output wait in a checkpoint until their epoch is complete. Rows for a later stage of the
@@ -410,6 +308,8 @@ impl OutputPlan {
             Destination::Standard(_) => Some(Identity::of_output(io)),
             Destination::File(path, _) => Identity::of_path(path),
             Destination::Object(object, _) => Some(Identity::of_object(&object.to_string())),
+            // The name of an object has that of its output.
+            Destination::Objects(..) => None,
             Destination::Kafka(address, _) => Some(Identity::of_topic(&address.brokers, address.topics.first()?)),
         }
     }
@@ -417,9 +317,10 @@ impl OutputPlan {
     /// Returns the format of a file or of standard output; `None` for a store or a topic.
     pub fn format(&self) -> Option<&'static Format> {
         match &self.destination {
-            Destination::Standard(format) | Destination::File(_, format) | Destination::Object(_, format) => {
-                Some(format)
-            }
+            Destination::Standard(format)
+            | Destination::File(_, format)
+            | Destination::Object(_, format)
+            | Destination::Objects(_, format) => Some(format),
             Destination::Null | Destination::Store(..) | Destination::Kafka(..) => None,
         }
     }
@@ -428,9 +329,10 @@ impl OutputPlan {
     /// readers expect a kind.
     pub fn takes_any_columns(&self) -> bool {
         match &self.destination {
-            Destination::Standard(format) | Destination::File(_, format) | Destination::Object(_, format) => {
-                format.takes_any_columns
-            }
+            Destination::Standard(format)
+            | Destination::File(_, format)
+            | Destination::Object(_, format)
+            | Destination::Objects(_, format) => format.takes_any_columns,
             Destination::Null => true,
             Destination::Store(..) | Destination::Kafka(..) => false,
         }
@@ -451,7 +353,7 @@ impl OutputPlan {
     pub fn acknowledges(&self) -> bool {
         match &self.destination {
             Destination::Null | Destination::Kafka(..) => true,
-            Destination::Standard(_) | Destination::Object(..) => false,
+            Destination::Standard(_) | Destination::Object(..) | Destination::Objects(..) => false,
             Destination::File(path, format) => is_appended(path, format, self.spec.overwrite.is_on()),
             Destination::Store(store, _) => store.acknowledges(),
         }
@@ -533,68 +435,19 @@ impl OutputPlan {
     }
 }
 
-/// Encodes only the first `columns` columns, for a file whose header an older version of evt wrote with no others.
-struct NarrowEncoder {
-    encoder: Box<dyn format::Encoder>,
-    columns: usize,
+/// Returns the objects of epochs that a prefix or a pattern names, and their format: that of `-o` or of the pattern,
+/// else JSON lines.
+fn epoch_objects(named: NamedObjects, spec: &OutputSpec, name: &str) -> Result<(EpochObjects, &'static Format)> {
+    let key = named.key().to_owned();
+    let format = match key.ends_with('/') {
+        true => spec.format.unwrap_or(&format::jsonl::FORMAT),
+        false => spec.file_format(Path::new(&key), &key)?,
+    };
+    let extension = format.extensions.first().filter(|_| !format.is_frames()).ok_or_else(|| {
+        Error::usage(format!("{name}: expected -o jsonl, csv, parquet or avro, found -o {}", format.name))
+    })?;
+    Ok((EpochObjects::of(named, extension)?, written(format)?))
 }
 
-impl format::Encoder for NarrowEncoder {
-    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        self.encoder.encode(&batch.project(&Vec::from_iter(0..self.columns))?, out)
-    }
-
-    fn flush(&mut self, out: &mut Vec<u8>) {
-        self.encoder.flush(out);
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.encoder.finish(out)
-    }
-}
-
-/// Returns the header of a file in a text format; empty if the format has none.
-fn beginning(open: format::MakeEncoder, schema: &SchemaRef, spec: &OutputSpec) -> Result<Vec<u8>> {
-    let mut bytes = vec![];
-    open(schema, &spec.encode)?.encode(&RecordBatch::new_empty(schema.clone()), &mut bytes)?;
-    Ok(bytes)
-}
-
-/// Makes the target of a file or of standard output: repairs and checks a file that is appended to. Errors: exit status
-/// 2 if it has another header.
-fn encoded(
-    mut file: Plain,
-    format: &'static Format,
-    schema: &SchemaRef,
-    spec: &OutputSpec,
-    console: &Console,
-) -> Result<OpenTarget> {
-    let Some(open) = format.output else { return FrameOutput::to_file(file, schema).map(OpenTarget::Frames) };
-    let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), format.is_json, console);
-    let (mut append, mut narrow) = (false, None);
-    if format.appendable {
-        append = match begin(schema) {
-            Err(error) if error.kind() == ErrorKind::Usage && Kind::of(schema) == Some(Kind::Dead) => {
-                // An older version of evt may have written the header, with fewer columns.
-                let mut begun = Err(error);
-                for older in [dead::column::METRICS, dead::column::LETTER_ID, dead::column::ORIGINAL_LENGTH] {
-                    if let Ok(append) = begin(&SchemaRef::new(schema.project(&Vec::from_iter(0..older))?)) {
-                        (narrow, begun) = (Some(older), Ok(append));
-                        break;
-                    }
-                }
-                begun?
-            }
-            begun => begun?,
-        };
-    }
-    let mut encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
-    if let Some(columns) = narrow {
-        let name = file.name();
-        let missing = dead::COLUMNS[columns..].join(", ");
-        console.say(format!("{name}: the header has no {missing}; dead letters are appended without it"));
-        encoder = Box::new(NarrowEncoder { encoder, columns });
-    }
-    let control = spec.control && format.notes == Some(NoteFormat::Json);
-    Ok(OpenTarget::Encoded { format, encoder, file, buffer: vec![], control })
-}
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,7 @@
 //! Tests of plans: what a URI means before anything is written, and what is rejected then.
 
-use super::file::Overwrite;
-use super::identity::Identity;
-use super::test_data::{letters, run, spec};
-use super::{OutputPlan, OutputSpec};
+use super::{Identity, OutputPlan, OutputSpec, Overwrite};
+use crate::output::test_data::{letters, run, spec};
 use arrow::datatypes::Schema;
 use evt_core::error::{ErrorKind, Result};
 use evt_core::format::{frames, jsonl};
@@ -121,6 +119,9 @@ fn epochs_need_an_output_that_can_continue() {
         ("kafka://h:1/t?format=frames".to_owned(), &plain, "expected format=json or format=avro"),
         (format!("{shown}/a.parquet"), &plain, "found one that is replaced at the end of a run"),
         (format!("{shown}/a.arrows"), &plain, "found a file of frames"),
+        ("s3://bucket/a.jsonl?region=r".to_owned(), &plain, "expected a prefix that ends in /"),
+        ("s3://bucket/a/?region=r".to_owned(), &plain, ""),
+        ("s3://bucket/a/*.csv.gz?region=r".to_owned(), &plain, ""),
         (format!("{shown}/a.jsonl"), &control, "--control cannot be used"),
         (format!("parquet:{shown}/lake"), &plain, ""),
         (format!("parquet:{shown}/lake?mode=replace"), &plain, "expected mode=append, found mode=replace"),
