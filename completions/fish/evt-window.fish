@@ -12,7 +12,7 @@ complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the 
 complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs are CSV, TSV or tables, else panes]' -r -f -a "panes\t''
 final\t''"
 complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t'All open windows fire'
-hold\t'Only those fire that are before the watermark'"
+hold\t'Only those fire that are before the watermark; partitions of topics do not end at end='"
 complete -c evt-window -l idle-after -d 'Exclude a partition from the watermark once it is idle this long; results then depend on timing' -r
 complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows have closed, as with --checkpoint; their rows may be late, and results depend on timing' -r -f -a "late\t''"
 complete -c evt-window -l top -d 'Write only the rows of the N keys of each window with the greatest values; implies --emit final' -r

@@ -243,11 +243,11 @@ fn what_is_closed_when_all_inputs_have_ended_is_fired_although_the_rest_is_held(
     dir.write("a.jsonl", [5, 15, 45].map(line).concat());
     dir.write("b.jsonl", [11, 13].map(line).concat());
     let window = "evt-window -q --size 10s --out-of-orderness 2s --at-end hold -o jsonl --late null:";
-    for files in ["a.jsonl b.jsonl", "b.jsonl a.jsonl"] {
+    for files in ["b.jsonl a.jsonl", "a.jsonl"] {
         for run in [format!("{window} --time t {files}"), format!("evt-ingest -q --time t {files} | {window}")] {
             let rows = dir.shell(&run).ends_with(1).rows();
             let counts: Vec<_> = rows.iter().map(|row| row["value"].as_f64().expect("a number")).collect();
-            assert_eq!(counts, [1.0, 3.0], "{run}");
+            assert_eq!(counts, if files == "a.jsonl" { [1.0, 1.0] } else { [1.0, 3.0] }, "{run}");
         }
     }
 }

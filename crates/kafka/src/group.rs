@@ -65,6 +65,9 @@ pub struct TopicOptions {
     /// Whether the tool finds partitions without records, so that it needs to know when the broker of each partition
     /// has answered (`--idle-after`).
     pub finds_silence: bool,
+    /// Whether partitions stay live at the end of their range, because it is not the end of what the tool has open
+    /// (`--at-end hold`).
+    pub stays_live: bool,
 }
 
 impl TopicOptions {

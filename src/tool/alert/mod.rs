@@ -247,7 +247,8 @@ impl Args {
         options.needs.shows_records = true;
         options.needs.keeps_state = self.state.is_some();
         options.needs.writes_letters = self.stage.output.dlq.is_some();
-        options.inputs.topics = TopicOptions { read_mode, commit_mode, has_clock: true, finds_silence: false };
+        options.inputs.topics =
+            TopicOptions { read_mode, commit_mode, has_clock: true, finds_silence: false, stays_live: false };
         options.inputs.stores.order = StoreOrder::Time(time_columns);
         Ok(options)
     }

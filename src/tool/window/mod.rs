@@ -451,6 +451,7 @@ impl Args {
         options.needs.shows_records = true;
         options.inputs.topics.read_mode = ReadMode::Stateful;
         options.inputs.topics.finds_silence = self.watermark.idle_after.is_some();
+        options.inputs.topics.stays_live = self.watermark.at_end == Some(AtEnd::Hold);
         options.inputs.continuation.is_last = self.watermark.at_end == Some(AtEnd::Fire);
         Ok(options)
     }

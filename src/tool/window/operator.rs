@@ -25,7 +25,7 @@ use evt_run::metrics;
 pub(super) enum AtEnd {
     /// All open windows fire
     Fire,
-    /// Only those fire that are before the watermark
+    /// Only those fire that are before the watermark; partitions of topics do not end at end=
     Hold,
 }
 

@@ -79,9 +79,10 @@ impl KafkaInput {
         emitter: &mut RecordEmitter,
     ) -> Result<Self> {
         let Connections { cluster, source } = connections;
-        let Options { tool: TopicOptions { read_mode, commit_mode, has_clock, finds_silence }, origin } = options;
+        let Options { tool: TopicOptions { read_mode, commit_mode, has_clock, finds_silence, stays_live }, origin } =
+            options;
         let Topics { address, run } = topics;
-        let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
+        let partitions = PartitionSet::new(address, stays_live || read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;
         let is_transactional = matches!(commit_mode, CommitMode::Transactions(_));
         let is_shared = is_transactional || matches!(commit_mode, CommitMode::Subscribe);

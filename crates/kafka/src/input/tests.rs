@@ -58,7 +58,7 @@ impl Rig {
     }
 
     fn open(&mut self, read_mode: ReadMode, commit_mode: CommitMode) -> KafkaInput {
-        let tool = TopicOptions { read_mode, commit_mode, has_clock: false, finds_silence: false };
+        let tool = TopicOptions { read_mode, commit_mode, has_clock: false, finds_silence: false, stays_live: false };
         self.try_open(Options { tool, origin: None }, Box::new(self.source.clone())).unwrap()
     }
 

@@ -1,8 +1,7 @@
 //! The watermark: W promises that no event with event time < W will follow.
 //!
 //! W = minimum over live partitions of stream time − out-of-orderness; it never decreases. It exists only when every
-//! partition is known and has begun. An ended partition is excluded from the minimum; if all have ended, W is that of
-//! the one with the greatest stream time. W decides when windows fire and
+//! partition is known and has begun. An ended partition is excluded from the minimum. W decides when windows fire and
 //! when state is dropped. Which rows are late, their own stream time decides (`shape/closing.rs`); only a row of a
 //! partition that was idle or is new may be behind W, and is late for windows whose state was dropped.
 //!
@@ -180,13 +179,23 @@ impl Watermark {
 
     /// Applies the progress that the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
+        let mut ended = vec![];
         for announced in &progress.partitions {
             let at = self.partition(announced.input, &announced.origin, &announced.partition)?;
             let known = &mut self.state.partitions[at];
             known.stream_time = known.stream_time.max(announced.stream_time);
-            known.state = announced.state;
+            match announced.state {
+                frame::State::Ended => ended.push(at),
+                state => known.state = state,
+            }
         }
+        // Its rows count before a partition ends: if all end, no later row raises W. Where mapped partitions become
+        // known only at the end, others may follow.
+        self.advance();
         self.state.complete = progress.complete;
+        for at in ended {
+            self.state.partitions[at].state = frame::State::Ended;
+        }
         self.advance();
         Ok(())
     }
@@ -314,10 +323,8 @@ impl Watermark {
                 let of_state = self.state.partitions.iter().filter(move |partition| partition.state == state);
                 of_state.map(|partition| partition.stream_time)
             };
-            // If all are idle or have ended, the partition with the greatest stream time determines W, not the one that
-            // ended last.
-            let rest = || times(frame::State::Idle).max().or_else(|| times(frame::State::Ended).max());
-            let least = times(frame::State::Live).min().or_else(rest).flatten();
+            // If all are idle, the partition with the greatest stream time determines W.
+            let least = times(frame::State::Live).min().or_else(|| times(frame::State::Idle).max()).flatten();
             self.raise(least.map(|stream_time| stream_time.saturating_sub(bound)));
         }
     }
