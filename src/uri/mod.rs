@@ -57,7 +57,7 @@ pub enum Uri {
 /// Schemes that are not stores.
 const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
 /// Schemes of future versions, for the error message.
-const LATER: [&str; 2] = ["iceberg", "delta"];
+const LATER: [&str; 1] = ["delta"];
 
 impl Uri {
     /// Whether it is a pipe, a FIFO or a device: it has no beginning to which a later run returns.

@@ -5,7 +5,7 @@
 //! that its caller opened).
 //!
 //! Imports point down: [`backfill`] → [`alert`], [`chart`], [`expr`], [`flink`], [`format`](mod@format), [`frame`],
-//! [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`], [`view`] → [`avro`] → [`counts`],
+//! [`generate`], [`iceberg`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`], [`view`] → [`avro`] → [`counts`],
 //! [`error`], [`json`], [`kind`], [`parse`], [`decompression`], [`time`], [`parallel`].
 #![deny(missing_docs)]
 
@@ -21,6 +21,7 @@ pub mod flink;
 pub mod format;
 pub mod frame;
 pub mod generate;
+pub mod iceberg;
 #[cfg(test)]
 #[path = "../../../tests/support/in_ci.rs"]
 mod in_ci;

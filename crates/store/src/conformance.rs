@@ -27,7 +27,8 @@ pub struct Bench {
 impl Bench {
     pub fn new(store: &'static Store) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(store.scheme).display().to_string();
+        let slash = if store.scheme == "iceberg" { "/" } else { "" };
+        let path = format!("{}{slash}", directory.path().join(store.scheme).display());
         let scheme = store.scheme.to_owned();
         Self {
             store,
@@ -66,7 +67,11 @@ impl Bench {
     }
 
     pub fn open_as(&self, run: &str, epochs: bool) -> Result<Box<dyn Sink>, evt_core::Error> {
-        (self.store.open)(&self.location, &OpenOptions { run: run.to_owned(), epochs, ..self.options() })
+        (self.store.open)(&self.location, &self.options_of(run, epochs))
+    }
+
+    pub fn options_of(&self, run: &str, epochs: bool) -> OpenOptions {
+        OpenOptions { run: run.to_owned(), epochs, ..self.options() }
     }
 
     fn options(&self) -> OpenOptions {
@@ -431,7 +436,7 @@ fn a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole() {
 fn fill_up(path: &str) {
     let limit = rustix::process::Rlimit { current: Some(400 << 10), maximum: Some(400 << 10) };
     rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
-    let store = ALL.iter().find(|store| path.ends_with(store.scheme)).unwrap();
+    let store = ALL.iter().find(|store| path.trim_end_matches('/').ends_with(store.scheme)).unwrap();
     let location = Location { scheme: store.scheme.to_owned(), path: path.to_owned(), ..Location::default() };
     let clock = Arc::new(|| super::sample::START);
     let options = OpenOptions {

@@ -28,6 +28,7 @@ pub mod cells;
 pub mod correct;
 mod definition;
 pub mod guard;
+mod iceberg;
 mod lake;
 pub mod nested;
 mod postgres;
@@ -85,7 +86,7 @@ pub fn ledger(store: &Store, location: &Location) -> Result<LedgerStore> {
 }
 
 /// Every store: a new one is a directory and a row here (CONTRIBUTING.md has all steps).
-pub const ALL: &[&Store] = &[&sqlite::STORE, &postgres::STORE, &redis::STORE, &lake::STORE];
+pub const ALL: &[&Store] = &[&sqlite::STORE, &postgres::STORE, &redis::STORE, &lake::STORE, &iceberg::STORE];
 
 #[cfg(test)]
 mod at_once_tests;

@@ -6,6 +6,7 @@ use evt_core::error::Result;
 use evt_core::frame::MetricProgress;
 use evt_core::kind::metric::MetricColumns;
 use evt_core::time::{format_instant, parse_instant};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +60,54 @@ impl NotedMetrics {
     pub fn clear(&mut self) {
         self.by_name.clear();
         self.written.clear();
+    }
+}
+
+/// How far the metrics of a pipeline are, as a store without `metric_progress` keeps it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PipelineMetrics {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Its metrics, as [`to_json`] has them.
+    pub metrics: BTreeMap<String, Value>,
+    /// Whether the store has had such records since before its first row, so that rows of metrics without a record are
+    /// none.
+    #[serde(default)]
+    pub since_first_row: bool,
+}
+
+impl PipelineMetrics {
+    /// Returns the records that change when what was noted for a pipeline is kept beside `all`. Before the rows are
+    /// visible the watermarks stay: a killed run leaves no row without the bound that it was written with, and no
+    /// watermark ahead of its rows.
+    pub fn changed(all: &[Self], pipeline: &str, noted: &NotedMetrics, are_visible: bool) -> Vec<Self> {
+        let (mut all, mut changed) = (all.to_vec(), vec![]);
+        let is_recorded = |name: &str| all.iter().any(|other| other.metrics.contains_key(name));
+        if !noted.written.iter().all(|name| noted.has(name) || is_recorded(name)) {
+            // Metrics without a record have rows, of which the stream has stated nothing.
+            for file in all.iter_mut().filter(|file| file.since_first_row) {
+                file.since_first_row = false;
+                changed.push(file.clone());
+            }
+        }
+        if noted.is_empty() {
+            return changed;
+        }
+        let mut own = all.iter().find(|file| file.pipeline == pipeline).cloned().unwrap_or_default();
+        pipeline.clone_into(&mut own.pipeline);
+        own.since_first_row |= !noted.had_rows || all.iter().any(|other| other.since_first_row);
+        for metric in noted.all() {
+            let before = own.metrics.get(&metric.metric).and_then(from_json);
+            let is_recorded = all.iter().any(|other| other.metrics.contains_key(&metric.metric));
+            let watermark =
+                if are_visible { metric.watermark } else { before.as_ref().and_then(|kept| kept.watermark) };
+            let metric = after(metric, before, is_recorded || own.since_first_row);
+            let metric = MetricProgress { watermark, ..metric };
+            own.metrics.insert(metric.metric.clone(), to_json(&metric));
+        }
+        changed.retain(|file| file.pipeline != pipeline);
+        changed.push(own);
+        changed
     }
 }
 

@@ -21,16 +21,14 @@ use crate::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_direct
 use crate::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::lake::extents::Extents;
 use crate::lake::waiting::{CommittedEpochs, WaitingFile};
-use crate::progress::{KeptProgress, NotedMetrics, after, from_json, to_json};
+use crate::progress::{KeptProgress, NotedMetrics, PipelineMetrics, from_json};
+use arrow::datatypes::SchemaRef;
 use evt_core::error::{Error, ErrorKind, Result};
-use evt_core::frame::MetricProgress;
 use evt_core::parallel::Parallelism;
 use evt_run::checkpoint::epoch::Epoch;
 use evt_run::client::Location;
 use evt_run::storage::access;
 use evt_run::storage::disk::{Disk, DiskFile, LOCK_WAIT, found, lock_within};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -59,7 +57,7 @@ pub fn waits(location: &Location, pipeline: &str) -> Result<bool> {
 }
 
 /// Returns the name of an output in the names of its files.
-fn pipeline_id(pipeline: &str) -> String {
+pub fn pipeline_id(pipeline: &str) -> String {
     format!("{:016x}", xxh3_64(pipeline.as_bytes()))
 }
 
@@ -69,17 +67,6 @@ fn committed_name(pipeline_id: &str) -> String {
 
 /// The directory of the files about metrics.
 const PROGRESS: &str = "progress";
-
-/// How far the metrics of a pipeline are.
-#[derive(Default, Serialize, Deserialize)]
-struct PipelineMetrics {
-    pipeline: String,
-    metrics: BTreeMap<String, Value>,
-    /// Whether the lake has had such files since before its first row, so that rows of metrics without a record are
-    /// none.
-    #[serde(default)]
-    since_first_row: bool,
-}
 
 /// Returns what a lake has recorded of these metrics.
 pub fn kept_metrics(root: &Path, metrics: &[String]) -> Result<Vec<KeptProgress>> {
@@ -161,6 +148,8 @@ pub struct Lake {
     found: BTreeSet<i64>,
     /// How its files are encoded.
     pub parallelism: Parallelism,
+    /// The schema of its files, if it is not that of their kind: with the numbers of a table's columns.
+    pub columns: Option<SchemaRef>,
 }
 
 /// Removes the files that a failed run leaves, which would otherwise fill the disk until the next run.
@@ -215,6 +204,7 @@ impl Lake {
             dirty,
             found,
             parallelism: Parallelism::default(),
+            columns: None,
         }
     }
 
@@ -335,6 +325,11 @@ impl Lake {
         Ok(if there { Published::Replaced } else { Published::New })
     }
 
+    /// Undoes [`Lake::publish`] of a new file: it is a part again.
+    pub fn withdraw(&self, part: &LakePart) -> Result<()> {
+        self.dir.rename(&self.file(part.day, &part.name), &self.dir.hidden(&part.part))
+    }
+
     /// Replaces each day by its parts, which must be synced. The caller holds the lock of names; a day without parts
     /// becomes empty.
     pub fn replace(&self, days: &BTreeMap<i64, Vec<LakePart>>) -> Result<()> {
@@ -391,46 +386,17 @@ impl Lake {
         Ok(())
     }
 
-    /// Notes that metrics without a record have rows, of which the stream has stated nothing.
-    fn forget_first_row(&self) -> Result<()> {
-        for file in progress_files(&self.dir.root)?.into_iter().filter(|file| file.since_first_row) {
-            let path = self.dir.hidden(PROGRESS).join(format!("{}.json", pipeline_id(&file.pipeline)));
-            self.dir.write_json(&path, &PipelineMetrics { since_first_row: false, ..file })?;
-        }
-        Ok(())
-    }
-
-    /// Keeps what was noted of metrics in `.evt/progress/ID.json`, as the record of a database (`sql::progress`).
-    /// Before their rows are visible the watermark stays: a killed run leaves no row without the bound that it was
-    /// written with, and no watermark ahead of its rows.
+    /// Keeps what was noted of metrics in `.evt/progress/ID.json` ([`PipelineMetrics::changed`]).
     pub fn keep_metrics(&self, pipeline: &str, noted: &NotedMetrics, are_visible: bool) -> Result<()> {
-        let mut others = progress_files(&self.dir.root)?;
-        let is_recorded = |name: &str| others.iter().any(|other| other.metrics.contains_key(name));
-        if !noted.written.iter().all(|name| noted.has(name) || is_recorded(name)) {
-            self.forget_first_row()?;
-            others = progress_files(&self.dir.root)?;
-        }
-        if noted.is_empty() {
-            return Ok(());
-        }
+        let changed = PipelineMetrics::changed(&progress_files(&self.dir.root)?, pipeline, noted, are_visible);
         let directory = self.dir.hidden(PROGRESS);
-        if !is_directory(&directory)? {
+        if !changed.is_empty() && !is_directory(&directory)? {
             self.dir.create_dir(&directory)?;
         }
-        let path = directory.join(format!("{}.json", pipeline_id(pipeline)));
-        let mut file = read_progress(&path)?.unwrap_or_default();
-        pipeline.clone_into(&mut file.pipeline);
-        file.since_first_row |= !noted.had_rows || others.iter().any(|other| other.since_first_row);
-        for metric in noted.all() {
-            let before = file.metrics.get(&metric.metric).and_then(from_json);
-            let is_recorded = others.iter().any(|other| other.metrics.contains_key(&metric.metric));
-            let watermark =
-                if are_visible { metric.watermark } else { before.as_ref().and_then(|kept| kept.watermark) };
-            let metric = after(metric, before, is_recorded || file.since_first_row);
-            let metric = MetricProgress { watermark, ..metric };
-            file.metrics.insert(metric.metric.clone(), to_json(&metric));
-        }
-        self.dir.write_json(&path, &file)
+        changed.iter().try_for_each(|file| {
+            let path = directory.join(format!("{}.json", pipeline_id(&file.pipeline)));
+            self.dir.write_json(&path, file)
+        })
     }
 
     /// Removes a file in the hidden directory; it need not exist.

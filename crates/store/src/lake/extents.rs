@@ -64,6 +64,11 @@ impl PositionSpan {
         }
     }
 
+    /// Returns the range from a first to a last position.
+    pub fn of([first, last]: [i64; 2]) -> Self {
+        Self { first, last }
+    }
+
     /// Whether both have a position.
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
@@ -136,6 +141,11 @@ impl Extents {
         let (Some(left), Some(right)) = (&self.0, &other.0) else { return true };
         let (few, many) = if left.len() <= right.len() { (left, right) } else { (right, left) };
         few.iter().any(|(stream, positions)| many.get(stream).is_some_and(|other| positions.overlaps(*other)))
+    }
+
+    /// Whether a stream may have a position in a range.
+    pub fn touches(&self, positions: PositionSpan) -> bool {
+        self.0.as_ref().is_none_or(|streams| streams.values().any(|known| known.overlaps(positions)))
     }
 
     /// Adds the extents of other rows.

@@ -75,8 +75,10 @@ impl Writing {
     /// Creates a part for rows of `day`; their properties may get columns.
     pub fn create(lake: &mut Lake, kind: Kind, day: i64, property_columns: bool) -> Result<Self> {
         let (part, file) = lake.create_part()?;
-        let layout = FileLayout { property_columns, properties, parallelism: lake.parallelism.clone() };
-        let writer = RowWriter::try_new(file, kind.schema(), layout);
+        let (parallelism, has_arrow_types) = (lake.parallelism.clone(), lake.columns.is_none());
+        let layout = FileLayout { property_columns, properties, parallelism, has_arrow_types };
+        let schema = lake.columns.clone().unwrap_or_else(|| kind.schema());
+        let writer = RowWriter::try_new(file, schema, layout);
         let writer = writer.map_err(parquet_failed(&lake.dir.root))?;
         let (digest, extents) = (Xxh3::new(), Extents::default());
         Ok(Self { kind, day, part, writer, digest, extents, rows: 0, last_write: 0 })

@@ -6,7 +6,7 @@ use crate::lake::directory::{Lake, LakePart};
 use crate::lake::extents::Extents;
 use crate::lake::file::Writing;
 use crate::lake::read::LakeFile;
-use crate::lake::repeat::KnownDays;
+use crate::lake::repeat::StoredFiles;
 use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
@@ -49,14 +49,14 @@ impl Row {
 }
 
 /// The state of a key: its row, and the greatest version that was retracted.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct KeyState {
     row: Option<Row>,
     last_retraction: Option<Version>,
 }
 
 /// The results of a run.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Results {
     entries: HashMap<RowId, KeyState>,
     names: MetricNames,
@@ -107,7 +107,7 @@ impl Results {
     pub fn finish(
         &mut self,
         lake: &mut Lake,
-        mut known: Option<&mut KnownDays>,
+        mut known: Option<&mut dyn StoredFiles>,
         counts: &mut SinkCounts,
     ) -> Result<Vec<LakePart>> {
         let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();

@@ -21,23 +21,23 @@
 //! `metric` collects metrics, and `read` reads a lake back.
 
 mod correct;
-mod directory;
-mod disk;
+pub(crate) mod directory;
+pub(crate) mod disk;
 mod exchange;
-mod extents;
-mod file;
-mod metric;
-mod read;
-mod repeat;
+pub(crate) mod extents;
+pub(crate) mod file;
+pub(crate) mod metric;
+pub(crate) mod read;
+pub(crate) mod repeat;
 mod replace;
-mod waiting;
+pub(crate) mod waiting;
 
 use crate::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Published, SCHEME, root};
-use crate::lake::file::{Stream, Writing};
+use crate::lake::file::Stream;
 use crate::lake::metric::Results;
 use crate::lake::read as lake_read;
 use crate::lake::read::{Day, LakeFile};
-use crate::lake::repeat::{KnownRows, RepeatSearch, keep_new};
+use crate::lake::repeat::{KnownRows, NewRows, PartForm, StoredFiles};
 use crate::lake::replace::{Loss, RunKeys};
 use crate::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::progress::NotedMetrics;
@@ -283,7 +283,7 @@ impl Parquet {
         if let Some(stream) = &mut self.stream {
             self.parts.extend(stream.finish(&mut self.lake)?);
         }
-        let known = if self.replace.is_some() { None } else { Some(&mut self.stored.days) };
+        let known = if self.replace.is_some() { None } else { Some(&mut self.stored.days as &mut dyn StoredFiles) };
         self.parts.extend(self.results.finish(&mut self.lake, known, &mut self.counts)?);
         Ok(())
     }
@@ -321,29 +321,22 @@ impl Parquet {
         } else {
             let beside = |other: &&LakePart| other.day == part.day && other.extents.overlaps(&part.extents);
             for other in earlier.iter().filter(beside) {
-                stored.push(LakeFile::open(self.lake.dir.hidden(&other.part), kind)?);
+                stored.push(LakeFile::of_part(&self.lake, other, kind)?);
             }
         }
-        if stored.is_empty() {
-            return Ok(Some(part));
+        let form = PartForm { kind, property_columns: self.property_columns };
+        let new = NewRows::of(&mut self.lake, &part, &stored, form)?;
+        self.counts.inserted -= new.unchanged + new.conflicts;
+        self.counts.unchanged += new.unchanged;
+        self.counts.conflict += new.conflicts;
+        self.stored.conflicts.add(new.conflicts, || new.first_conflict.unwrap_or_default());
+        if new.part.is_none() {
+            self.tally.present += 1;
         }
-        let file = LakeFile::open(self.lake.dir.hidden(&part.part), kind)?;
-        let mut repeats = RepeatSearch::new(kind, file, &stored).finish()?;
-        self.counts.inserted = self.counts.inserted + repeats.new_rows() - part.inserted;
-        self.counts.unchanged += repeats.unchanged();
-        self.counts.conflict += repeats.conflicts;
-        self.stored.conflicts.add(repeats.conflicts, || repeats.first_conflict.take().unwrap_or_default());
-        match repeats.new_rows() {
-            0 => {
-                self.tally.present += 1;
-                self.lake.remove_hidden(&part.part).map(|()| None)
-            }
-            rows if rows == part.inserted => Ok(Some(part)),
-            _ => {
-                let rest = Writing::create(&mut self.lake, kind, part.day, self.property_columns)?;
-                keep_new(&self.lake, &part, &repeats, rest).map(Some)
-            }
+        if new.part.as_ref().is_none_or(|new| new.part != part.part) {
+            self.lake.remove_hidden(&part.part)?;
         }
+        Ok(new.part)
     }
 
     fn count(&mut self, published: Published, part: &LakePart) {

@@ -8,7 +8,8 @@ use crate::lake::disk;
 use crate::lake::file::parquet_failed;
 use crate::{ReadRequest, StreamExtent, Tables, or_error, rows};
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::compute::cast;
+use arrow::datatypes::{FieldRef, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use evt_core::error::{Error, Result, UnreadableRows};
 use evt_core::format::properties::{self, is_property};
@@ -107,21 +108,38 @@ pub fn extent(location: &Location) -> Result<Option<Span>> {
 /// Returns the extent of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let root = root(location)?;
-    let mut extents: BTreeMap<PartitionName, StreamExtent> = BTreeMap::new();
+    let mut extents = StreamExtents::default();
     for path in disk::days(&root)? {
-        for batch in Day::open(&path)?.columns(Kind::Event, &[ORIGIN, PARTITION, OFFSET, STREAM_TIME])? {
-            let batch = batch?;
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            for extent in extents_of(&batch)? {
-                let name = PartitionName::new(&extent.origin, &extent.partition);
-                let known = extents.entry(name).or_insert_with(|| StreamExtent { rows: 0, ..extent.clone() });
-                widen(known, &extent);
-            }
-        }
+        Day::open(&path)?.columns(Kind::Event, &StreamExtents::COLUMNS)?.try_for_each(|batch| extents.add(&batch?))?;
     }
-    Ok(extents.into_values().collect())
+    Ok(extents.finish())
+}
+
+/// The extents of the partitions of events.
+#[derive(Default)]
+pub struct StreamExtents(BTreeMap<PartitionName, StreamExtent>);
+
+impl StreamExtents {
+    /// The columns that they are known by.
+    pub const COLUMNS: [&str; 4] = [ORIGIN, PARTITION, OFFSET, STREAM_TIME];
+
+    /// Adds events.
+    pub fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        for extent in extents_of(batch)? {
+            let name = PartitionName::new(&extent.origin, &extent.partition);
+            let known = self.0.entry(name).or_insert_with(|| StreamExtent { rows: 0, ..extent.clone() });
+            widen(known, &extent);
+        }
+        Ok(())
+    }
+
+    /// Returns them.
+    pub fn finish(self) -> Vec<StreamExtent> {
+        self.0.into_values().collect()
+    }
 }
 
 /// Returns the extents of the partitions of a batch, which is not empty.
@@ -295,7 +313,13 @@ impl Day {
 /// Returns the kind of the rows of a file; `None` if they are not of evt. Errors: exit status 65 if it is no Parquet
 /// file, 74 if it cannot be read.
 fn kind_in(path: &Path, file: File) -> Result<Option<(Kind, Reading)>> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
+    let builder = reading_of(path, file)?;
+    Ok(Kind::of(builder.schema()).map(|kind| (kind, builder)))
+}
+
+/// Reads the footer of a file. Errors: those of [`kind_in`].
+fn reading_of(path: &Path, file: File) -> Result<Reading> {
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
         let of_disk = match &error {
             ParquetError::External(cause) => cause.downcast_ref::<std::io::Error>(),
             _ => None,
@@ -307,8 +331,7 @@ fn kind_in(path: &Path, file: File) -> Result<Option<(Kind, Reading)>> {
         let file = path.display();
         let message = format!("parquet:{file}: expected a Parquet file; move it away if no run of evt wrote it");
         Error::corrupt(message).because(error)
-    })?;
-    Ok(Kind::of(builder.schema()).map(|kind| (kind, builder)))
+    })
 }
 
 #[cold]
@@ -331,6 +354,12 @@ impl LakeFile {
         Self::open_own(&path, kind)?.ok_or_else(|| foreign(&path))
     }
 
+    /// Reads the footer of a part, whose rows are of `kind`.
+    pub fn of_part(lake: &Lake, part: &LakePart, kind: Kind) -> Result<Self> {
+        let path = lake.dir.hidden(&part.part);
+        if lake.columns.is_some() { Self::of_table(path, kind) } else { Self::open(path, kind) }
+    }
+
     /// Reads the footer like [`LakeFile::open`]; `None` if the rows are not of evt, so that none has a key of a lake.
     pub fn open_own(path: &Path, kind: Kind) -> Result<Option<Self>> {
         let Some((found, builder)) = kind_in(path, open(path)?)? else { return Ok(None) };
@@ -338,6 +367,29 @@ impl LakeFile {
         let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
         let footer = footer.map_err(parquet_failed(path))?;
         Ok(Some(Self { path: path.to_owned(), kind, footer }))
+    }
+
+    /// Reads the footer of a file of a table, whoever wrote it. Its columns have the names of those of the kind.
+    ///
+    /// Errors: exit status 65 if one without NULL is missing, 74 if the file cannot be read.
+    pub fn of_table(path: PathBuf, kind: Kind) -> Result<Self> {
+        let builder = reading_of(&path, open(&path)?)?;
+        let schema = kind.schema();
+        let missing = schema
+            .fields()
+            .iter()
+            .find(|field| !field.is_nullable() && builder.schema().column_with_name(field.name()).is_none());
+        if let Some(field) = missing {
+            return Err(Error::corrupt(format!("{}: expected a column '{}'", path.display(), field.name())));
+        }
+        let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
+        let footer = footer.map_err(parquet_failed(&path))?;
+        Ok(Self { path, kind, footer })
+    }
+
+    /// Reads some columns of all rows, as in [`ReadRequest`].
+    pub fn batches(&self, columns: Option<u32>) -> Result<Batches> {
+        whole_rows(&self.path, self.kind, self.reading()?, columns)
     }
 
     /// Returns its footer.
@@ -362,7 +414,7 @@ impl LakeFile {
 }
 
 /// Returns columns of a kind as bits, as in [`ReadRequest`].
-fn bits_of<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> Result<u32> {
+pub fn bits_of<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> Result<u32> {
     let schema = kind.schema();
     let mut columns = 0;
     for name in names {
@@ -428,6 +480,7 @@ impl Iterator for LakeRows {
                 }
                 false => batch,
             };
+            let whole = typed(self.kind, whole)?;
             if self.is_projected { filled(self.kind, &whole) } else { rows::align(self.kind, &whole) }
         };
         let batch = batch.map_err(|e| {
@@ -438,6 +491,21 @@ impl Iterator for LakeRows {
         self.left = self.left.saturating_sub(batch.as_ref().map_or(0, |batch| batch.num_rows() as u64));
         Some(batch.and_then(aligned))
     }
+}
+
+/// Returns a batch whose columns have the types of their kind, which another writer may have written as others.
+fn typed(kind: Kind, batch: RecordBatch) -> Result<RecordBatch> {
+    let schema = kind.schema();
+    let wanted = |field: &FieldRef| Some(schema.column_with_name(field.name())?.1.data_type());
+    let fields = batch.schema_ref().fields().clone();
+    if fields.iter().all(|field| wanted(field).is_none_or(|wanted| wanted == field.data_type())) {
+        return Ok(batch);
+    }
+    let columns = fields.iter().zip(batch.columns()).map(|(field, column)| match wanted(field) {
+        Some(wanted) if wanted != field.data_type() => Ok((field.name(), cast(column, wanted)?)),
+        _ => Ok((field.name(), column.clone())),
+    });
+    Ok(RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>>>()?)?)
 }
 
 /// Returns the columns of a kind; those that `batch` does not have are blank.

@@ -29,6 +29,12 @@ const CHUNK: usize = 1 << 19;
 /// Maximum number of streams of all days whose extents are kept, about 40 MB.
 const STREAMS_MAX: usize = 1 << 18;
 
+/// What is stored, by day.
+pub trait StoredFiles {
+    /// Returns the files of a day that may have keys of rows with these extents.
+    fn overlapping(&mut self, lake: &Lake, day: i64, kind: Kind, extents: &Extents) -> Result<Vec<LakeFile>>;
+}
+
 /// The extents of the days that a run has written.
 #[derive(Default)]
 pub struct KnownDays(BTreeMap<i64, KnownDay>);
@@ -66,9 +72,9 @@ impl DirectoryVersion {
     }
 }
 
-impl KnownDays {
-    /// Returns the files of a day that may have keys of rows with these extents. The caller holds the lock of names.
-    pub fn overlapping(&mut self, lake: &Lake, day: i64, kind: Kind, extents: &Extents) -> Result<Vec<LakeFile>> {
+/// The caller holds the lock of names.
+impl StoredFiles for KnownDays {
+    fn overlapping(&mut self, lake: &Lake, day: i64, kind: Kind, extents: &Extents) -> Result<Vec<LakeFile>> {
         let path = lake.day(day);
         let version = DirectoryVersion::of(&path)?;
         if self.0.get(&day).is_some_and(|known| known.version == version && !known.extents.overlaps(extents)) {
@@ -92,6 +98,9 @@ impl KnownDays {
         Ok(found)
     }
 
+}
+
+impl KnownDays {
     /// Notes parts that were published since their days were looked up, under the same lock of names.
     pub fn published(&mut self, lake: &Lake, parts: &[LakePart]) -> Result<()> {
         for part in parts {
@@ -113,7 +122,7 @@ enum Found {
 }
 
 /// The rows of a part whose keys are stored.
-pub struct Repeats {
+struct Repeats {
     /// For each row of the part, whether its key is not stored.
     new: BooleanBuffer,
     /// Number of rows of the part whose stored row has other content.
@@ -135,7 +144,7 @@ impl Repeats {
 }
 
 /// A part that is compared with stored files.
-pub struct RepeatSearch<'a> {
+struct RepeatSearch<'a> {
     kind: Kind,
     part: LakeFile,
     stored: &'a [LakeFile],
@@ -249,10 +258,54 @@ fn groups_with(file: &LakeFile, column: &str, positions: Option<PositionSpan>) -
     groups.filter(|(_, group)| may_have(group)).map(|(index, _)| index).collect()
 }
 
-/// Writes the rows of a part that are not stored to a part of their own; removes the other one.
-pub fn keep_new(lake: &Lake, part: &LakePart, repeats: &Repeats, mut new: Writing) -> Result<LakePart> {
+/// A part of which the rows that are stored were left out.
+pub struct NewRows {
+    /// The part itself, if none of its rows is stored; a part with the others; or `None`, if all are.
+    pub part: Option<LakePart>,
+    /// The stored rows with the same content.
+    pub unchanged: u64,
+    /// The stored rows with other content.
+    pub conflicts: u64,
+    /// The name of the first of them.
+    pub first_conflict: Option<String>,
+}
+
+impl NewRows {
+    /// Compares a part, which stays, with the files that may have its keys. Properties of rows that are written again
+    /// may get columns.
+    pub fn of(lake: &mut Lake, part: &LakePart, stored: &[LakeFile], form: PartForm) -> Result<Self> {
+        if stored.is_empty() {
+            return Ok(Self { part: Some(part.clone()), unchanged: 0, conflicts: 0, first_conflict: None });
+        }
+        let PartForm { kind, property_columns } = form;
+        let file = LakeFile::of_part(lake, part, kind)?;
+        let mut repeats = RepeatSearch::new(kind, file, stored).finish()?;
+        let kept = match repeats.new_rows() {
+            0 => None,
+            rows if rows == part.inserted => Some(part.clone()),
+            _ => {
+                let rest = Writing::create(lake, kind, part.day, property_columns)?;
+                Some(keep_new(lake, part, &repeats, rest)?)
+            }
+        };
+        let first_conflict = repeats.first_conflict.take();
+        Ok(Self { part: kept, unchanged: repeats.unchanged(), conflicts: repeats.conflicts, first_conflict })
+    }
+}
+
+/// The form of a part.
+#[derive(Clone, Copy)]
+pub struct PartForm {
+    /// The kind of its rows.
+    pub kind: Kind,
+    /// Whether their properties get columns.
+    pub property_columns: bool,
+}
+
+/// Writes the rows of a part that are not stored to a part of their own.
+fn keep_new(lake: &Lake, part: &LakePart, repeats: &Repeats, mut new: Writing) -> Result<LakePart> {
     let mut start = 0;
-    for batch in LakeFile::open(lake.dir.hidden(&part.part), new.kind)?.rows()? {
+    for batch in LakeFile::of_part(lake, part, new.kind)?.rows()? {
         let batch = batch?;
         let is_new = BooleanArray::new(repeats.new.slice(start, batch.num_rows()), None);
         start += batch.num_rows();
@@ -260,6 +313,5 @@ pub fn keep_new(lake: &Lake, part: &LakePart, repeats: &Repeats, mut new: Writin
             new.write(lake, &filter_record_batch(&batch, &is_new)?)?;
         }
     }
-    lake.remove_hidden(&part.part)?;
     new.finish(lake)
 }

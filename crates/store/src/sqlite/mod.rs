@@ -26,7 +26,7 @@
 mod cell;
 mod database;
 mod failure;
-mod file;
+pub(crate) mod file;
 mod read;
 mod repeat;
 mod rules;

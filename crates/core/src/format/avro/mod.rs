@@ -16,6 +16,7 @@
 mod read;
 mod write;
 
+pub use read::read_records;
 pub use write::RowEncoder;
 
 use super::definition::{Format, InputForm};

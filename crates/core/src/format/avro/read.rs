@@ -21,10 +21,31 @@ const TEXT_BYTES: usize = 512 << 10;
 /// Maximum number of records without bytes in a block.
 const EMPTY_MAX: u64 = 1_000_000;
 
+/// Returns the JSON of each record of a container file in memory. Errors: exit status 65 if it is damaged.
+pub fn read_records(bytes: Vec<u8>) -> Result<Vec<String>> {
+    let size = bytes.len() as u64;
+    let opened = open_source(Source { reader: Box::new(std::io::Cursor::new(bytes)), byte: 0, size })?;
+    let mut all = vec![];
+    for part in opened.parts {
+        for rows in part? {
+            let Rows::Text(records) = rows? else { return Err(Error::broken("records of Avro that are not text")) };
+            for row in &records.rows {
+                let Body::Text(range) = &row.body else { continue };
+                all.push(records.text.get(range.clone()).unwrap_or_default().to_owned());
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// Opens a container file.
 pub fn open(file: File, _: Limits) -> Result<Opened> {
     let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
-    let mut source = Source { reader: BufReader::with_capacity(128 << 10, file), byte: 0, size };
+    let reader = Box::new(BufReader::with_capacity(128 << 10, file));
+    open_source(Source { reader, byte: 0, size })
+}
+
+fn open_source(mut source: Source) -> Result<Opened> {
     let header = FileHeader::read(&mut source)?;
     let codec = Codec::from_name(header.codec.as_deref().unwrap_or("null"))?;
     let avro = parse_lenient(&header.schema)?;
@@ -38,7 +59,7 @@ pub fn open(file: File, _: Limits) -> Result<Opened> {
 
 /// The file and the read position. No length that exceeds the file is accepted.
 struct Source {
-    reader: BufReader<File>,
+    reader: Box<dyn Read + Send>,
     byte: u64,
     size: u64,
 }
@@ -52,7 +73,7 @@ impl Source {
         let count = u64::try_from(count).ok().filter(|count| *count <= self.size - self.byte);
         let count = count.ok_or_else(|| Error::corrupt("the file is torn").at(format!("byte {}", self.byte)))?;
         let mut bytes = vec![];
-        let read = self.reader.by_ref().take(count).read_to_end(&mut bytes);
+        let read = (&mut self.reader).take(count).read_to_end(&mut bytes);
         read.map_err(|error| Error::io("cannot read", &error))?;
         self.byte += bytes.len() as u64;
         if bytes.len() as u64 != count {

@@ -5,10 +5,11 @@ use crate::parallel::Parallelism;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use std::io::Write;
 
@@ -33,12 +34,12 @@ impl<W: Write + Send> RowGroupWriter<W> {
     pub(super) fn new(
         target: W,
         schema: SchemaRef,
-        properties: WriterProperties,
+        options: ArrowWriterOptions,
         parallelism: Parallelism,
     ) -> Result<Self> {
-        let rows_max = properties.max_row_group_row_count().unwrap_or(usize::MAX);
-        let writer = ArrowWriter::try_new(target, schema.clone(), Some(properties))?;
+        let writer = ArrowWriter::try_new_with_options(target, schema.clone(), options)?;
         let (file, factory) = writer.into_serialized_writer()?;
+        let rows_max = file.properties().max_row_group_row_count().unwrap_or(usize::MAX);
         Ok(Self { file, schema, factory, rows_max, columns: vec![], rows: 0, parallelism })
     }
 

@@ -9,6 +9,7 @@ use crate::kind::Kind;
 use crate::parallel::Parallelism;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::KeyValue;
@@ -28,11 +29,26 @@ pub struct FileLayout {
     pub properties: fn(&Schema) -> WriterProperties,
     /// How its columns are encoded.
     pub parallelism: Parallelism,
+    /// Whether the footer says the types of Arrow, which only readers of Arrow know.
+    pub has_arrow_types: bool,
+}
+
+impl FileLayout {
+    /// Returns the settings of a file with a schema.
+    fn options(&self, schema: &Schema) -> ArrowWriterOptions {
+        let options = ArrowWriterOptions::new().with_properties((self.properties)(schema));
+        options.with_skip_arrow_metadata(!self.has_arrow_types)
+    }
 }
 
 impl Default for FileLayout {
     fn default() -> Self {
-        Self { property_columns: false, properties: writer_properties, parallelism: Parallelism::default() }
+        Self {
+            property_columns: false,
+            properties: writer_properties,
+            parallelism: Parallelism::default(),
+            has_arrow_types: true,
+        }
     }
 }
 
@@ -83,8 +99,8 @@ impl<W: Write + Send> RowWriter<W> {
         let state = match layout.property_columns {
             true => State::Sampling { target: Some(target), sample: FirstRows::default() },
             false => {
-                let properties = (layout.properties)(&schema);
-                let writer = RowGroupWriter::new(target, schema.clone(), properties, layout.parallelism.clone())?;
+                let options = layout.options(&schema);
+                let writer = RowGroupWriter::new(target, schema.clone(), options, layout.parallelism.clone())?;
                 State::Writing { writer: Box::new(writer), columns: None }
             }
         };
@@ -111,9 +127,9 @@ impl<W: Write + Send> RowWriter<W> {
         {
             let sample = std::mem::take(sample);
             let mut columns = PropertyColumns::choose(&self.schema, &sample.deciding());
-            let properties = (self.layout.properties)(columns.schema());
+            let options = self.layout.options(columns.schema());
             let (schema, parallelism) = (columns.schema().clone(), self.layout.parallelism.clone());
-            let mut writer = Box::new(RowGroupWriter::new(target, schema, properties, parallelism)?);
+            let mut writer = Box::new(RowGroupWriter::new(target, schema, options, parallelism)?);
             for batch in sample.into_rows() {
                 writer.write(&columns.split(&batch).map_err(failed)?)?;
             }

@@ -1,0 +1,205 @@
+//! A commit: files that are added to a table and removed from it, as one snapshot.
+
+use crate::iceberg::files::{FileSums, entries_of, manifests_of};
+use crate::iceberg::warehouse::{TableVersion, Warehouse, random, random_uuid};
+use evt_core::error::{Error, Result};
+use evt_core::iceberg::manifest::{DataFile, ManifestEntry, ManifestFile, Status, manifest, manifest_list};
+use evt_core::iceberg::metadata::{MetadataLogEntry, Snapshot};
+use evt_core::kind::Kind;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The versions before that a table names; older files are removed.
+const VERSIONS_BEFORE: usize = 100;
+
+/// What a commit changes.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// The files with new rows.
+    pub added: Vec<DataFile>,
+    /// The URIs of the files whose rows go.
+    pub removed: BTreeSet<String>,
+    /// Properties of the table.
+    pub properties: BTreeMap<String, String>,
+    /// What the summary of the snapshot says besides its counts.
+    pub summary: BTreeMap<String, String>,
+}
+
+/// A commit that is being made.
+pub struct Commit<'a> {
+    warehouse: &'a Warehouse,
+    kind: Kind,
+    base: &'a TableVersion,
+    snapshot_id: i64,
+    /// In the names of its files.
+    pub uuid: String,
+    /// The files of metadata that were written.
+    written: Vec<String>,
+}
+
+impl<'a> Commit<'a> {
+    /// Begins a commit after a version.
+    pub fn new(warehouse: &'a Warehouse, kind: Kind, base: &'a TableVersion) -> Self {
+        let snapshot_id = (random() >> 1).max(1).cast_signed();
+        Self { warehouse, kind, base, snapshot_id, uuid: random_uuid().to_string(), written: vec![] }
+    }
+
+    /// Writes the next version and makes it the present one; returns whether it is. If another commit came first,
+    /// nothing is left. After an error it may be the present one or not.
+    pub fn run(mut self, change: &Change, micros: i64) -> Result<bool> {
+        let mut next = self.base.metadata.clone();
+        let millis = micros.div_euclid(1000).max(next.last_updated_ms);
+        if !change.added.is_empty() || !change.removed.is_empty() {
+            let snapshot = self.snapshot(change, millis)?;
+            next.add(snapshot);
+        }
+        next.last_updated_ms = millis;
+        next.properties.extend(change.properties.clone());
+        let before = self.base.metadata.last_updated_ms;
+        next.metadata_log.push(MetadataLogEntry { timestamp_ms: before, metadata_file: self.base.location.clone() });
+        let forgotten: Vec<_> = next.metadata_log.drain(..next.metadata_log.len().saturating_sub(VERSIONS_BEFORE)).collect();
+        let name = format!("{:05}-{}.metadata.json", number_of(&self.base.location) + 1, self.uuid);
+        let location = self.write(&name, &next.to_bytes())?;
+        let is_done = self.warehouse.swap(self.kind, &self.base.location, &location)?;
+        match is_done {
+            true => forgotten.iter().try_for_each(|version| self.warehouse.remove(&version.metadata_file))?,
+            false => self.written.iter().try_for_each(|file| self.warehouse.remove(file))?,
+        }
+        Ok(is_done)
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<String> {
+        let location = self.warehouse.write(self.kind, name, bytes)?;
+        self.written.push(location.clone());
+        Ok(location)
+    }
+
+    /// Writes the manifests of a snapshot and their list.
+    fn snapshot(&mut self, change: &Change, timestamp_ms: i64) -> Result<Snapshot> {
+        let metadata = &self.base.metadata;
+        let (schema, parent) = (metadata.schema()?, metadata.snapshot());
+        let sequence = metadata.last_sequence_number + 1;
+        let (mut manifests, mut removed) = (vec![], vec![]);
+        for before in parent.map_or(Ok(vec![]), manifests_of)? {
+            manifests.extend(self.without(before, &change.removed, &mut removed)?);
+        }
+        if let Some(missing) = change.removed.len().checked_sub(removed.len()).filter(|missing| *missing > 0) {
+            return Err(Error::broken(format!("{missing} files to remove are not in the table")));
+        }
+        if !change.added.is_empty() {
+            let entries: Vec<_> = change.added.iter().map(|file| self.added(file)).collect();
+            manifests.push(self.manifest(&entries, metadata.default_spec_id)?);
+        }
+        let mut snapshot = Snapshot {
+            snapshot_id: self.snapshot_id,
+            parent_snapshot_id: parent.map(|parent| parent.snapshot_id),
+            sequence_number: sequence,
+            timestamp_ms,
+            manifest_list: String::new(),
+            summary: summary(change, parent, &removed),
+            schema_id: Some(schema.id),
+            rest: serde_json::Map::new(),
+        };
+        let name = format!("snap-{}-0-{}.avro", self.snapshot_id, self.uuid);
+        snapshot.manifest_list = self.write(&name, &manifest_list(&manifests, &snapshot))?;
+        Ok(snapshot)
+    }
+
+    fn added(&self, file: &DataFile) -> ManifestEntry {
+        let snapshot = self.snapshot_id;
+        ManifestEntry { status: Status::Added, snapshot, sequence: None, file_sequence: None, file: file.clone() }
+    }
+
+    /// Returns a manifest of the version before; a new one if it has files that are removed, which `removed` gets.
+    fn without(
+        &mut self,
+        before: ManifestFile,
+        gone: &BTreeSet<String>,
+        removed: &mut Vec<DataFile>,
+    ) -> Result<Option<ManifestFile>> {
+        if before.files[0] + before.files[1] == 0 {
+            // All of its files were removed by the version before.
+            return Ok(None);
+        }
+        if gone.len() == removed.len() {
+            return Ok(Some(before));
+        }
+        let mut entries = entries_of(&before)?;
+        entries.retain(|entry| entry.status != Status::Deleted);
+        if !entries.iter().any(|entry| gone.contains(&entry.file.path)) {
+            return Ok(Some(before));
+        }
+        for entry in &mut entries {
+            entry.status = Status::Existing;
+            if gone.contains(&entry.file.path) {
+                (entry.status, entry.snapshot) = (Status::Deleted, self.snapshot_id);
+                removed.push(entry.file.clone());
+            }
+        }
+        self.manifest(&entries, before.spec).map(Some)
+    }
+
+    /// Writes a manifest.
+    fn manifest(&mut self, entries: &[ManifestEntry], spec_id: i32) -> Result<ManifestFile> {
+        let metadata = &self.base.metadata;
+        let spec = metadata.partition_specs.iter().find(|spec| spec.spec_id == spec_id);
+        let spec = spec.ok_or_else(|| Error::corrupt(format!("{}: no partition spec {spec_id}", metadata.location)))?;
+        let bytes = manifest(entries, metadata.schema()?, spec);
+        let path = self.write(&format!("{}-m{}.avro", self.uuid, self.written.len()), &bytes)?;
+        let sequence = metadata.last_sequence_number + 1;
+        let of = |status| entries.iter().filter(move |entry: &&ManifestEntry| entry.status == status);
+        let statuses = [Status::Added, Status::Existing, Status::Deleted];
+        let present = entries.iter().filter(|entry| entry.status != Status::Deleted);
+        let days: Option<BTreeSet<i32>> = entries.iter().map(|entry| entry.file.day).collect();
+        Ok(ManifestFile {
+            path,
+            bytes: bytes.len().cast_signed() as i64,
+            spec: spec_id,
+            has_deletes: false,
+            sequence,
+            least_sequence: present.map(|entry| entry.sequence.unwrap_or(sequence)).min().unwrap_or(sequence),
+            snapshot: self.snapshot_id,
+            files: statuses.map(|status| i32::try_from(of(status).count()).unwrap_or(i32::MAX)),
+            rows: statuses.map(|status| of(status).map(|entry| entry.file.rows).sum()),
+            days: days.and_then(|days| Some([*days.first()?, *days.last()?])),
+        })
+    }
+}
+
+/// Returns the number in the name of a version, as other writers count, too.
+fn number_of(location: &str) -> u64 {
+    let name = location.rsplit('/').next().unwrap_or_default();
+    name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn summary(change: &Change, parent: Option<&Snapshot>, removed: &[DataFile]) -> BTreeMap<String, String> {
+    let mut summary = change.summary.clone();
+    let operation = match (change.added.is_empty(), removed.is_empty()) {
+        (_, true) => "append",
+        (true, false) => "delete",
+        (false, false) => "overwrite",
+    };
+    summary.insert("operation".to_owned(), operation.to_owned());
+    let (added, gone) = (FileSums::of(&change.added), FileSums::of(removed));
+    if added.files > 0 {
+        added.write(["added-data-files", "added-records", "added-files-size"], &mut summary);
+    }
+    if gone.files > 0 {
+        gone.write(["deleted-data-files", "deleted-records", "removed-files-size"], &mut summary);
+    }
+    let names = ["total-data-files", "total-records", "total-files-size"];
+    let before = |name: &str| match parent {
+        None => Some(0),
+        Some(parent) => parent.summary.get(name)?.parse::<i64>().ok(),
+    };
+    let changes = [added.files - gone.files, added.rows - gone.rows, added.bytes - gone.bytes];
+    for (name, change) in names.into_iter().zip(changes) {
+        // A writer that says no totals ends them.
+        if let Some(before) = before(name) {
+            summary.insert(name.to_owned(), (before + change).to_string());
+        }
+    }
+    for name in ["total-delete-files", "total-position-deletes", "total-equality-deletes"] {
+        summary.insert(name.to_owned(), "0".to_owned());
+    }
+    summary
+}

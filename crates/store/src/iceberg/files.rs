@@ -1,0 +1,220 @@
+//! The data files of a version of a table.
+
+use crate::iceberg::warehouse::{TableVersion, local_path, read};
+use crate::lake::directory::Lake;
+use crate::lake::extents::{Extents, PositionSpan, position_column};
+use crate::lake::read::LakeFile;
+use crate::lake::repeat::StoredFiles;
+use evt_core::error::{Error, Result};
+use evt_core::iceberg::bounds::read_long;
+use evt_core::iceberg::manifest::{DataFile, ManifestEntry, ManifestFile, Status};
+use evt_core::iceberg::manifest_reader::{entries, manifests};
+use evt_core::iceberg::metadata::{Snapshot, TableMetadata};
+use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
+use evt_core::time::DAY;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Maximum number of manifests whose entries are kept, and of streams whose extents are.
+const MANIFESTS_MAX: usize = 1 << 10;
+const STREAMS_MAX: usize = 1 << 18;
+
+/// A data file, as a manifest describes it.
+#[derive(Clone)]
+pub struct StoredFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its URI, as the manifest has it.
+    uri: String,
+    /// The instants of its rows, as far as its partition or the bounds of their column say.
+    span: Span,
+    /// The positions of its rows, if the bounds of their column say.
+    positions: Option<PositionSpan>,
+    /// The number of the commit that wrote its rows.
+    sequence: i64,
+}
+
+impl StoredFile {
+    fn new(kind: Kind, metadata: &TableMetadata, entry: &ManifestEntry) -> Result<Self> {
+        let file = &entry.file;
+        let bounds = |name: &str| {
+            let id = metadata.schema().ok()?.column(name)?.id;
+            let [first, last] = [&file.least, &file.greatest].map(|bounds| read_long(bounds.get(&id)?));
+            Some([first?, last?])
+        };
+        let of_day = |day: i32| [i64::from(day).saturating_mul(DAY), (i64::from(day) + 1).saturating_mul(DAY) - 1];
+        let instants = file.day.map(of_day).or_else(|| bounds(kind.time_column()));
+        let span = instants.map_or_else(Span::default, |[first, last]| Span {
+            since: Some(first),
+            until: last.checked_add(1),
+        });
+        let positions = bounds(position_column(kind)).map(PositionSpan::of);
+        Ok(Self {
+            path: local_path(&file.path)?,
+            uri: file.path.clone(),
+            span,
+            positions,
+            sequence: entry.sequence.unwrap_or_default(),
+        })
+    }
+}
+
+/// Returns the manifests of a snapshot. Errors: exit status 65 if one has deletes.
+pub fn manifests_of(snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
+    let at = |error: Error| error.at(snapshot.manifest_list.clone());
+    let all = manifests(read(&snapshot.manifest_list)?).map_err(at)?;
+    if let Some(deletes) = all.iter().find(|manifest| manifest.has_deletes) {
+        let message = "the table has files of deletes (merge-on-read), which evt does not read; rewrite its data files, \
+                       and write with copy-on-write";
+        return Err(Error::corrupt(format!("{}: {message}", deletes.path)));
+    }
+    Ok(all)
+}
+
+/// Returns the entries of a manifest.
+pub fn entries_of(manifest: &ManifestFile) -> Result<Vec<ManifestEntry>> {
+    entries(read(&manifest.path)?, manifest).map_err(|error| error.at(manifest.path.clone()))
+}
+
+/// Whether rows of a manifest may lie in a span.
+fn is_in(manifest: &ManifestFile, span: Span) -> bool {
+    let Some([first, last]) = manifest.days else { return true };
+    let start = |day: i32| i64::from(day).saturating_mul(DAY);
+    span.overlaps(Span { since: Some(start(first)), until: Some(start(last).saturating_add(DAY)) })
+}
+
+/// Returns the files of a snapshot that may have rows in a span: in the order of their days, and of their commits.
+pub fn files_in(kind: Kind, metadata: &TableMetadata, snapshot: &Snapshot, span: Span) -> Result<Vec<StoredFile>> {
+    let mut files = vec![];
+    for manifest in manifests_of(snapshot)?.iter().filter(|manifest| is_in(manifest, span)) {
+        for entry in entries_of(manifest)?.iter().filter(|entry| entry.status != Status::Deleted) {
+            files.push(StoredFile::new(kind, metadata, entry)?);
+        }
+    }
+    files.retain(|file| span.overlaps(file.span));
+    files.sort_by(|left, right| {
+        let key = |file: &StoredFile| (file.span.since, file.sequence);
+        key(left).cmp(&key(right)).then_with(|| left.path.cmp(&right.path))
+    });
+    Ok(files)
+}
+
+/// The files of a version that may have rows of a run. What was read for one version is kept for the next.
+#[derive(Default)]
+pub struct KnownFiles {
+    manifests: HashMap<String, Rc<Vec<StoredFile>>>,
+    extents: HashMap<PathBuf, Extents>,
+    /// The manifests of the version.
+    present: Vec<(ManifestFile, Option<Rc<Vec<StoredFile>>>)>,
+    metadata: Option<TableMetadata>,
+}
+
+impl KnownFiles {
+    /// Begins to look for rows in a version.
+    pub fn look_in(&mut self, version: &TableVersion) -> Result<()> {
+        let manifests = version.metadata.snapshot().map_or(Ok(vec![]), manifests_of)?;
+        let names: BTreeSet<&str> = manifests.iter().map(|manifest| &*manifest.path).collect();
+        self.manifests.retain(|path, _| names.contains(&**path));
+        if self.manifests.len() > MANIFESTS_MAX {
+            self.manifests.clear();
+        }
+        if self.extents.values().map(Extents::streams).sum::<usize>() > STREAMS_MAX {
+            self.extents.clear();
+        }
+        self.present = manifests.into_iter().map(|manifest| (manifest, None)).collect();
+        self.metadata = Some(version.metadata.clone());
+        Ok(())
+    }
+
+    /// Returns the URI of the file whose name, without its extension, is `stem`. Errors: exit status 70 for others.
+    pub fn uri_of(&self, stem: &str) -> Result<String> {
+        let files = self.present.iter().filter_map(|(_, files)| files.as_deref()).flatten();
+        let named = |file: &&StoredFile| file.path.file_stem().is_some_and(|found| found == stem);
+        let found = files.into_iter().find(named);
+        found.map(|file| file.uri.clone()).ok_or_else(|| Error::broken(format!("no file {stem}")))
+    }
+
+    /// Returns the files of a manifest.
+    fn files(&mut self, at: usize, kind: Kind) -> Result<Rc<Vec<StoredFile>>> {
+        let (manifest, found) = &mut self.present[at];
+        if let Some(found) = found {
+            return Ok(found.clone());
+        }
+        let files = match (self.manifests.get(&manifest.path), &self.metadata) {
+            (Some(files), _) => files.clone(),
+            (None, Some(metadata)) => {
+                let present = entries_of(manifest)?;
+                let present = present.iter().filter(|entry| entry.status != Status::Deleted);
+                let files = present.map(|entry| StoredFile::new(kind, metadata, entry)).collect::<Result<_>>()?;
+                let files = Rc::new(files);
+                self.manifests.insert(manifest.path.clone(), Rc::clone(&files));
+                files
+            }
+            (None, None) => Rc::default(),
+        };
+        *found = Some(files.clone());
+        Ok(files)
+    }
+}
+
+impl StoredFiles for KnownFiles {
+    fn overlapping(&mut self, _lake: &Lake, day: i64, kind: Kind, extents: &Extents) -> Result<Vec<LakeFile>> {
+        let start = day.saturating_mul(DAY);
+        let span = Span { since: Some(start), until: Some(start.saturating_add(DAY)) };
+        let mut found = vec![];
+        for at in 0..self.present.len() {
+            if !is_in(&self.present[at].0, span) {
+                continue;
+            }
+            for file in self.files(at, kind)?.iter() {
+                let is_apart = file.positions.is_some_and(|positions| !extents.touches(positions));
+                if is_apart || !span.overlaps(file.span) {
+                    continue;
+                }
+                if let Some(known) = self.extents.get(&file.path)
+                    && !known.overlaps(extents)
+                {
+                    continue;
+                }
+                let opened = LakeFile::of_table(file.path.clone(), kind)?;
+                let known = Extents::of_file(opened.footer().file_metadata());
+                if known.overlaps(extents) {
+                    found.push(opened);
+                }
+                self.extents.insert(file.path.clone(), known);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Sums of data files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileSums {
+    /// Their number.
+    pub files: i64,
+    /// Their rows.
+    pub rows: i64,
+    /// Their bytes.
+    pub bytes: i64,
+}
+
+impl FileSums {
+    /// Sums files.
+    pub fn of<'a>(files: impl IntoIterator<Item = &'a DataFile>) -> Self {
+        files.into_iter().fold(Self::default(), |sum, file| Self {
+            files: sum.files + 1,
+            rows: sum.rows + file.rows,
+            bytes: sum.bytes + file.bytes,
+        })
+    }
+
+    /// Adds the sums to a summary, by the names that Iceberg has for them.
+    pub fn write(self, names: [&str; 3], summary: &mut BTreeMap<String, String>) {
+        for (name, value) in names.iter().zip([self.files, self.rows, self.bytes]) {
+            summary.insert((*name).to_owned(), value.to_string());
+        }
+    }
+}

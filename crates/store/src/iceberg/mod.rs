@@ -1,0 +1,428 @@
+//! `iceberg:DIR/`: tables of Apache Iceberg in a directory, one for each kind of row, with a catalog that PyIceberg
+//! opens.
+//!
+//! ```text
+//! rows ─► lake: parts (files of one day) ─► repeat: which rows has the table? ─► names of the table
+//!                                                                                 │
+//!   describe: counts and bounds ─► commit: manifests, list, metadata.json ─► warehouse: swap in the catalog
+//! ```
+//!
+//! A run without a checkpoint commits one snapshot at its proven end, one with a checkpoint a snapshot for each epoch:
+//! a property of the table names the last epoch of each output, and changes in the same commit. A commit is based on
+//! the version that was read; if another one came first, the rows are compared with the new version and committed
+//! again.
+//!
+//! `warehouse.rs` is the directory with its catalog, `files.rs` the data files of a version, `commit.rs` a commit,
+//! `pending.rs` removes what a killed one leaves, `describe.rs` says what a manifest does of a file, `read.rs` reads
+//! tables back. Files of rows are written by the module
+//! `lake`: the directory `data` of a table is a lake whose files only the table names.
+
+mod commit;
+mod describe;
+mod files;
+mod pending;
+mod read;
+mod warehouse;
+
+use crate::iceberg::commit::{Change, Commit};
+use crate::iceberg::describe::describe;
+use crate::iceberg::files::KnownFiles;
+use crate::iceberg::pending::PendingCommit;
+use crate::iceberg::read as iceberg_read;
+use crate::iceberg::warehouse::{OPTIONS, SCHEME, TableVersion, Warehouse, random, uri};
+use crate::lake::directory::{Lake, LakePart, pipeline_id};
+use crate::lake::file::Stream;
+use crate::lake::metric::Results;
+use crate::lake::read::LakeFile;
+use crate::lake::repeat::{NewRows, PartForm, StoredFiles};
+use crate::lake::waiting::Roll;
+use crate::progress::{NotedMetrics, PipelineMetrics};
+use crate::repeat::Conflicts;
+use crate::rows::{count_rejected, fit_rows};
+use crate::sink::write_rows;
+use crate::{Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
+use arrow::array::RecordBatch;
+use evt_core::counts::SinkCounts;
+use evt_core::error::{Error, Result};
+use evt_core::frame::MetricProgress;
+use evt_core::kind::Kind;
+use evt_core::kind::dead::Rejected;
+use evt_run::checkpoint::epoch::{Epoch, EpochRows};
+use evt_run::client::Location;
+
+/// The row in [`super::ALL`].
+pub static STORE: Store = Store {
+    scheme: SCHEME,
+    also: &[],
+    about: "iceberg:DIR/: tables of Apache Iceberg in a directory, a snapshot for each run or epoch (?namespace=)",
+    extensions: &[],
+    magic: b"",
+    client: None,
+    medium: Medium::File,
+    visibility: Visibility::AtEnd,
+    replaces: |_| false,
+    options: &OPTIONS,
+    kinds: &Kind::ALL,
+    check: |location, _| Warehouse::of(location, &Default::default())?.check().map(|()| None),
+    open: |location, options| Ok(Box::new(Iceberg::open(location, options)?)),
+    reader: StoreReader {
+        tables: iceberg_read::tables,
+        read: iceberg_read::read,
+        stream_extents: Some(iceberg_read::stream_extents),
+        extent: None,
+        waits: None,
+    },
+    corrections: None,
+    ledger: None,
+    rules: None,
+};
+
+/// The properties that say how far the metrics of a pipeline are begin with it.
+const METRICS: &str = "evt.metrics.";
+
+/// Returns what a version says of the metrics of each pipeline. Errors: exit status 65 if it is damaged.
+fn metrics_of(version: &TableVersion) -> Result<Vec<PipelineMetrics>> {
+    let metadata = &version.metadata;
+    let records = metadata.properties.iter().filter(|(name, _)| name.starts_with(METRICS));
+    let read = |(name, text): (&String, &String)| {
+        let damaged = || Error::corrupt(format!("{}: property {name} is damaged", metadata.location));
+        serde_json::from_str(text).map_err(|error| damaged().because(error))
+    };
+    records.map(read).collect()
+}
+
+/// How often a commit is repeated after those of other writers.
+const ATTEMPTS: usize = 100;
+
+/// An open output in a table.
+struct Iceberg {
+    warehouse: Warehouse,
+    options: OpenOptions,
+    /// The name of this output in properties and names.
+    output: String,
+    table: Option<Table>,
+    counts: SinkCounts,
+    /// What the stream has said of its metrics before their first row.
+    metrics: Vec<MetricProgress>,
+}
+
+/// The table of the rows of a run.
+struct Table {
+    kind: Kind,
+    /// Its files of rows, and the rows that are in none yet.
+    lake: Lake,
+    stream: Stream,
+    results: Results,
+    /// Finished parts that no snapshot has.
+    parts: Vec<LakePart>,
+    known: KnownFiles,
+    conflicts: Conflicts,
+    noted: NotedMetrics,
+}
+
+/// What the parts of a commit became.
+#[derive(Default)]
+struct Prepared {
+    parts: Vec<LakePart>,
+    counts: SinkCounts,
+    removed: Vec<String>,
+}
+
+impl Iceberg {
+    fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
+        let warehouse = Warehouse::of(location, &options.disk)?;
+        warehouse.create()?;
+        // The path of a directory that did not exist may have had links.
+        let warehouse = Warehouse::of(location, &options.disk)?;
+        let output = pipeline_id(&options.pipeline);
+        if options.epochs {
+            // A run that was killed in its last commit has no other after it.
+            for kind in Kind::ALL {
+                let data = warehouse.directory(kind).join("data");
+                if PendingCommit::is_left(&data, &output) {
+                    let mut lake = Lake::create(&data, &options.pipeline, options.disk.clone())?;
+                    lake.lock()?;
+                    PendingCommit::clean(&warehouse, kind, &lake.dir, &output)?;
+                }
+            }
+        }
+        Ok(Self { warehouse, options: options.clone(), output, table: None, counts: SinkCounts::default(), metrics: vec![] })
+    }
+
+    /// Returns the table of a kind, which it opens first. Errors: exit status 2 if the run has rows of another kind.
+    fn table(&mut self, kind: Kind) -> Result<&mut Table> {
+        match &self.table {
+            Some(table) if table.kind == kind => {}
+            Some(table) => {
+                let (root, first) = (self.warehouse.root.display(), table.kind);
+                return Err(Error::usage(format!("iceberg:{root}/: expected rows of kind {first}, found {kind}")));
+            }
+            None => {
+                let mut table = Table::open(&self.warehouse, kind, &self.options)?;
+                if !self.options.epochs {
+                    PendingCommit::clean(&self.warehouse, kind, &table.lake.dir, &self.output)?;
+                }
+                table.noted.add(&std::mem::take(&mut self.metrics));
+                self.table = Some(table);
+            }
+        }
+        self.table.as_mut().ok_or_else(|| Error::broken("no table"))
+    }
+
+    /// The property with the last epoch of this output.
+    fn epoch_property(&self) -> String {
+        format!("evt.epoch.{}", self.output)
+    }
+
+    /// Returns the last epoch of this output in a version.
+    fn epoch_in(&self, version: &TableVersion) -> Result<Option<Epoch>> {
+        let property = self.epoch_property();
+        let Some(text) = version.metadata.properties.get(&property) else { return Ok(None) };
+        let numbers = text.split_once('-').and_then(|(run, number)| Some((run.parse().ok()?, number.parse().ok()?)));
+        let wrong = || Error::corrupt(format!("{}: {property} is '{text}'", version.metadata.location));
+        numbers.map(|(run, number)| Some(Epoch { run, number })).ok_or_else(wrong)
+    }
+
+    /// Adds the rows of the run, or of an epoch, to the table in one commit, unless it has the epoch.
+    fn commit_rows(&mut self, epoch: Option<Epoch>) -> Result<()> {
+        let Some(mut table) = self.table.take() else { return Ok(()) };
+        let done = self.commit_table(&mut table, epoch);
+        self.table = Some(table);
+        done
+    }
+
+    fn commit_table(&mut self, table: &mut Table, epoch: Option<Epoch>) -> Result<()> {
+        table.parts.extend(table.stream.finish(&mut table.lake)?);
+        for _ in 0..ATTEMPTS {
+            let now = (self.options.clock)();
+            let base = self.warehouse.find_or_create(table.kind, now)?;
+            let root = self.warehouse.root.display();
+            if let Some(epoch) = epoch
+                && !epoch.is_due(self.epoch_in(&base)?, format!("iceberg:{root}/"))?
+            {
+                return table.drop_rows(&self.output);
+            }
+            let results = table.results.clone();
+            let prepared = table.prepare(&base, self.counts)?;
+            let change = self.change(table, &base, &prepared, epoch)?;
+            let is_nothing = change.added.is_empty() && change.removed.is_empty() && change.properties.is_empty();
+            if is_nothing || self.publish(table, &base, &change, &prepared)? {
+                self.counts = prepared.counts;
+                return table.drop_rows(&self.output);
+            }
+            // Another writer was faster: compare again.
+            table.remove_beside(&prepared)?;
+            table.results = results;
+        }
+        let table = table.kind.table();
+        Err(Error::busy(format!("iceberg:{}/: {table}: other writers committed first", self.warehouse.root.display())))
+    }
+
+    /// Describes the commit of parts that will have the names of the table.
+    fn change(&self, table: &Table, base: &TableVersion, prepared: &Prepared, epoch: Option<Epoch>) -> Result<Change> {
+        let schema = base.metadata.schema()?;
+        let mut change = Change { removed: prepared.removed.iter().cloned().collect(), ..Change::default() };
+        for part in &prepared.parts {
+            let file = LakeFile::of_part(&table.lake, part, table.kind)?;
+            change.added.push(describe(&file, uri(&table.lake.file(part.day, &part.name)), part.day, schema)?);
+        }
+        change.summary.insert("evt.pipeline".to_owned(), self.options.pipeline.clone());
+        change.summary.insert("evt.run".to_owned(), self.options.run.clone());
+        if let Some(epoch) = epoch {
+            change.properties.insert(self.epoch_property(), epoch.to_string());
+            change.summary.insert("evt.epoch".to_owned(), epoch.to_string());
+        }
+        let metrics = PipelineMetrics::changed(&metrics_of(base)?, &self.options.pipeline, &table.noted, true);
+        for file in metrics {
+            let json = serde_json::to_string(&file).map_err(|error| Error::broken("a property").because(error))?;
+            change.properties.insert(format!("{METRICS}{}", pipeline_id(&file.pipeline)), json);
+        }
+        Ok(change)
+    }
+
+    /// Gives parts their names and commits them; returns whether no other commit came first. If one did, the parts are
+    /// parts again.
+    fn publish(&self, table: &mut Table, base: &TableVersion, change: &Change, prepared: &Prepared) -> Result<bool> {
+        let (now, commit) = ((self.options.clock)(), Commit::new(&self.warehouse, table.kind, base));
+        let data = change.added.iter().map(|file| file.path.clone()).collect();
+        let pending = PendingCommit { base: base.location.clone(), data, uuid: commit.uuid.clone() };
+        pending.write(&table.lake.dir, &self.output)?;
+        let names = table.lake.lock_names()?;
+        table.lake.sync_parts(&prepared.parts)?;
+        for part in &prepared.parts {
+            table.lake.publish(part)?;
+        }
+        table.lake.sync_names()?;
+        drop(names);
+        let is_done = commit.run(change, now)?;
+        if !is_done {
+            prepared.parts.iter().try_for_each(|part| table.lake.withdraw(part))?;
+        }
+        Ok(is_done)
+    }
+}
+
+impl Table {
+    fn open(warehouse: &Warehouse, kind: Kind, options: &OpenOptions) -> Result<Self> {
+        let data = warehouse.directory(kind).join("data");
+        let version = warehouse.find_or_create(kind, (options.clock)())?;
+        let open = if options.epochs { Lake::create } else { Lake::open };
+        let mut lake = open(&data, &options.pipeline, options.disk.clone())?;
+        lake.parallelism = options.parallelism.clone();
+        let table = Self {
+            kind,
+            lake,
+            stream: Stream::new(kind, Roll::default()),
+            results: Results::new(options.epochs),
+            parts: vec![],
+            known: KnownFiles::default(),
+            conflicts: Conflicts::default(),
+            noted: NotedMetrics::after(version.metadata.snapshot().is_some()),
+        };
+        table.with_columns(&version)
+    }
+
+    /// Writes files with the columns of a version. Errors: exit status 78 if it has not those of the kind.
+    fn with_columns(mut self, version: &TableVersion) -> Result<Self> {
+        self.fit(version)?;
+        Ok(self)
+    }
+
+    fn fit(&mut self, version: &TableVersion) -> Result<()> {
+        let metadata = &version.metadata;
+        let wrong = |why: String| Error::config(format!("{}: {why}", metadata.location));
+        self.lake.columns = Some(metadata.schema()?.numbered(&self.kind.schema()).map_err(wrong)?);
+        let time = metadata.schema()?.column(self.kind.time_column()).map(|column| column.id);
+        match &metadata.partitions()?.fields[..] {
+            [only] if only.transform == "day" && Some(only.source_id) == time => Ok(()),
+            _ => Err(wrong(format!("expected partitions by day of {}", self.kind.time_column()))),
+        }
+    }
+
+    /// Finishes the rows of a commit that is based on a version: leaves out those that it has.
+    fn prepare(&mut self, base: &TableVersion, counts: SinkCounts) -> Result<Prepared> {
+        self.fit(base)?;
+        self.known.look_in(base)?;
+        let mut prepared = Prepared { counts, ..Prepared::default() };
+        if self.kind == Kind::Metric {
+            let parts = self.results.finish(&mut self.lake, Some(&mut self.known), &mut prepared.counts)?;
+            for part in &parts {
+                if part.replace {
+                    // The part has the name of the file that it replaces.
+                    prepared.removed.push(self.known.uri_of(&part.name)?);
+                }
+            }
+            prepared.parts = parts;
+        } else {
+            for part in self.parts.clone() {
+                self.keep_new(&part, &mut prepared)?;
+            }
+        }
+        for (number, part) in prepared.parts.iter_mut().enumerate() {
+            // A name is never used again.
+            part.name = format!("{:016x}-{number}-{}", random(), part.name);
+            part.replace = false;
+        }
+        Ok(prepared)
+    }
+
+    /// Adds the rows of a part that neither the version nor an earlier part has.
+    fn keep_new(&mut self, part: &LakePart, prepared: &mut Prepared) -> Result<()> {
+        let mut stored = self.known.overlapping(&self.lake, part.day, self.kind, &part.extents)?;
+        let beside = |other: &&LakePart| other.day == part.day && other.extents.overlaps(&part.extents);
+        for other in prepared.parts.iter().filter(beside) {
+            stored.push(LakeFile::of_part(&self.lake, other, self.kind)?);
+        }
+        let form = PartForm { kind: self.kind, property_columns: false };
+        let new = NewRows::of(&mut self.lake, part, &stored, form)?;
+        prepared.counts.inserted -= new.unchanged + new.conflicts;
+        prepared.counts.unchanged += new.unchanged;
+        prepared.counts.conflict += new.conflicts;
+        self.conflicts.add(new.conflicts, || new.first_conflict.unwrap_or_default());
+        prepared.parts.extend(new.part);
+        Ok(())
+    }
+
+    /// Removes the parts that were made for a commit which another one preceded.
+    fn remove_beside(&self, prepared: &Prepared) -> Result<()> {
+        let is_own = |part: &&LakePart| !self.parts.iter().any(|kept| kept.part == part.part);
+        prepared.parts.iter().filter(is_own).try_for_each(|part| self.lake.remove_hidden(&part.part))
+    }
+
+    /// Forgets the rows, which are committed.
+    fn drop_rows(&mut self, output: &str) -> Result<()> {
+        self.noted.clear();
+        // Those that were renamed are not there.
+        std::mem::take(&mut self.parts).iter().try_for_each(|part| self.lake.remove_hidden(&part.part))?;
+        PendingCommit::forget(&self.lake.dir, output)
+    }
+}
+
+impl Sink for Iceberg {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+        let fit = fit_rows(kind, batch)?;
+        let (now, mut counts) = ((self.options.clock)(), self.counts);
+        let table = self.table(kind)?;
+        let batch = &fit.batch;
+        if kind == Kind::Metric {
+            table.noted.write(batch)?;
+            table.results.apply(batch, &mut counts)?;
+        } else {
+            let finished = table.stream.push(&mut table.lake, batch, now)?;
+            table.parts.extend(finished);
+            counts.taken += batch.num_rows() as u64;
+            counts.inserted += batch.num_rows() as u64;
+        }
+        self.counts = counts;
+        Ok(count_rejected(fit, &mut self.counts))
+    }
+
+    fn note_metrics(&mut self, metrics: &[MetricProgress]) {
+        match &mut self.table {
+            Some(table) => table.noted.add(metrics),
+            None => self.metrics.extend_from_slice(metrics),
+        }
+    }
+
+    /// Between two commits the table is not locked: a run that hangs there does not hold up its successor, whose epochs
+    /// fence it.
+    fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
+        let kind = rows.kind();
+        self.table(kind)?.lake.lock()?;
+        let dir = self.table(kind)?.lake.dir.clone();
+        PendingCommit::clean(&self.warehouse, kind, &dir, &self.output)?;
+        if epoch.is_due(self.committed()?, format!("iceberg:{}/", self.warehouse.root.display()))? {
+            write_rows(self, rows)?;
+            self.commit_rows(Some(epoch))?;
+        }
+        self.table(kind)?.lake.unlock();
+        Ok(())
+    }
+
+    fn committed(&mut self) -> Result<Option<Epoch>> {
+        let mut last = None;
+        for kind in Kind::ALL {
+            if let Some(version) = self.warehouse.find(kind)? {
+                last = last.max(self.epoch_in(&version)?);
+            }
+        }
+        Ok(last)
+    }
+
+    fn counts(&self) -> SinkCounts {
+        self.counts
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
+        if !self.options.epochs {
+            self.commit_rows(None)?;
+        }
+        let notices = self.table.iter().flat_map(|table| {
+            table.results.overlap.notices().into_iter().chain(table.conflicts.notice()).collect::<Vec<_>>()
+        });
+        Ok(SinkOutcome { counts: self.counts, remark: None, notices: notices.collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests;

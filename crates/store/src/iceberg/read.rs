@@ -1,0 +1,134 @@
+//! Reads the tables of a warehouse back: files in the order of their days and commits, rows in the order they have
+//! there.
+
+use crate::iceberg::files::{StoredFile, files_in, manifests_of};
+use crate::iceberg::warehouse::{TableVersion, Warehouse};
+use crate::lake::read::{LakeFile, StreamExtents, bits_of};
+use crate::{ReadRequest, StreamExtent, Tables, or_error};
+use evt_core::error::{Error, Result};
+use evt_core::iceberg::metadata::Snapshot;
+use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
+use evt_core::time::{format_instant, parse_instant};
+use evt_run::checkpoint::epoch::Batches;
+use evt_run::client::Location;
+use evt_run::storage::disk::Disk;
+
+/// Which snapshot is read.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// The present one.
+    Present,
+    /// The one with this number (`?snapshot=`).
+    Numbered(i64),
+    /// The last one at an instant (µs) or before (`?as-of=`).
+    AsOf(i64),
+}
+
+impl Wanted {
+    fn of(location: &Location) -> Result<Self> {
+        let wrong = |name: &str, expected: &str, found: &str| {
+            Error::usage(format!("{location}: {name}: expected {expected}, found '{found}'"))
+        };
+        match (location.option("snapshot"), location.option("as-of")) {
+            (None, None) => Ok(Self::Present),
+            (Some(number), None) => match number.parse() {
+                Ok(number) => Ok(Self::Numbered(number)),
+                Err(_) => Err(wrong("snapshot", "the number of a snapshot", number)),
+            },
+            (None, Some(instant)) => match parse_instant(instant) {
+                Some(micros) => Ok(Self::AsOf(micros)),
+                None => Err(wrong("as-of", "an instant such as 2024-01-15T10:30:00Z", instant)),
+            },
+            (Some(_), Some(_)) => Err(Error::usage(format!("{location}: give snapshot or as-of, not both"))),
+        }
+    }
+
+    /// Returns the snapshot of a version; `None` if the table had no rows then. Errors: exit status 65 if it is gone.
+    fn choose(self, version: &TableVersion) -> Result<Option<&Snapshot>> {
+        let metadata = &version.metadata;
+        let oldest = || match metadata.snapshots.iter().min_by_key(|snapshot| snapshot.timestamp_ms) {
+            Some(oldest) => format!("{} of {}", oldest.snapshot_id, format_instant(oldest.timestamp_ms * 1000)),
+            None => "none".to_owned(),
+        };
+        match self {
+            Self::Present => Ok(metadata.snapshot()),
+            Self::Numbered(number) => {
+                let found = metadata.snapshots.iter().find(|snapshot| snapshot.snapshot_id == number);
+                let missing = || format!("{}: no snapshot {number}; the oldest one is {}", metadata.location, oldest());
+                found.map(Some).ok_or_else(|| Error::corrupt(missing()))
+            }
+            Self::AsOf(micros) => {
+                let millis = micros.div_euclid(1000);
+                let found = metadata.snapshot_at(millis);
+                // The log loses what was expired.
+                let was_empty = metadata.snapshots.iter().all(|snapshot| {
+                    snapshot.timestamp_ms > millis && (snapshot.parent_snapshot_id.is_none() || snapshot.sequence_number > 1)
+                }) && metadata.snapshots.iter().any(|snapshot| snapshot.parent_snapshot_id.is_none());
+                match found {
+                    None if metadata.snapshots.is_empty() || was_empty => Ok(None),
+                    None => {
+                        let at = format_instant(micros);
+                        let message = format!("{}: no snapshot of {at} is left; the oldest one is ", metadata.location);
+                        Err(Error::corrupt(message + &oldest()))
+                    }
+                    found => Ok(found),
+                }
+            }
+        }
+    }
+}
+
+/// Opens the table of a kind. Errors: exit status 2 if there is none.
+fn open(location: &Location, kind: Kind) -> Result<TableVersion> {
+    let warehouse = existing(location)?;
+    let found = warehouse.find(kind)?;
+    found.ok_or_else(|| Error::usage(format!("{location}: there is no table {}", kind.table())))
+}
+
+fn existing(location: &Location) -> Result<Warehouse> {
+    let warehouse = Warehouse::of(location, &Disk::default())?;
+    match warehouse.exists() {
+        true => Ok(warehouse),
+        false => Err(Error::usage(format!("{location}: expected a warehouse with catalog.db, found none"))),
+    }
+}
+
+/// Returns its tables and the numbers of their rows.
+pub fn tables(location: &Location) -> Result<Tables> {
+    let (warehouse, wanted, mut tables) = (existing(location)?, Wanted::of(location)?, vec![]);
+    for kind in Kind::ALL {
+        let Some(version) = warehouse.find(kind)? else { continue };
+        let manifests = wanted.choose(&version)?.map_or(Ok(vec![]), manifests_of)?;
+        let rows = manifests.iter().map(|manifest| u64::try_from(manifest.rows[0] + manifest.rows[1]).unwrap_or(0));
+        tables.push((kind.table().to_owned(), rows.sum()));
+    }
+    Ok(tables)
+}
+
+/// Returns the files of a table that may have rows of a span.
+fn files(location: &Location, kind: Kind, span: Span) -> Result<Vec<StoredFile>> {
+    let (version, wanted) = (open(location, kind)?, Wanted::of(location)?);
+    match wanted.choose(&version)? {
+        None => Ok(vec![]),
+        Some(snapshot) => files_in(kind, &version.metadata, snapshot, span),
+    }
+}
+
+/// Reads the rows of the files that may have rows of the span.
+pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Batches> {
+    let ReadRequest { span, columns, .. } = request;
+    let files = files(location, kind, span)?.into_iter();
+    Ok(Box::new(files.flat_map(move |file| {
+        or_error(LakeFile::of_table(file.path, kind).and_then(|file| file.batches(columns)))
+    })))
+}
+
+/// Returns the extent of each partition of the events.
+pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
+    let (mut extents, kind) = (StreamExtents::default(), Kind::Event);
+    let columns = Some(bits_of(kind, StreamExtents::COLUMNS.into_iter())?);
+    read(location, kind, ReadRequest { columns, ..ReadRequest::default() })?
+        .try_for_each(|batch| extents.add(&batch?))?;
+    Ok(extents.finish())
+}
