@@ -101,6 +101,7 @@ mod heads;
 mod http;
 mod http_limits;
 mod http_rules;
+mod iceberg;
 mod instructions;
 mod interchange;
 mod isolation;

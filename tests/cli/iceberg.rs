@@ -1,0 +1,148 @@
+//! Tables of Iceberg: PyIceberg reads what is written, and what it writes is read; each row is there once although runs
+//! are killed and others commit meanwhile.
+
+use crate::harness::{Dir, ask, ended, python};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Events over three days, one in a hundred broken and one in a thousand late.
+fn lines(count: i64) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        let at = 1_704_067_200 + number * 3 * 86_400 / count - if number % 1_000 == 999 { 7_200 } else { 0 };
+        let line = json!({"at": at, "user_id": number % 17, "n": number, "text": "é\u{1F600}".repeat((number % 3) as usize)});
+        writeln!(text, "{}", if number % 100 == 50 { "broken".to_owned() } else { line.to_string() }).expect("written");
+    }
+    text
+}
+
+const INGEST: &str = "evt-ingest a.jsonl --time at";
+
+fn table(dir: &Dir, python: &str, command: &str, args: &[&str]) -> crate::harness::Run {
+    let root = dir.path("lake").display().to_string();
+    ask(dir, python, "iceberg_table.py", &[&[command, &root], args].concat())
+}
+
+/// What PyIceberg says of a table whose rows are those of evt-view.
+fn compared(dir: &Dir, python: &str, name: &str, span: [&str; 2]) -> Value {
+    let [flags, filter] = span;
+    dir.shell(&format!("evt-view 'iceberg:lake/?table={name}' {flags} -q -o arrow --to rows.arrow --overwrite")).succeeds();
+    let rows = dir.path("rows.arrow").display().to_string();
+    let args = [name, &*rows, filter];
+    let args = if filter.is_empty() { &args[..2] } else { &args[..] };
+    serde_json::from_str(&table(dir, python, "compare", args).succeeds().text()).expect("it is JSON")
+}
+
+#[test]
+fn pyiceberg_reads_every_kind_of_row_and_skips_files_of_other_days() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_kinds");
+    dir.write("a.jsonl", lines(6_000));
+    dir.write("m.toml", "[[metric]]\nname = \"events\"\nsize = \"1h\"\nby = [\"user_id\"]\n");
+    dir.write(
+        "r.toml",
+        "[[rule]]\nname = \"busy\"\naggregate = \"count(*)\"\ncondition = \"gt\"\nthreshold = 10\nwindow_seconds = 3600\n",
+    );
+    let out = "--out-of-orderness 1m";
+    dir.shell(&format!("{INGEST} -q --dlq iceberg:lake/ --to iceberg:lake/")).ends_with(0);
+    dir.shell(&format!("{INGEST} -q --dlq null: | evt-window -m m.toml {out} -q --late iceberg:lake/ --to iceberg:lake/"))
+        .succeeds();
+    // Late rows are not evaluated, which is exit status 1.
+    dir.shell(&format!("{INGEST} -q --dlq null: | evt-alert --once --rules r.toml -q --to iceberg:lake/")).ends_with(1);
+    let rows = |name: &str| compared(&dir, &python, name, ["", ""])["rows"].as_i64().expect("a number");
+    assert_eq!((rows("raw_events"), rows("dead_letters"), rows("late_events")), (5_940, 60, 6));
+    assert!(rows("aggregated_metrics") > 1_000 && rows("alerts") > 0);
+    let one = compared(
+        &dir,
+        &python,
+        "raw_events",
+        [
+            "--since 2024-01-02T06:00:00Z --until 2024-01-02T12:00:00Z",
+            "event_time >= '2024-01-02T06:00:00+00:00' and event_time < '2024-01-02T12:00:00+00:00'",
+        ],
+    );
+    assert_eq!((&one["rows"], &one["planned"]), (&json!(495), &json!(1)), "{one}");
+    let progress: Vec<_> = {
+        let metrics = compared(&dir, &python, "aggregated_metrics", ["", ""]);
+        let properties = metrics["properties"].as_object().expect("properties").clone();
+        properties.into_iter().filter(|(name, _)| name.starts_with("evt.metrics.")).collect()
+    };
+    let [(_, said)] = &progress[..] else { panic!("{progress:?}") };
+    assert!(said.as_str().is_some_and(|said| said.contains("\"out_of_orderness\":")), "{said}");
+}
+
+#[test]
+fn rows_that_pyiceberg_appends_and_removes_are_read_and_repeated_runs_store_what_is_missing() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_writers");
+    dir.write("a.jsonl", lines(3_000));
+    let ingest = || dir.shell(&format!("{INGEST} --dlq null: --to iceberg:lake/")).succeeds().stderr();
+    assert!(ingest().contains("iceberg:lake/: in 2970 inserted 2970"));
+    let rows = || compared(&dir, &python, "raw_events", ["", ""])["rows"].as_i64().expect("a number");
+    dir.shell("evt-view iceberg:lake/ --until 2024-01-02T00:00:00Z -q -o arrow --to day.arrow").succeeds();
+    let of_day = dir.shell("evt-view day.arrow -q").rows().len() as i64;
+    table(&dir, &python, "delete", &["raw_events", "event_time < '2024-01-02T06:00:00+00:00'"]).succeeds();
+    let left = rows();
+    assert!(of_day > 900 && left < 2_970 - of_day - 200, "{left} rows are left, {of_day} are of the day");
+    let day = dir.path("day.arrow").display().to_string();
+    table(&dir, &python, "append", &["raw_events", &day]).succeeds();
+    assert_eq!(rows(), left + of_day);
+    let said = ingest();
+    let there = left + of_day;
+    assert!(said.contains(&format!("inserted {} unchanged {there}", 2_970 - there)), "{said}");
+    assert_eq!(rows(), 2_970);
+    let before = "2024-01-01T00:00:00Z";
+    let run = dir.shell(&format!("evt-view 'iceberg:lake/?as-of={before}' -q")).succeeds();
+    assert_eq!(run.text(), "", "there was no row then");
+}
+
+#[test]
+fn each_row_is_in_the_table_once_although_runs_are_killed_and_others_commit() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_killed");
+    dir.write("a.jsonl", lines(40_000));
+    dir.write("m.toml", "[[metric]]\nname = \"events\"\nsize = \"1h\"\nby = [\"user_id\"]\n");
+    let line = "evt-window a.jsonl --time at -m m.toml --out-of-orderness 3h -q --checkpoint state \
+                --checkpoint-every 20ms --to iceberg:lake/ --to sqlite:m.db --dlq iceberg:lake/";
+    let root = dir.path("lake").display().to_string();
+    let oracle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/iceberg_table.py");
+    let mut other = dir
+        .command(&python, &[oracle, "disturb", &root, "aggregated_metrics", "40"])
+        .spawn()
+        .expect("Python starts");
+    for seconds in ["0.3", "0.7", "0.5", "0.9", "0.6"] {
+        dir.shell(&format!("timeout -s KILL {seconds} {line}; true")).succeeds();
+    }
+    dir.shell(line).ends_with(0);
+    assert_eq!(ended("the other writer", &mut other), 0);
+    let view = |uri: &str| {
+        let columns = "metric_name,window_start,dimensions,value,rows,revision";
+        dir.shell(&format!("evt-view '{uri}?table=aggregated_metrics' --columns {columns} -q -o csv | sort")).succeeds().text()
+    };
+    let (tables, database) = (view("iceberg:lake/"), view("sqlite:m.db"));
+    assert!(tables.lines().count() > 1_000 && tables == database);
+    let found = compared(&dir, &python, "aggregated_metrics", ["", ""]);
+    assert_eq!(found["properties"]["disturbed"], "40");
+    assert_eq!(compared(&dir, &python, "dead_letters", ["", ""])["rows"], 400);
+    let left = dir.shell("find lake -name '*.new' -o -name '*.part' -o -name '*.pending'").text();
+    assert_eq!(left, "");
+}
+
+#[test]
+fn a_snapshot_that_is_gone_and_a_table_that_is_missing_are_named() {
+    let dir = Dir::new("iceberg_gone");
+    dir.write("a.jsonl", lines(200));
+    dir.shell(&format!("{INGEST} -q --dlq null: --to iceberg:lake/")).succeeds();
+    let said = |line: &str, status: i32| dir.shell(line).ends_with(status).stderr();
+    let text = said("evt-view 'iceberg:lake/?snapshot=12'", 65);
+    assert!(text.contains("no snapshot 12; the oldest one is "), "{text}");
+    let text = said("evt-view 'iceberg:lake/?table=alerts'", 2);
+    assert!(text.contains("there is no table alerts"), "{text}");
+    let text = said("evt-view iceberg:nothing/", 2);
+    assert!(text.contains("expected a warehouse with catalog.db, found none"), "{text}");
+    let text = said(&format!("{INGEST} --to iceberg:lake"), 2);
+    assert!(text.contains("expected iceberg:DIR/, a directory with a slash at the end"), "{text}");
+    dir.shell("mv lake moved").succeeds();
+    let text = said("evt-view iceberg:moved/", 78);
+    assert!(text.contains("a warehouse cannot be moved or copied"), "{text}");
+}

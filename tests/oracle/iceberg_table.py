@@ -1,0 +1,112 @@
+"""Tables of Iceberg as PyIceberg has them.
+
+`iceberg_table.py compare DIR TABLE FILE [FILTER]`: the table has the rows of an Arrow file (with a filter: those of the
+filter), and the types of evt; prints one JSON object about its snapshots.
+`iceberg_table.py append DIR TABLE FILE`: appends the rows of an Arrow file.
+`iceberg_table.py delete DIR TABLE FILTER`: deletes rows by rewriting files.
+`iceberg_table.py disturb DIR TABLE COUNT`: commits that many changes of a property, whoever commits meanwhile.
+"""
+
+import json
+import sys
+import time
+import warnings
+
+import pyarrow as pa
+import pyarrow.ipc
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException
+from sqlalchemy.exc import OperationalError
+
+TYPES = {
+    "raw_events": {"event_id": "uuid", "event_time": "timestamptz", "properties": "string", "offset": "long"},
+    "aggregated_metrics": {"metric_id": "uuid", "window_start": "timestamptz", "value": "double", "revision": "int"},
+    "dead_letters": {"original_payload": "binary", "headers": "map<string, binary>", "attempts": "int"},
+    "late_events": {"late_for": "list<string>", "partial": "boolean", "lateness_ms": "long"},
+    "alerts": {"alert_id": "uuid", "since": "timestamptz"},
+}
+
+
+def main(command, directory, name, *rest):
+    catalog = SqlCatalog("evt", uri=f"sqlite:///{directory}/catalog.db", warehouse=f"file://{directory}")
+    end = time.monotonic() + 60
+    while command == "disturb" and not is_there(catalog, name) and time.monotonic() < end:
+        time.sleep(0.01)
+    table = catalog.load_table(("evt", name))
+    {"compare": compare, "append": append, "delete": delete, "disturb": disturb}[command](table, name, *rest)
+
+
+def is_there(catalog, name):
+    try:
+        return catalog.table_exists(("evt", name))
+    except OperationalError:
+        return False
+
+
+def compare(table, name, path, row_filter=None):
+    types = {field.name: str(field.field_type) for field in table.schema().fields}
+    for column, wanted in TYPES[name].items():
+        assert types[column] == wanted, (column, types[column])
+    assert str(table.spec().fields[0].transform) == "day"
+    scan = table.scan(row_filter=row_filter) if row_filter else table.scan()
+    found, wanted = plain(scan.to_arrow()), plain(pa.ipc.open_file(path).read_all())
+    assert found == wanted, next((pair for pair in zip(found, wanted) if pair[0] != pair[1]), (len(found), len(wanted)))
+    snapshots = [(snapshot.summary.operation.value, snapshot.summary.additional_properties) for snapshot in table.snapshots()]
+    if not row_filter:
+        assert int(snapshots[-1][1]["total-records"]) == len(found), snapshots[-1]
+    files = [task.file for task in scan.plan_files()]
+    counts = sum(file.record_count for file in files)
+    print(json.dumps({"rows": len(found), "operations": [operation for operation, _ in snapshots], "counted": counts,
+                      "planned": len(files), "properties": table.properties}))
+
+
+def plain(table):
+    """The rows of a table in any order, each as a text."""
+    names = sorted(table.column_names)
+    return sorted(repr([(name, value(row[name])) for name in names]) for row in table.to_pylist())
+
+
+def value(cell):
+    if hasattr(cell, "isoformat"):
+        return cell.isoformat()
+    if isinstance(cell, bytes) and len(cell) == 16 or hasattr(cell, "hex") and not isinstance(cell, (bytes, float)):
+        return cell.hex() if isinstance(cell, bytes) else cell.hex
+    return cell
+
+
+def append(table, name, path):
+    rows = pa.ipc.open_file(path).read_all()
+    schema = table.schema().as_arrow()
+    columns = [plain_column(rows[field.name].combine_chunks(), field.type) for field in schema]
+    table.append(pa.Table.from_arrays(columns, schema=schema))
+
+
+def plain_column(column, wanted):
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    if isinstance(wanted, pa.ExtensionType):
+        return pa.ExtensionArray.from_storage(wanted, column.cast(wanted.storage_type))
+    return column.cast(wanted)
+
+
+def delete(table, name, row_filter):
+    table.delete(row_filter)
+
+
+def disturb(table, name, count):
+    done = 0
+    while done < int(count):
+        table = table.refresh()
+        try:
+            with table.transaction() as transaction:
+                transaction.set_properties(disturbed=str(done + 1))
+        except (CommitFailedException, OperationalError):
+            # Another commit was faster, or the database is locked.
+            continue
+        done += 1
+
+
+warnings.simplefilter("ignore")
+main(*sys.argv[1:])
