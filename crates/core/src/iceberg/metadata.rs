@@ -186,6 +186,8 @@ pub struct NewTable {
     pub last_column: i32,
     /// The rule that divides its rows into partitions.
     pub partitions: PartitionSpec,
+    /// The order of rows within its files; empty for none.
+    pub order: Vec<SortField>,
     /// When it is made (ms since 1970).
     pub millis: i64,
     /// Its properties.
@@ -208,8 +210,12 @@ impl TableMetadata {
             default_spec_id: table.partitions.spec_id,
             partition_specs: vec![table.partitions],
             last_partition_id,
-            sort_orders: vec![SortOrder { order_id: 0, fields: vec![] }],
-            default_sort_order_id: 0,
+            default_sort_order_id: i32::from(!table.order.is_empty()),
+            // 0 is always no order.
+            sort_orders: vec![match table.order.is_empty() {
+                true => SortOrder { order_id: 0, fields: vec![] },
+                false => SortOrder { order_id: 1, fields: table.order },
+            }],
             properties: table.properties,
             current_snapshot_id: None,
             snapshots: vec![],
@@ -252,6 +258,19 @@ impl TableMetadata {
     pub fn partitions(&self) -> Result<&PartitionSpec> {
         let present = self.partition_specs.iter().find(|spec| spec.spec_id == self.default_spec_id);
         present.ok_or_else(|| Error::corrupt(format!("{}: no partition spec {}", self.location, self.default_spec_id)))
+    }
+
+    /// Returns the number of an order of rows by these columns, ascending; 0 if the table has none.
+    pub fn order_by(&self, columns: &[&str]) -> i32 {
+        let Ok(schema) = self.schema() else { return 0 };
+        let is_same = |(name, field): (&&str, &SortField)| {
+            let column = schema.column(name).map(|column| column.id);
+            column == Some(field.source_id) && field.transform == "identity" && field.direction == "asc"
+        };
+        let is_this = |order: &&SortOrder| {
+            !columns.is_empty() && order.fields.len() == columns.len() && columns.iter().zip(&order.fields).all(is_same)
+        };
+        self.sort_orders.iter().find(is_this).map_or(0, |order| order.order_id)
     }
 
     /// Returns the present snapshot: that of the branch `main`; `None` if there is none.

@@ -12,6 +12,8 @@
 //! `store/guard.rs`, together with the progress of the correction and the cells that count late events, in one
 //! transaction.
 
+pub(crate) mod state;
+
 use crate::progress::KeptProgress;
 use evt_core::backfill::{CellContent, CellKey, Comparison, Coverage, Difference, LateCell, StoredCells};
 use evt_core::error::{Error, Result};

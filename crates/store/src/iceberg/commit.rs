@@ -10,6 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The versions before that a table names; older files are removed.
 const VERSIONS_BEFORE: usize = 100;
+/// From so many small manifests on, one takes their place.
+const SMALL_MANIFESTS: usize = 100;
+/// The size (bytes) up to which a manifest is small, and beyond which none is merged into it.
+const MANIFEST_BYTES: i64 = 8 << 20;
 
 /// What a commit changes.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +89,7 @@ impl<'a> Commit<'a> {
         if let Some(missing) = change.removed.len().checked_sub(removed.len()).filter(|missing| *missing > 0) {
             return Err(Error::broken(format!("{missing} files to remove are not in the table")));
         }
+        let mut manifests = self.merged(manifests)?;
         if !change.added.is_empty() {
             let entries: Vec<_> = change.added.iter().map(|file| self.added(file)).collect();
             manifests.push(self.manifest(&entries, metadata.default_spec_id)?);
@@ -136,6 +141,33 @@ impl<'a> Commit<'a> {
             }
         }
         self.manifest(&entries, before.spec).map(Some)
+    }
+
+    /// Merges the small manifests among those of the version before, once there are many.
+    fn merged(&mut self, manifests: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
+        let spec = self.base.metadata.default_spec_id;
+        let is_small = |manifest: &ManifestFile| {
+            manifest.bytes < MANIFEST_BYTES && manifest.spec == spec && manifest.snapshot != self.snapshot_id
+        };
+        let (small, mut kept): (Vec<_>, Vec<_>) = manifests.into_iter().partition(is_small);
+        if small.len() < SMALL_MANIFESTS {
+            kept.extend(small);
+            return Ok(kept);
+        }
+        let (mut entries, mut bytes) = (vec![], 0);
+        for manifest in small {
+            if bytes + manifest.bytes > MANIFEST_BYTES {
+                kept.push(self.manifest(&std::mem::take(&mut entries), spec)?);
+                bytes = 0;
+            }
+            bytes += manifest.bytes;
+            let present = entries_of(&manifest)?.into_iter().filter(|entry| entry.status != Status::Deleted);
+            entries.extend(present.map(|entry| ManifestEntry { status: Status::Existing, ..entry }));
+        }
+        if !entries.is_empty() {
+            kept.push(self.manifest(&entries, spec)?);
+        }
+        Ok(kept)
     }
 
     /// Writes a manifest.

@@ -27,7 +27,7 @@ pub struct StoredFile {
     /// Its path.
     pub path: PathBuf,
     /// Its URI, as the manifest has it.
-    uri: String,
+    pub uri: String,
     /// The instants of its rows, as far as its partition or the bounds of their column say.
     span: Span,
     /// The positions of its rows, if the bounds of their column say.

@@ -13,23 +13,25 @@
 //! again.
 //!
 //! `warehouse.rs` is the directory with its catalog, `files.rs` the data files of a version, `commit.rs` a commit,
-//! `pending.rs` removes what a killed one leaves, `describe.rs` says what a manifest does of a file, `read.rs` reads
-//! tables back. Files of rows are written by the module
+//! `publish.rs` the files that it adds, `describe.rs` what a manifest says of one, `pending.rs` removes what a killed
+//! commit leaves, `correct.rs` corrects metrics, and `read.rs` reads tables back. Files of rows are written by the module
 //! `lake`: the directory `data` of a table is a lake whose files only the table names.
 
 mod commit;
+mod correct;
 mod describe;
 mod files;
 mod pending;
+mod publish;
 mod read;
 mod warehouse;
 
-use crate::iceberg::commit::{Change, Commit};
-use crate::iceberg::describe::describe;
+use crate::iceberg::commit::Change;
 use crate::iceberg::files::KnownFiles;
 use crate::iceberg::pending::PendingCommit;
 use crate::iceberg::read as iceberg_read;
-use crate::iceberg::warehouse::{OPTIONS, SCHEME, TableVersion, Warehouse, random, uri};
+use crate::iceberg::publish::Publication;
+use crate::iceberg::warehouse::{METRICS, OPTIONS, SCHEME, TableVersion, Warehouse, fit, metrics_of};
 use crate::lake::directory::{Lake, LakePart, pipeline_id};
 use crate::lake::file::Stream;
 use crate::lake::metric::Results;
@@ -40,7 +42,7 @@ use crate::progress::{NotedMetrics, PipelineMetrics};
 use crate::repeat::Conflicts;
 use crate::rows::{count_rejected, fit_rows};
 use crate::sink::write_rows;
-use crate::{Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
+use crate::{CorrectionStore, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
 use arrow::array::RecordBatch;
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
@@ -72,24 +74,10 @@ pub static STORE: Store = Store {
         extent: None,
         waits: None,
     },
-    corrections: None,
+    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: None,
     rules: None,
 };
-
-/// The properties that say how far the metrics of a pipeline are begin with it.
-const METRICS: &str = "evt.metrics.";
-
-/// Returns what a version says of the metrics of each pipeline. Errors: exit status 65 if it is damaged.
-fn metrics_of(version: &TableVersion) -> Result<Vec<PipelineMetrics>> {
-    let metadata = &version.metadata;
-    let records = metadata.properties.iter().filter(|(name, _)| name.starts_with(METRICS));
-    let read = |(name, text): (&String, &String)| {
-        let damaged = || Error::corrupt(format!("{}: property {name} is damaged", metadata.location));
-        serde_json::from_str(text).map_err(|error| damaged().because(error))
-    };
-    records.map(read).collect()
-}
 
 /// How often a commit is repeated after those of other writers.
 const ATTEMPTS: usize = 100;
@@ -203,10 +191,8 @@ impl Iceberg {
                 return table.drop_rows(&self.output);
             }
             let results = table.results.clone();
-            let prepared = table.prepare(&base, self.counts)?;
-            let change = self.change(table, &base, &prepared, epoch)?;
-            let is_nothing = change.added.is_empty() && change.removed.is_empty() && change.properties.is_empty();
-            if is_nothing || self.publish(table, &base, &change, &prepared)? {
+            let mut prepared = table.prepare(&base, self.counts)?;
+            if self.publish(table, &base, &mut prepared, epoch)? {
                 self.counts = prepared.counts;
                 return table.drop_rows(&self.output);
             }
@@ -218,14 +204,9 @@ impl Iceberg {
         Err(Error::busy(format!("iceberg:{}/: {table}: other writers committed first", self.warehouse.root.display())))
     }
 
-    /// Describes the commit of parts that will have the names of the table.
+    /// Says what a commit changes besides the files that it adds.
     fn change(&self, table: &Table, base: &TableVersion, prepared: &Prepared, epoch: Option<Epoch>) -> Result<Change> {
-        let schema = base.metadata.schema()?;
         let mut change = Change { removed: prepared.removed.iter().cloned().collect(), ..Change::default() };
-        for part in &prepared.parts {
-            let file = LakeFile::of_part(&table.lake, part, table.kind)?;
-            change.added.push(describe(&file, uri(&table.lake.file(part.day, &part.name)), part.day, schema)?);
-        }
         change.summary.insert("evt.pipeline".to_owned(), self.options.pipeline.clone());
         change.summary.insert("evt.run".to_owned(), self.options.run.clone());
         if let Some(epoch) = epoch {
@@ -240,25 +221,15 @@ impl Iceberg {
         Ok(change)
     }
 
-    /// Gives parts their names and commits them; returns whether no other commit came first. If one did, the parts are
-    /// parts again.
-    fn publish(&self, table: &mut Table, base: &TableVersion, change: &Change, prepared: &Prepared) -> Result<bool> {
-        let (now, commit) = ((self.options.clock)(), Commit::new(&self.warehouse, table.kind, base));
-        let data = change.added.iter().map(|file| file.path.clone()).collect();
-        let pending = PendingCommit { base: base.location.clone(), data, uuid: commit.uuid.clone() };
-        pending.write(&table.lake.dir, &self.output)?;
-        let names = table.lake.lock_names()?;
-        table.lake.sync_parts(&prepared.parts)?;
-        for part in &prepared.parts {
-            table.lake.publish(part)?;
+    /// Commits the parts of a version; returns whether no other commit came first.
+    fn publish(&self, table: &mut Table, base: &TableVersion, prepared: &mut Prepared, epoch: Option<Epoch>) -> Result<bool> {
+        let publication = Publication { warehouse: &self.warehouse, kind: table.kind, base, output: &self.output };
+        let mut change = self.change(table, base, prepared, epoch)?;
+        change.added = publication.describe(&table.lake, &mut prepared.parts)?;
+        if change.added.is_empty() && change.removed.is_empty() && change.properties.is_empty() {
+            return Ok(true);
         }
-        table.lake.sync_names()?;
-        drop(names);
-        let is_done = commit.run(change, now)?;
-        if !is_done {
-            prepared.parts.iter().try_for_each(|part| table.lake.withdraw(part))?;
-        }
-        Ok(is_done)
+        publication.commit(&mut table.lake, &prepared.parts, &change, (self.options.clock)())
     }
 }
 
@@ -269,39 +240,22 @@ impl Table {
         let open = if options.epochs { Lake::create } else { Lake::open };
         let mut lake = open(&data, &options.pipeline, options.disk.clone())?;
         lake.parallelism = options.parallelism.clone();
-        let table = Self {
+        lake.columns = Some(fit(&version, kind)?);
+        Ok(Self {
             kind,
             lake,
             stream: Stream::new(kind, Roll::default()),
-            results: Results::new(options.epochs),
+            results: Results::new(options.epochs).with_dimensions_first(),
             parts: vec![],
             known: KnownFiles::default(),
             conflicts: Conflicts::default(),
             noted: NotedMetrics::after(version.metadata.snapshot().is_some()),
-        };
-        table.with_columns(&version)
-    }
-
-    /// Writes files with the columns of a version. Errors: exit status 78 if it has not those of the kind.
-    fn with_columns(mut self, version: &TableVersion) -> Result<Self> {
-        self.fit(version)?;
-        Ok(self)
-    }
-
-    fn fit(&mut self, version: &TableVersion) -> Result<()> {
-        let metadata = &version.metadata;
-        let wrong = |why: String| Error::config(format!("{}: {why}", metadata.location));
-        self.lake.columns = Some(metadata.schema()?.numbered(&self.kind.schema()).map_err(wrong)?);
-        let time = metadata.schema()?.column(self.kind.time_column()).map(|column| column.id);
-        match &metadata.partitions()?.fields[..] {
-            [only] if only.transform == "day" && Some(only.source_id) == time => Ok(()),
-            _ => Err(wrong(format!("expected partitions by day of {}", self.kind.time_column()))),
-        }
+        })
     }
 
     /// Finishes the rows of a commit that is based on a version: leaves out those that it has.
     fn prepare(&mut self, base: &TableVersion, counts: SinkCounts) -> Result<Prepared> {
-        self.fit(base)?;
+        self.lake.columns = Some(fit(base, self.kind)?);
         self.known.look_in(base)?;
         let mut prepared = Prepared { counts, ..Prepared::default() };
         if self.kind == Kind::Metric {
@@ -317,11 +271,6 @@ impl Table {
             for part in self.parts.clone() {
                 self.keep_new(&part, &mut prepared)?;
             }
-        }
-        for (number, part) in prepared.parts.iter_mut().enumerate() {
-            // A name is never used again.
-            part.name = format!("{:016x}-{number}-{}", random(), part.name);
-            part.replace = false;
         }
         Ok(prepared)
     }

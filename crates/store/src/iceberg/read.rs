@@ -86,7 +86,8 @@ fn open(location: &Location, kind: Kind) -> Result<TableVersion> {
     found.ok_or_else(|| Error::usage(format!("{location}: there is no table {}", kind.table())))
 }
 
-fn existing(location: &Location) -> Result<Warehouse> {
+/// Opens the warehouse of a URI. Errors: exit status 2 if there is none.
+pub fn existing(location: &Location) -> Result<Warehouse> {
     let warehouse = Warehouse::of(location, &Disk::default())?;
     match warehouse.exists() {
         true => Ok(warehouse),
@@ -117,11 +118,14 @@ fn files(location: &Location, kind: Kind, span: Span) -> Result<Vec<StoredFile>>
 
 /// Reads the rows of the files that may have rows of the span.
 pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Batches> {
-    let ReadRequest { span, columns, .. } = request;
-    let files = files(location, kind, span)?.into_iter();
-    Ok(Box::new(files.flat_map(move |file| {
-        or_error(LakeFile::of_table(file.path, kind).and_then(|file| file.batches(columns)))
-    })))
+    Ok(rows_of(kind, files(location, kind, request.span)?, request))
+}
+
+/// Reads the rows of files.
+pub fn rows_of(kind: Kind, files: Vec<StoredFile>, request: ReadRequest) -> Batches {
+    Box::new(files.into_iter().flat_map(move |file| {
+        or_error(LakeFile::of_table(file.path, kind).and_then(|file| file.batches(request.columns)))
+    }))
 }
 
 /// Returns the extent of each partition of the events.

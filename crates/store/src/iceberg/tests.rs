@@ -1,6 +1,7 @@
 //! Tables of Iceberg: commits that are killed or come second, snapshots, names that are gone.
 
 use super::*;
+use crate::iceberg::commit::Commit;
 use crate::conformance::{Bench, Rows};
 use crate::iceberg::warehouse::read;
 use crate::sample::{as_text, metrics, rows};
@@ -130,10 +131,9 @@ fn a_commit_after_that_of_another_writer_is_based_on_it_and_counts_once() {
         let mut table = sink.table.take().unwrap();
         table.parts.extend(table.stream.finish(&mut table.lake).unwrap());
         let (base, results) = (sink.warehouse.find(kind).unwrap().unwrap(), table.results.clone());
-        let prepared = table.prepare(&base, sink.counts).unwrap();
-        let change = sink.change(&table, &base, &prepared, None).unwrap();
+        let mut prepared = table.prepare(&base, sink.counts).unwrap();
         commit_beside(&bench, kind);
-        assert!(!sink.publish(&mut table, &base, &change, &prepared).unwrap());
+        assert!(!sink.publish(&mut table, &base, &mut prepared, None).unwrap());
         table.remove_beside(&prepared).unwrap();
         table.results = results;
         sink.table = Some(table);
@@ -201,6 +201,25 @@ fn a_location_without_a_slash_or_with_a_character_of_uris_is_wrong_usage() {
         let location = Location { scheme: SCHEME.to_owned(), path: path.to_owned(), ..Location::default() };
         assert_eq!(Warehouse::of(&location, &Disk::default()).err().unwrap().kind(), ErrorKind::Usage, "{path}");
     }
+}
+
+#[test]
+fn small_manifests_are_merged_and_say_the_same() {
+    let bench = bench();
+    let mut sink = bench.open_as("1", true).unwrap();
+    let mut most = 0;
+    for number in 1..=230 {
+        let first = 10 * i64::try_from(number).unwrap();
+        let mut rows = Rows::new(Kind::Event, vec![rows(Kind::Event, first, first + 10)]);
+        sink.commit(Epoch { run: 1, number }, &mut rows).unwrap();
+        let metadata = warehouse(&bench).find(Kind::Event).unwrap().unwrap().metadata;
+        most = most.max(files::manifests_of(metadata.snapshot().unwrap()).unwrap().len());
+    }
+    assert_eq!(most, 100);
+    assert_eq!(bench.table(Kind::Event), as_text(&[rows(Kind::Event, 10, 2310)]));
+    assert_eq!(bench.run(Kind::Event, &[rows(Kind::Event, 10, 2310)]).counts.unchanged, 2300);
+    assert_eq!((STORE.reader.tables)(&bench.location).unwrap(), [("raw_events".to_owned(), 2300)]);
+    assert_eq!(orphans(&bench, Kind::Event), BTreeSet::new());
 }
 
 #[test]

@@ -11,14 +11,17 @@
 //! Iceberg names files by absolute paths: a warehouse cannot be moved.
 
 use crate::lake::disk::{LakeDir, entries, failed};
+use crate::progress::PipelineMetrics;
 use crate::sqlite::file::SqliteFile;
 use evt_core::error::{Error, Result};
-use evt_core::iceberg::metadata::{NewTable, PartitionField, PartitionSpec, TableMetadata};
+use evt_core::iceberg::metadata::{NewTable, PartitionField, PartitionSpec, SortField, TableMetadata};
 use evt_core::iceberg::schema::TableSchema;
 use evt_core::kind::Kind;
 use evt_run::client::Location;
 use evt_run::storage::disk::Disk;
+use arrow::datatypes::SchemaRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use serde::Serialize;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -54,6 +57,39 @@ pub fn random() -> u64 {
 /// Returns a UUID for the name of a file.
 pub fn random_uuid() -> Uuid {
     uuid::Builder::from_random_bytes((u128::from(random()) << 64 | u128::from(random())).to_be_bytes()).into_uuid()
+}
+
+/// Returns the columns by which the rows of a file are ordered; none for rows in the order of their streams.
+pub fn order(kind: Kind) -> &'static [&'static str] {
+    if kind == Kind::Metric { &["metric_name", "dimensions", "window_start"] } else { &[] }
+}
+
+/// The properties that say how far the metrics of a pipeline are begin with it.
+pub const METRICS: &str = "evt.metrics.";
+
+/// Returns what a version says of the metrics of each pipeline. Errors: exit status 65 if it is damaged.
+pub fn metrics_of(version: &TableVersion) -> Result<Vec<PipelineMetrics>> {
+    let metadata = &version.metadata;
+    let records = metadata.properties.iter().filter(|(name, _)| name.starts_with(METRICS));
+    let read = |(name, text): (&String, &String)| {
+        let damaged = || Error::corrupt(format!("{}: property {name} is damaged", metadata.location));
+        serde_json::from_str(text).map_err(|error| damaged().because(error))
+    };
+    records.map(read).collect()
+}
+
+/// Returns the schema of files of a version with rows of a kind. Errors: exit status 78 if it has not the columns of the
+/// kind, or other partitions.
+pub fn fit(version: &TableVersion, kind: Kind) -> Result<SchemaRef> {
+    let metadata = &version.metadata;
+    let wrong = |why: String| Error::config(format!("{}: {why}", metadata.location));
+    let (schema, partitions) = (metadata.schema()?, metadata.partitions()?);
+    let time = schema.column(kind.time_column()).map(|column| column.id);
+    match &partitions.fields[..] {
+        [only] if only.transform == "day" && Some(only.source_id) == time => {}
+        _ => return Err(wrong(format!("expected partitions by day of {}", kind.time_column()))),
+    }
+    schema.numbered(&kind.schema()).map_err(wrong)
 }
 
 /// A directory of tables.
@@ -185,7 +221,14 @@ impl Warehouse {
         let source_id = schema.column(kind.time_column()).map_or(0, |column| column.id);
         let name = format!("{}_day", kind.time_column());
         let day = PartitionField { source_id, field_id: 1000, name, transform: "day".to_owned() };
+        let order = order(kind).iter().filter_map(|name| schema.column(name)).map(|column| SortField {
+            transform: "identity".to_owned(),
+            source_id: column.id,
+            direction: "asc".to_owned(),
+            null_order: "nulls-first".to_owned(),
+        });
         let metadata = TableMetadata::new(NewTable {
+            order: order.collect(),
             uuid: random_uuid().to_string(),
             location: uri(&self.directory(kind)),
             schema,
@@ -228,6 +271,32 @@ impl Warehouse {
         let written = dir.disk.write_whole(&path, &path.with_added_extension("new"), bytes);
         written.map_err(failed(&path, "cannot write"))?;
         Ok(uri(&path))
+    }
+
+    /// Returns the directory of what evt keeps beside the tables, and how the names of its files begin.
+    fn beside(&self) -> (LakeDir, String) {
+        (LakeDir { root: self.root.join(".evt"), disk: self.disk.clone() }, format!("corrections-{}-", self.namespace))
+    }
+
+    /// Writes a state of corrections beside the tables; returns its URI.
+    pub fn write_beside(&self, state: &impl Serialize) -> Result<String> {
+        let (dir, prefix) = self.beside();
+        dir.disk.create_directories(&dir.root).map_err(failed(&dir.root, "cannot make the directory"))?;
+        let path = dir.root.join(format!("{prefix}{}.json", random_uuid()));
+        dir.write_json(&path, state)?;
+        Ok(uri(&path))
+    }
+
+    /// Removes the states but this one.
+    pub fn keep_beside(&self, present: &Path) -> Result<()> {
+        let (dir, prefix) = self.beside();
+        for path in entries(&dir.root)? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path != present && name.starts_with(&prefix) {
+                dir.remove(&path, fs::remove_file)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a file that nothing names; it need not exist.

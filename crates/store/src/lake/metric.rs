@@ -42,6 +42,11 @@ impl Row {
         (&self.name, self.start, self.end, &self.dimensions)
     }
 
+    /// Returns the key in the order by name, dimensions and window.
+    fn key_of_dimensions(&self) -> (&str, &str, i64, i64) {
+        (&self.name, &self.dimensions, self.start, self.end)
+    }
+
     /// Returns the key for messages: name, start of the window, dimensions.
     fn shown(&self) -> String {
         format!("{} {} {}", self.name, format_instant(self.start), self.dimensions)
@@ -62,6 +67,8 @@ pub struct Results {
     names: MetricNames,
     /// Whether the run commits epochs.
     has_epochs: bool,
+    /// Whether rows of a file are ordered by their dimensions before their windows.
+    has_dimensions_first: bool,
     /// Rows with other event counts than those of this run.
     pub overlap: ConflictReport,
 }
@@ -70,6 +77,11 @@ impl Results {
     /// Makes the results of a run, which may commit epochs.
     pub fn new(has_epochs: bool) -> Self {
         Self { has_epochs, ..Self::default() }
+    }
+
+    /// Orders the rows of a file by their dimensions before their windows.
+    pub fn with_dimensions_first(self) -> Self {
+        Self { has_dimensions_first: true, ..self }
     }
 
     /// Applies rows in order and counts them by outcome within this run. Errors: exit status 74 if there are too many
@@ -116,7 +128,7 @@ impl Results {
         }
         let mut parts = Vec::new();
         for (day, mut rows) in days {
-            rows.sort_by(|left, right| left.key().cmp(&right.key()));
+            self.sort(&mut rows);
             if let Some(known) = &mut known {
                 let mut extents = Extents::default();
                 extents.add_rows(Kind::Metric, &to_batch(&rows)?)?;
@@ -126,13 +138,21 @@ impl Results {
                     parts.extend(self.merge_with(lake, StoredFile { day, file }, &mut new, counts)?);
                 }
                 rows = new.into_values().collect();
-                rows.sort_by(|left, right| left.key().cmp(&right.key()));
+                self.sort(&mut rows);
             }
             if !rows.is_empty() {
                 parts.push(write(lake, day, &rows)?);
             }
         }
         Ok(parts)
+    }
+
+    /// Orders the rows of a file.
+    fn sort(&self, rows: &mut [Row]) {
+        match self.has_dimensions_first {
+            true => rows.sort_by(|left, right| left.key_of_dimensions().cmp(&right.key_of_dimensions())),
+            false => rows.sort_by(|left, right| left.key().cmp(&right.key())),
+        }
     }
 
     /// Removes from `new` the rows whose keys a file has, and corrects their counts; returns a new version of the file
@@ -173,6 +193,10 @@ impl Results {
         }
         if !is_changed {
             return Ok(None);
+        }
+        if self.has_dimensions_first {
+            // Another writer may have ordered them otherwise.
+            self.sort(&mut rows);
         }
         let name = file.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         Ok(Some(LakePart { replace: true, inserted: 0, name, ..write(lake, day, &rows)? }))
