@@ -35,7 +35,7 @@ fn stored(dir: &Dir, store: &str) -> Vec<Value> {
 
 /// The stores that can be corrected, with this name; Postgres if there is a server.
 pub fn stores(name: &str) -> Vec<String> {
-    let mut stores = vec![format!("sqlite:{name}.db"), format!("parquet:{name}")];
+    let mut stores = vec![format!("sqlite:{name}.db"), format!("parquet:{name}"), format!("iceberg:{name}/")];
     stores.extend(servers::postgres().map(|(uri, ..)| uri));
     stores
 }
@@ -408,7 +408,8 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
         });
         waiting.kill().expect("it runs");
         waiting.wait().expect("it ends");
-        if !store.starts_with("parquet:") {
+        // The first run has the lock of a directory.
+        if !["parquet:", "iceberg:"].iter().any(|scheme| store.starts_with(scheme)) {
             let other = format!("evt-backfill -q events.jsonl -m wrong.toml --to '{store}'");
             let refused = dir.shell(&other).ends_with(75);
             assert!(

@@ -1,6 +1,7 @@
 //! Tables of Iceberg: PyIceberg reads what is written, and what it writes is read; each row is there once although runs
 //! are killed and others commit meanwhile.
 
+use crate::documents::blocks;
 use crate::harness::{Dir, ask, ended, python};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -10,7 +11,8 @@ fn lines(count: i64) -> String {
     let mut text = String::new();
     for number in 0..count {
         let at = 1_704_067_200 + number * 3 * 86_400 / count - if number % 1_000 == 999 { 7_200 } else { 0 };
-        let line = json!({"at": at, "user_id": number % 17, "n": number, "text": "é\u{1F600}".repeat((number % 3) as usize)});
+        let line =
+            json!({"at": at, "user_id": number % 17, "n": number, "text": "é\u{1F600}".repeat((number % 3) as usize)});
         writeln!(text, "{}", if number % 100 == 50 { "broken".to_owned() } else { line.to_string() }).expect("written");
     }
     text
@@ -26,7 +28,8 @@ fn table(dir: &Dir, python: &str, command: &str, args: &[&str]) -> crate::harnes
 /// What PyIceberg says of a table whose rows are those of evt-view.
 fn compared(dir: &Dir, python: &str, name: &str, span: [&str; 2]) -> Value {
     let [flags, filter] = span;
-    dir.shell(&format!("evt-view 'iceberg:lake/?table={name}' {flags} -q -o arrow --to rows.arrow --overwrite")).succeeds();
+    dir.shell(&format!("evt-view 'iceberg:lake/?table={name}' {flags} -q -o arrow --to rows.arrow --overwrite"))
+        .succeeds();
     let rows = dir.path("rows.arrow").display().to_string();
     let args = [name, &*rows, filter];
     let args = if filter.is_empty() { &args[..2] } else { &args[..] };
@@ -45,8 +48,10 @@ fn pyiceberg_reads_every_kind_of_row_and_skips_files_of_other_days() {
     );
     let out = "--out-of-orderness 1m";
     dir.shell(&format!("{INGEST} -q --dlq iceberg:lake/ --to iceberg:lake/")).ends_with(0);
-    dir.shell(&format!("{INGEST} -q --dlq null: | evt-window -m m.toml {out} -q --late iceberg:lake/ --to iceberg:lake/"))
-        .succeeds();
+    dir.shell(&format!(
+        "{INGEST} -q --dlq null: | evt-window -m m.toml {out} -q --late iceberg:lake/ --to iceberg:lake/"
+    ))
+    .succeeds();
     // Late rows are not evaluated, which is exit status 1.
     dir.shell(&format!("{INGEST} -q --dlq null: | evt-alert --once --rules r.toml -q --to iceberg:lake/")).ends_with(1);
     let rows = |name: &str| compared(&dir, &python, name, ["", ""])["rows"].as_i64().expect("a number");
@@ -106,10 +111,8 @@ fn each_row_is_in_the_table_once_although_runs_are_killed_and_others_commit() {
                 --checkpoint-every 20ms --to iceberg:lake/ --to sqlite:m.db --dlq iceberg:lake/";
     let root = dir.path("lake").display().to_string();
     let oracle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/iceberg_table.py");
-    let mut other = dir
-        .command(&python, &[oracle, "disturb", &root, "aggregated_metrics", "40"])
-        .spawn()
-        .expect("Python starts");
+    let mut other =
+        dir.command(&python, &[oracle, "disturb", &root, "aggregated_metrics", "40"]).spawn().expect("Python starts");
     for seconds in ["0.3", "0.7", "0.5", "0.9", "0.6"] {
         dir.shell(&format!("timeout -s KILL {seconds} {line}; true")).succeeds();
     }
@@ -117,7 +120,9 @@ fn each_row_is_in_the_table_once_although_runs_are_killed_and_others_commit() {
     assert_eq!(ended("the other writer", &mut other), 0);
     let view = |uri: &str| {
         let columns = "metric_name,window_start,dimensions,value,rows,revision";
-        dir.shell(&format!("evt-view '{uri}?table=aggregated_metrics' --columns {columns} -q -o csv | sort")).succeeds().text()
+        dir.shell(&format!("evt-view '{uri}?table=aggregated_metrics' --columns {columns} -q -o csv | sort"))
+            .succeeds()
+            .text()
     };
     let (tables, database) = (view("iceberg:lake/"), view("sqlite:m.db"));
     assert!(tables.lines().count() > 1_000 && tables == database);
@@ -145,4 +150,64 @@ fn a_snapshot_that_is_gone_and_a_table_that_is_missing_are_named() {
     dir.shell("mv lake moved").succeeds();
     let text = said("evt-view iceberg:moved/", 78);
     assert!(text.contains("a warehouse cannot be moved or copied"), "{text}");
+}
+
+#[test]
+fn the_lines_of_the_page_make_tables_that_pyiceberg_opens() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_page");
+    let [shell, script] = &blocks("man/evt.7", "ICEBERG")[..] else { panic!("two blocks") };
+    dir.shell("evt-gen -q --events 2k --rate 20 --seed 7 --malformed 1% > events.jsonl").succeeds();
+    dir.write("metrics.toml", "[[metric]]\nname = \"events\"\nsize = \"1m\"\n");
+    let rows = dir.shell(shell).succeeds().rows();
+    let counted: i64 = rows.iter().map(|row| row["rows"].as_i64().expect("a count")).sum();
+    let root = dir.path("lake").display().to_string();
+    let script = script.replace("/data/lake", &root).replace(">= '2026-01-05T", "< '2100-01-01T");
+    let script =
+        script.replace("catalog.load_table", "print(len(catalog.load_table").replace(".to_arrow()", ".to_arrow()))");
+    let run = dir.run(&python, &["-c", &script]).succeeds();
+    assert_eq!(run.text().trim().parse(), Ok(counted), "{run}");
+    assert!(counted > 1_900);
+}
+
+/// What a correction changes is a snapshot; the one before is read as it was.
+#[test]
+fn a_correction_beside_commits_of_others_is_one_snapshot_and_earlier_ones_stay() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_corrected");
+    dir.write("a.jsonl", lines(20_000));
+    let metric =
+        |of: &str| format!("[[metric]]\nname = \"n\"\naggregate = \"{of}\"\nsize = \"1h\"\nby = [\"user_id\"]\n");
+    dir.write("wrong.toml", metric("count(*)"));
+    dir.write("right.toml", metric("sum(n)"));
+    dir.shell(&format!("{INGEST} -q --dlq null: --to parquet:raw")).ends_with(0);
+    let window = |file: &str, to: &str| format!("evt-window -q parquet:raw -m {file} --out-of-orderness all --to {to}");
+    dir.shell(&window("wrong.toml", "iceberg:lake/")).succeeds();
+    dir.shell(&window("right.toml", "sqlite:right.db")).succeeds();
+    let view = |uri: &str| {
+        let columns = "window_start,dimensions,value,rows";
+        dir.shell(&format!("evt-view '{uri}table=aggregated_metrics' --columns {columns} -q -o csv | sort"))
+            .succeeds()
+            .text()
+    };
+    let wrong = view("iceberg:lake/?");
+    let root = dir.path("lake").display().to_string();
+    let oracle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/iceberg_table.py");
+    let mut other =
+        dir.command(&python, &[oracle, "disturb", &root, "aggregated_metrics", "20"]).spawn().expect("Python starts");
+    let correct = "evt-backfill parquet:raw -m right.toml --all-closed --to iceberg:lake/";
+    for _ in 0..3 {
+        dir.shell(&format!("timeout -s KILL 0.4 {correct}; true")).succeeds();
+    }
+    dir.shell(correct).succeeds();
+    assert_eq!(ended("the other writer", &mut other), 0);
+    assert!(view("iceberg:lake/?") == view("sqlite:right.db?"));
+    let found = compared(&dir, &python, "aggregated_metrics", ["", ""]);
+    let operations = found["operations"].as_array().expect("operations");
+    assert!(operations.len() > 1 && operations[0] == "append", "{operations:?}");
+    assert!(operations[1..].iter().all(|operation| operation == "overwrite"), "{operations:?}");
+    let first = found["ids"][0].as_i64().expect("an id");
+    assert_eq!(view(&format!("iceberg:lake/?snapshot={first}&")), wrong);
+    let again = dir.shell(&format!("{correct} --dry-run")).succeeds().stderr();
+    assert!(again.contains("0 would be corrected, 0 would be inserted, 0 would be retracted"), "{again}");
 }

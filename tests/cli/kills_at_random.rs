@@ -318,6 +318,8 @@ impl Side<'_> {
             "--to",
             "parquet:lake",
             "--to",
+            "iceberg:tables/",
+            "--to",
             &postgres,
             "--to",
             &rows,
@@ -422,7 +424,7 @@ impl Side<'_> {
         let topic = |topic: &String| json!({ "brokers": bench.brokers, "topic": topic });
         let mut places = json!({
             "sqlite": self.dir.path("m.db"), "lines": self.dir.path("rows.jsonl"), "csv": self.dir.path("rows.csv"),
-            "lake": self.dir.path("lake"), "topic": topic(&self.topics[0]),
+            "lake": self.dir.path("lake"), "iceberg": self.dir.path("tables"), "topic": topic(&self.topics[0]),
             "postgres": { "uri": postgres, "schema": self.schema() }, "redis": { "uri": redis, "prefix": self.prefix() },
             "sqlite at once": self.dir.path("now.db"),
             "postgres at once": { "uri": postgres, "schema": format!("{}_now", self.schema()) },

@@ -59,7 +59,7 @@ def compare(table, name, path, row_filter=None):
     files = [task.file for task in scan.plan_files()]
     counts = sum(file.record_count for file in files)
     print(json.dumps({"rows": len(found), "operations": [operation for operation, _ in snapshots], "counted": counts,
-                      "planned": len(files), "properties": table.properties}))
+                      "planned": len(files), "ids": [snapshot.snapshot_id for snapshot in table.snapshots()], "properties": table.properties}))
 
 
 def plain(table):

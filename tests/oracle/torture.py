@@ -1,7 +1,7 @@
 """JOB: compares the stores of two runs over the same events, one of them killed often, and both with the generator's truth.
 
 JOB is a file of JSON: for `wild` and `calm` the places of their stores, and the file of the truth. The readers are sqlite3,
-csv, json, pyarrow, psql, redis-cli and confluent-kafka with read_committed; none is part of evt. Prints, as JSON, the number of
+csv, json, pyarrow, PyIceberg, psql, redis-cli and confluent-kafka with read_committed; none is part of evt. Prints, as JSON, the number of
 rows in each store and the differences."""
 
 import collections
@@ -16,6 +16,7 @@ import sys
 import urllib.parse
 
 import pyarrow.dataset
+from pyiceberg.catalog.sql import SqlCatalog
 
 from topics import messages
 
@@ -84,6 +85,11 @@ def of_lake(path):
     return pyarrow.dataset.dataset(path, format="parquet", partitioning="hive").to_table().to_pylist()
 
 
+def of_iceberg(path):
+    catalog = SqlCatalog("evt", uri=f"sqlite:///{path}/catalog.db", warehouse=f"file://{path}")
+    return catalog.load_table("evt.aggregated_metrics").scan().to_arrow().to_pylist()
+
+
 def of_postgres(place):
     columns = ", ".join(
         f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}" if "window" in name else f'"{name}"'
@@ -145,6 +151,7 @@ METRIC_READERS = {
     "lines": of_lines,
     "csv": of_csv,
     "lake": of_lake,
+    "iceberg": of_iceberg,
     "postgres": of_postgres,
     "redis": of_redis,
     "topic": lambda place: [json.loads(record["value"]) for record in records(place)],

@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn a_greatest_text_is_not_less_than_the_text() {
-        for text in ["", "short", "exactly 16 bytes", "a text that is longer than a bound", "ÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿ"] {
+        for text in ["", "short", "exactly 16 bytes", "a text that is longer than a bound", "ÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿ"]
+        {
             let (least, greatest) = (least_text(text), greatest_text(text).unwrap());
             assert!(&*least <= text.as_bytes() && text.as_bytes() <= &*greatest, "{text}");
             assert!(least.len() <= TEXT_MAX && str::from_utf8(&greatest).is_ok());
@@ -66,6 +67,9 @@ mod tests {
     #[test]
     fn a_number_is_little_endian() {
         assert_eq!((int(1), long(-2)), (vec![1, 0, 0, 0], (-2_i64).to_le_bytes().to_vec()));
-        assert_eq!((read_long(&int(-7)), read_long(&long(1 << 40)), read_long(b"abc")), (Some(-7), Some(1 << 40), None));
+        assert_eq!(
+            (read_long(&int(-7)), read_long(&long(1 << 40)), read_long(b"abc")),
+            (Some(-7), Some(1 << 40), None)
+        );
     }
 }

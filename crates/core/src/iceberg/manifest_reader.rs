@@ -217,8 +217,11 @@ mod tests {
             file_sequence: sequence,
             file: file(day),
         };
-        let written =
-            [entry(Status::Added, None, -3), entry(Status::Existing, Some(2), 19_737), entry(Status::Deleted, Some(1), 0)];
+        let written = [
+            entry(Status::Added, None, -3),
+            entry(Status::Existing, Some(2), 19_737),
+            entry(Status::Deleted, Some(1), 0),
+        ];
         let place = ManifestFile { sequence: 5, ..listed("m.avro", None) };
         let read = entries(manifest(&written, &schema, &spec()), &place).unwrap();
         assert_eq!(read, [entry(Status::Added, Some(5), -3), written[1].clone(), written[2].clone()]);

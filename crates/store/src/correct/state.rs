@@ -223,10 +223,7 @@ pub fn span_of(step: &CorrectionStep<'_>) -> Span {
 }
 
 /// Returns the stored cells of a step among the rows of its [span](span_of). Of several rows of one key the one that the guard keeps is valid.
-pub fn stored(
-    rows: impl Iterator<Item = Result<RecordBatch>>,
-    step: &CorrectionStep<'_>,
-) -> Result<StoredCells> {
+pub fn stored(rows: impl Iterator<Item = Result<RecordBatch>>, step: &CorrectionStep<'_>) -> Result<StoredCells> {
     let (mut cells, mut found): (BTreeMap<CellKey, Stored>, _) = (BTreeMap::new(), StoredCells::default());
     for batch in rows {
         let batch = batch?;

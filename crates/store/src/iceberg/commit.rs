@@ -60,7 +60,8 @@ impl<'a> Commit<'a> {
         next.properties.extend(change.properties.clone());
         let before = self.base.metadata.last_updated_ms;
         next.metadata_log.push(MetadataLogEntry { timestamp_ms: before, metadata_file: self.base.location.clone() });
-        let forgotten: Vec<_> = next.metadata_log.drain(..next.metadata_log.len().saturating_sub(VERSIONS_BEFORE)).collect();
+        let forgotten: Vec<_> =
+            next.metadata_log.drain(..next.metadata_log.len().saturating_sub(VERSIONS_BEFORE)).collect();
         let name = format!("{:05}-{}.metadata.json", number_of(&self.base.location) + 1, self.uuid);
         let location = self.write(&name, &next.to_bytes())?;
         let is_done = self.warehouse.swap(self.kind, &self.base.location, &location)?;

@@ -46,10 +46,8 @@ impl StoredFile {
         };
         let of_day = |day: i32| [i64::from(day).saturating_mul(DAY), (i64::from(day) + 1).saturating_mul(DAY) - 1];
         let instants = file.day.map(of_day).or_else(|| bounds(kind.time_column()));
-        let span = instants.map_or_else(Span::default, |[first, last]| Span {
-            since: Some(first),
-            until: last.checked_add(1),
-        });
+        let span = instants
+            .map_or_else(Span::default, |[first, last]| Span { since: Some(first), until: last.checked_add(1) });
         let positions = bounds(position_column(kind)).map(PositionSpan::of);
         Ok(Self {
             path: local_path(&file.path)?,

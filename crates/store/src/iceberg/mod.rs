@@ -29,8 +29,8 @@ mod warehouse;
 use crate::iceberg::commit::Change;
 use crate::iceberg::files::KnownFiles;
 use crate::iceberg::pending::PendingCommit;
-use crate::iceberg::read as iceberg_read;
 use crate::iceberg::publish::Publication;
+use crate::iceberg::read as iceberg_read;
 use crate::iceberg::warehouse::{METRICS, OPTIONS, SCHEME, TableVersion, Warehouse, fit, metrics_of};
 use crate::lake::directory::{Lake, LakePart, pipeline_id};
 use crate::lake::file::Stream;
@@ -134,7 +134,14 @@ impl Iceberg {
                 }
             }
         }
-        Ok(Self { warehouse, options: options.clone(), output, table: None, counts: SinkCounts::default(), metrics: vec![] })
+        Ok(Self {
+            warehouse,
+            options: options.clone(),
+            output,
+            table: None,
+            counts: SinkCounts::default(),
+            metrics: vec![],
+        })
     }
 
     /// Returns the table of a kind, which it opens first. Errors: exit status 2 if the run has rows of another kind.
@@ -222,7 +229,13 @@ impl Iceberg {
     }
 
     /// Commits the parts of a version; returns whether no other commit came first.
-    fn publish(&self, table: &mut Table, base: &TableVersion, prepared: &mut Prepared, epoch: Option<Epoch>) -> Result<bool> {
+    fn publish(
+        &self,
+        table: &mut Table,
+        base: &TableVersion,
+        prepared: &mut Prepared,
+        epoch: Option<Epoch>,
+    ) -> Result<bool> {
         let publication = Publication { warehouse: &self.warehouse, kind: table.kind, base, output: &self.output };
         let mut change = self.change(table, base, prepared, epoch)?;
         change.added = publication.describe(&table.lake, &mut prepared.parts)?;

@@ -63,7 +63,8 @@ impl Wanted {
                 let found = metadata.snapshot_at(millis);
                 // The log loses what was expired.
                 let was_empty = metadata.snapshots.iter().all(|snapshot| {
-                    snapshot.timestamp_ms > millis && (snapshot.parent_snapshot_id.is_none() || snapshot.sequence_number > 1)
+                    snapshot.timestamp_ms > millis
+                        && (snapshot.parent_snapshot_id.is_none() || snapshot.sequence_number > 1)
                 }) && metadata.snapshots.iter().any(|snapshot| snapshot.parent_snapshot_id.is_none());
                 match found {
                     None if metadata.snapshots.is_empty() || was_empty => Ok(None),

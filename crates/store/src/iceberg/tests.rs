@@ -1,8 +1,8 @@
 //! Tables of Iceberg: commits that are killed or come second, snapshots, names that are gone.
 
 use super::*;
-use crate::iceberg::commit::Commit;
 use crate::conformance::{Bench, Rows};
+use crate::iceberg::commit::Commit;
 use crate::iceberg::warehouse::read;
 use crate::sample::{as_text, metrics, rows};
 use evt_core::error::ErrorKind;
@@ -59,14 +59,17 @@ fn epochs(kind: Kind) -> Vec<Vec<RecordBatch>> {
             vec![metrics(&[(0, 0, 2, false), (2, 0, 1, false)])],
             vec![metrics(&[(1, 0, 1, true)])],
         ],
-        kind => vec![vec![rows(kind, 0, 300), rows(kind, 300, 310)], vec![rows(kind, 310, 400)], vec![rows(kind, 0, 5)]],
+        kind => {
+            vec![vec![rows(kind, 0, 300), rows(kind, 300, 310)], vec![rows(kind, 310, 400)], vec![rows(kind, 0, 5)]]
+        }
     }
 }
 
 /// Commits the epochs that the table has not; returns whether nothing failed.
 fn run(bench: &Bench, kind: Kind, disk: Disk) -> bool {
     let done = || -> Result<()> {
-        let mut sink = (STORE.open)(&bench.location, &OpenOptions { disk: disk.clone(), ..bench.options_of("1", true) })?;
+        let mut sink =
+            (STORE.open)(&bench.location, &OpenOptions { disk: disk.clone(), ..bench.options_of("1", true) })?;
         let committed = sink.committed()?.map_or(0, |epoch| epoch.number);
         for (number, batches) in (1..).zip(epochs(kind)) {
             if number > committed {

@@ -13,13 +13,13 @@
 use crate::lake::disk::{LakeDir, entries, failed};
 use crate::progress::PipelineMetrics;
 use crate::sqlite::file::SqliteFile;
+use arrow::datatypes::SchemaRef;
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::metadata::{NewTable, PartitionField, PartitionSpec, SortField, TableMetadata};
 use evt_core::iceberg::schema::TableSchema;
 use evt_core::kind::Kind;
 use evt_run::client::Location;
 use evt_run::storage::disk::Disk;
-use arrow::datatypes::SchemaRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::Serialize;
 use std::fs;
@@ -131,7 +131,8 @@ impl Warehouse {
             Err(_) => std::path::absolute(given).map_err(failed(given, "cannot find"))?,
         };
         let catalog = root.join("catalog.db").display().to_string();
-        let catalog = SqliteFile::try_new(&Location { scheme: "sqlite".to_owned(), path: catalog, ..Location::default() })?;
+        let catalog =
+            SqliteFile::try_new(&Location { scheme: "sqlite".to_owned(), path: catalog, ..Location::default() })?;
         let namespace = location.option("namespace").unwrap_or(NAMESPACE).to_owned();
         if namespace.is_empty() || namespace.contains(['/', '.']) {
             return Err(Error::usage(format!("{location}: namespace: expected one name, found '{namespace}'")));
@@ -249,7 +250,8 @@ impl Warehouse {
         }
         // Another run was faster.
         self.remove(&location)?;
-        self.find(kind)?.ok_or_else(|| Error::failed(format!("{}: the table was removed", self.directory(kind).display())))
+        self.find(kind)?
+            .ok_or_else(|| Error::failed(format!("{}: the table was removed", self.directory(kind).display())))
     }
 
     /// Removes the files of metadata with these names.

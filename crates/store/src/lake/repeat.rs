@@ -97,7 +97,6 @@ impl StoredFiles for KnownDays {
         self.0.insert(day, KnownDay { version, extents: all });
         Ok(found)
     }
-
 }
 
 impl KnownDays {
