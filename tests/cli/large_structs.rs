@@ -13,13 +13,21 @@ const fn large(file: &'static str, name: &'static str, fields: usize, reason: &'
 }
 
 /// All structs with many fields; none may grow without a change here.
-pub const LARGE_STRUCTS: [LargeStruct; 18] = [
+pub const LARGE_STRUCTS: [LargeStruct; 21] = [
     large("crates/core/src/format/definition.rs", "Format", 18, "a property of a row of the table is a field"),
     large("crates/core/src/frame/decode.rs", "Decoder", 15, "the state of one machine, whose buffers are used again"),
     large("crates/core/src/generate/options.rs", "Options", 20, "a flag is a field, without clap"),
     large("crates/core/src/generate/truth.rs", "TruthReport", 13, "a member of a JSON document is a field"),
     large("crates/run/src/input/spool.rs", "SpoolInput", 13, "the state of one input"),
     large("crates/core/src/kind/letters.rs", "Builder", 20, "a column is a field"),
+    large("crates/core/src/iceberg/manifest_reader.rs", "FileRecord", 13, "a member of a record of Avro is a field"),
+    large(
+        "crates/core/src/iceberg/manifest_reader.rs",
+        "ManifestRecord",
+        14,
+        "a member of a record of Avro is a field",
+    ),
+    large("crates/core/src/iceberg/metadata.rs", "TableMetadata", 20, "a member of a JSON document is a field"),
     large("crates/core/src/mapping/build/mod.rs", "Builder", 21, "a column is a field"),
     large("crates/core/src/mapping/build/mod.rs", "Row", 16, "a column is a field"),
     large("crates/core/src/mapping/options.rs", "Options", 18, "a mapping flag is a field"),

@@ -35,7 +35,12 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 const BEHIND_SEAMS: [(&str, &[&str]); 2] = [
     (
         "crates/core/src/avro/",
-        &["crates/core/src/avro/", "crates/core/src/format/avro/", "crates/core/src/schema/avro/"],
+        &[
+            "crates/core/src/avro/",
+            "crates/core/src/format/avro/",
+            "crates/core/src/iceberg/",
+            "crates/core/src/schema/avro/",
+        ],
     ),
     ("crates/core/src/schema/avro/", &["crates/core/src/schema/"]),
 ];

@@ -5,8 +5,8 @@
 //! that its caller opened).
 //!
 //! Imports point down: [`backfill`] → [`alert`], [`chart`], [`expr`], [`flink`], [`format`](mod@format), [`frame`],
-//! [`generate`], [`iceberg`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`], [`view`] → [`avro`] → [`counts`],
-//! [`error`], [`json`], [`kind`], [`parse`], [`decompression`], [`time`], [`parallel`].
+//! [`generate`], [`iceberg`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`], [`view`] → [`avro`] →
+//! [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`decompression`], [`time`], [`parallel`].
 #![deny(missing_docs)]
 
 pub mod alert;

@@ -11,6 +11,8 @@
 //! applied: each step compares some right cells with the stored ones and writes the difference by the rules of
 //! `store/guard.rs`, together with the progress of the correction and the cells that count late events, in one
 //! transaction.
+//!
+//! `state.rs` has the state of corrections as one document, for stores of files.
 
 pub(crate) mod state;
 

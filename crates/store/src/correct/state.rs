@@ -48,14 +48,21 @@ struct Correction {
     since: Option<String>,
     until: Option<String>,
     state: String,
-    who: String,
-    host: String,
-    reason: Option<String>,
+    #[serde(flatten)]
+    by: Claimant,
     spec: String,
     started_at: String,
     updated_at: String,
     #[serde(flatten)]
     done: CorrectionProgress,
+}
+
+/// Who began a correction.
+#[derive(Clone, Serialize, Deserialize)]
+struct Claimant {
+    who: String,
+    host: String,
+    reason: Option<String>,
 }
 
 /// How far a correction is.
@@ -111,7 +118,7 @@ impl CorrectionState {
                 metrics: one.metrics.clone(),
                 range: Span { since: bound(&one.since)?, until: bound(&one.until)? },
                 spec: one.spec.clone(),
-                by: format!("{} on {} since {}", one.who, one.host, one.started_at),
+                by: format!("{} on {} since {}", one.by.who, one.by.host, one.started_at),
                 progress: one.done.progress,
             })
         };
@@ -142,9 +149,7 @@ impl CorrectionState {
             since: range.since.map(format_instant),
             until: range.until.map(format_instant),
             state: RUNNING.to_owned(),
-            who,
-            host,
-            reason,
+            by: Claimant { who, host, reason },
             spec,
             started_at: now.to_owned(),
             updated_at: now.to_owned(),
@@ -222,7 +227,8 @@ pub fn span_of(step: &CorrectionStep<'_>) -> Span {
     Span { since: Some(since), until: Some(until) }
 }
 
-/// Returns the stored cells of a step among the rows of its [span](span_of). Of several rows of one key the one that the guard keeps is valid.
+/// Returns the stored cells of a step among the rows of its [span](span_of). Of several rows of one key the one that
+/// the guard keeps is valid.
 pub fn stored(rows: impl Iterator<Item = Result<RecordBatch>>, step: &CorrectionStep<'_>) -> Result<StoredCells> {
     let (mut cells, mut found): (BTreeMap<CellKey, Stored>, _) = (BTreeMap::new(), StoredCells::default());
     for batch in rows {

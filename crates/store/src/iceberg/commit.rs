@@ -17,7 +17,7 @@ const MANIFEST_BYTES: i64 = 8 << 20;
 
 /// What a commit changes.
 #[derive(Clone, Debug, Default)]
-pub struct Change {
+pub struct TableChange {
     /// The files with new rows.
     pub added: Vec<DataFile>,
     /// The URIs of the files whose rows go.
@@ -29,7 +29,7 @@ pub struct Change {
 }
 
 /// A commit that is being made.
-pub struct Commit<'a> {
+pub struct TableCommit<'a> {
     warehouse: &'a Warehouse,
     kind: Kind,
     base: &'a TableVersion,
@@ -40,7 +40,7 @@ pub struct Commit<'a> {
     written: Vec<String>,
 }
 
-impl<'a> Commit<'a> {
+impl<'a> TableCommit<'a> {
     /// Begins a commit after a version.
     pub fn new(warehouse: &'a Warehouse, kind: Kind, base: &'a TableVersion) -> Self {
         let snapshot_id = (random() >> 1).max(1).cast_signed();
@@ -49,7 +49,7 @@ impl<'a> Commit<'a> {
 
     /// Writes the next version and makes it the present one; returns whether it is. If another commit came first,
     /// nothing is left. After an error it may be the present one or not.
-    pub fn run(mut self, change: &Change, micros: i64) -> Result<bool> {
+    pub fn run(mut self, change: &TableChange, micros: i64) -> Result<bool> {
         let mut next = self.base.metadata.clone();
         let millis = micros.div_euclid(1000).max(next.last_updated_ms);
         if !change.added.is_empty() || !change.removed.is_empty() {
@@ -79,7 +79,7 @@ impl<'a> Commit<'a> {
     }
 
     /// Writes the manifests of a snapshot and their list.
-    fn snapshot(&mut self, change: &Change, timestamp_ms: i64) -> Result<Snapshot> {
+    fn snapshot(&mut self, change: &TableChange, timestamp_ms: i64) -> Result<Snapshot> {
         let metadata = &self.base.metadata;
         let (schema, parent) = (metadata.schema()?, metadata.snapshot());
         let sequence = metadata.last_sequence_number + 1;
@@ -204,7 +204,7 @@ fn number_of(location: &str) -> u64 {
     name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-fn summary(change: &Change, parent: Option<&Snapshot>, removed: &[DataFile]) -> BTreeMap<String, String> {
+fn summary(change: &TableChange, parent: Option<&Snapshot>, removed: &[DataFile]) -> BTreeMap<String, String> {
     let mut summary = change.summary.clone();
     let operation = match (change.added.is_empty(), removed.is_empty()) {
         (_, true) => "append",

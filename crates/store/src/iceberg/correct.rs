@@ -7,7 +7,7 @@
 
 use crate::correct::state::{CorrectionRun, CorrectionState, span_of, stored};
 use crate::correct::{Claim, Claimed, CorrectionStep, Corrections, LatePosition};
-use crate::iceberg::commit::Change;
+use crate::iceberg::commit::TableChange;
 use crate::iceberg::files::{StoredFile, files_in};
 use crate::iceberg::pending::PendingCommit;
 use crate::iceberg::publish::Publication;
@@ -20,9 +20,8 @@ use crate::{OpenOptions, ReadRequest};
 use evt_core::backfill::{Difference, LateCell};
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
-use evt_core::kind::Kind;
-use evt_core::kind::metric::Builder;
 use evt_core::kind::span::Span;
+use evt_core::kind::{Kind, metric};
 use evt_core::time::{DAY, format_instant};
 use evt_run::client::Location;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +89,7 @@ fn state_of(version: &TableVersion) -> Result<CorrectionState> {
 
 /// Writes the files of the days with a wrong cell anew.
 fn exchanged(lake: &mut Lake, version: &TableVersion, difference: &Difference) -> Result<Exchange> {
-    let mut changes: BTreeMap<i64, Builder> = BTreeMap::new();
+    let mut changes: BTreeMap<i64, metric::Builder> = BTreeMap::new();
     for change in &difference.changes {
         changes.entry(change.key.start.div_euclid(DAY)).or_default().push(&change.row())?;
     }
@@ -145,7 +144,7 @@ impl TableCorrections {
                 Publication { warehouse: &self.warehouse, kind: Kind::Metric, base: &base, output: OUTPUT };
             let added = publication.describe(lake, &mut exchange.parts)?;
             let uri = self.warehouse.write_beside(&state)?;
-            let change = Change {
+            let change = TableChange {
                 added,
                 removed: exchange.removed,
                 properties: [(STATE.to_owned(), uri.clone())].into(),

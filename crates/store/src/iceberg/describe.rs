@@ -13,7 +13,7 @@ use std::fs;
 
 /// The least and the greatest value of a column.
 #[derive(Clone, Debug, PartialEq)]
-enum Range {
+enum ValueRange {
     Bool(bool, bool),
     Int(i32, i32),
     Long(i64, i64),
@@ -21,7 +21,7 @@ enum Range {
     Text(Vec<u8>, Vec<u8>),
 }
 
-impl Range {
+impl ValueRange {
     /// Returns the range of a chunk; `None` if it is unknown.
     fn of(statistics: &Statistics) -> Option<Self> {
         Some(match statistics {
@@ -68,7 +68,7 @@ struct ColumnFacts {
     /// `None` if a chunk does not say them.
     nulls: Option<i64>,
     /// `None` if no chunk has a value yet.
-    range: Option<Range>,
+    range: Option<ValueRange>,
     is_range_unknown: bool,
     chunks: usize,
 }
@@ -86,7 +86,7 @@ impl ColumnFacts {
         if nulls == Some(chunk.num_values()) {
             return;
         }
-        let range = statistics.and_then(Range::of);
+        let range = statistics.and_then(ValueRange::of);
         self.range = match (self.range.take(), range) {
             (None, range) => range,
             (Some(before), Some(range)) => before.with(range),

@@ -14,8 +14,8 @@
 //!
 //! `warehouse.rs` is the directory with its catalog, `files.rs` the data files of a version, `commit.rs` a commit,
 //! `publish.rs` the files that it adds, `describe.rs` what a manifest says of one, `pending.rs` removes what a killed
-//! commit leaves, `correct.rs` corrects metrics, and `read.rs` reads tables back. Files of rows are written by the module
-//! `lake`: the directory `data` of a table is a lake whose files only the table names.
+//! commit leaves, `correct.rs` corrects metrics, and `read.rs` reads tables back. Files of rows are written by the
+//! module `lake`: the directory `data` of a table is a lake whose files only the table names.
 
 mod commit;
 mod correct;
@@ -26,7 +26,7 @@ mod publish;
 mod read;
 mod warehouse;
 
-use crate::iceberg::commit::Change;
+use crate::iceberg::commit::TableChange;
 use crate::iceberg::files::KnownFiles;
 use crate::iceberg::pending::PendingCommit;
 use crate::iceberg::publish::Publication;
@@ -88,14 +88,14 @@ struct Iceberg {
     options: OpenOptions,
     /// The name of this output in properties and names.
     output: String,
-    table: Option<Table>,
+    table: Option<TableRows>,
     counts: SinkCounts,
     /// What the stream has said of its metrics before their first row.
     metrics: Vec<MetricProgress>,
 }
 
 /// The table of the rows of a run.
-struct Table {
+struct TableRows {
     kind: Kind,
     /// Its files of rows, and the rows that are in none yet.
     lake: Lake,
@@ -145,7 +145,7 @@ impl Iceberg {
     }
 
     /// Returns the table of a kind, which it opens first. Errors: exit status 2 if the run has rows of another kind.
-    fn table(&mut self, kind: Kind) -> Result<&mut Table> {
+    fn table(&mut self, kind: Kind) -> Result<&mut TableRows> {
         match &self.table {
             Some(table) if table.kind == kind => {}
             Some(table) => {
@@ -153,7 +153,7 @@ impl Iceberg {
                 return Err(Error::usage(format!("iceberg:{root}/: expected rows of kind {first}, found {kind}")));
             }
             None => {
-                let mut table = Table::open(&self.warehouse, kind, &self.options)?;
+                let mut table = TableRows::open(&self.warehouse, kind, &self.options)?;
                 if !self.options.epochs {
                     PendingCommit::clean(&self.warehouse, kind, &table.lake.dir, &self.output)?;
                 }
@@ -186,7 +186,7 @@ impl Iceberg {
         done
     }
 
-    fn commit_table(&mut self, table: &mut Table, epoch: Option<Epoch>) -> Result<()> {
+    fn commit_table(&mut self, table: &mut TableRows, epoch: Option<Epoch>) -> Result<()> {
         table.parts.extend(table.stream.finish(&mut table.lake)?);
         for _ in 0..ATTEMPTS {
             let now = (self.options.clock)();
@@ -212,8 +212,14 @@ impl Iceberg {
     }
 
     /// Says what a commit changes besides the files that it adds.
-    fn change(&self, table: &Table, base: &TableVersion, prepared: &Prepared, epoch: Option<Epoch>) -> Result<Change> {
-        let mut change = Change { removed: prepared.removed.iter().cloned().collect(), ..Change::default() };
+    fn change(
+        &self,
+        table: &TableRows,
+        base: &TableVersion,
+        prepared: &Prepared,
+        epoch: Option<Epoch>,
+    ) -> Result<TableChange> {
+        let mut change = TableChange { removed: prepared.removed.iter().cloned().collect(), ..TableChange::default() };
         change.summary.insert("evt.pipeline".to_owned(), self.options.pipeline.clone());
         change.summary.insert("evt.run".to_owned(), self.options.run.clone());
         if let Some(epoch) = epoch {
@@ -231,7 +237,7 @@ impl Iceberg {
     /// Commits the parts of a version; returns whether no other commit came first.
     fn publish(
         &self,
-        table: &mut Table,
+        table: &mut TableRows,
         base: &TableVersion,
         prepared: &mut Prepared,
         epoch: Option<Epoch>,
@@ -246,7 +252,7 @@ impl Iceberg {
     }
 }
 
-impl Table {
+impl TableRows {
     fn open(warehouse: &Warehouse, kind: Kind, options: &OpenOptions) -> Result<Self> {
         let data = warehouse.directory(kind).join("data");
         let version = warehouse.find_or_create(kind, (options.clock)())?;

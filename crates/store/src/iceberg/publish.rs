@@ -1,6 +1,6 @@
 //! Parts become files of a table: they get names that are never used again, and a commit adds them.
 
-use crate::iceberg::commit::{Change, Commit};
+use crate::iceberg::commit::{TableChange, TableCommit};
 use crate::iceberg::describe::describe;
 use crate::iceberg::pending::PendingCommit;
 use crate::iceberg::warehouse::{TableVersion, Warehouse, order, random, uri};
@@ -40,8 +40,8 @@ impl Publication<'_> {
 
     /// Gives parts their names and commits them, now (µs); returns whether no other commit came first. If one did, the
     /// parts are parts again.
-    pub fn commit(&self, lake: &mut Lake, parts: &[LakePart], change: &Change, now: i64) -> Result<bool> {
-        let commit = Commit::new(self.warehouse, self.kind, self.base);
+    pub fn commit(&self, lake: &mut Lake, parts: &[LakePart], change: &TableChange, now: i64) -> Result<bool> {
+        let commit = TableCommit::new(self.warehouse, self.kind, self.base);
         let data = change.added.iter().map(|file| file.path.clone()).collect();
         let pending = PendingCommit { base: self.base.location.clone(), data, uuid: commit.uuid.clone() };
         pending.write(&lake.dir, self.output)?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::conformance::{Bench, Rows};
-use crate::iceberg::commit::Commit;
+use crate::iceberg::commit::TableCommit;
 use crate::iceberg::warehouse::read;
 use crate::sample::{as_text, metrics, rows};
 use evt_core::error::ErrorKind;
@@ -116,8 +116,9 @@ fn a_run_that_is_killed_at_any_operation_ends_like_an_undisturbed_one_and_leaves
 fn commit_beside(bench: &Bench, kind: Kind) {
     let warehouse = warehouse(bench);
     let base = warehouse.find(kind).unwrap().unwrap();
-    let change = Change { properties: [("owner".to_owned(), "other".to_owned())].into(), ..Change::default() };
-    assert!(Commit::new(&warehouse, kind, &base).run(&change, 0).unwrap());
+    let change =
+        TableChange { properties: [("owner".to_owned(), "other".to_owned())].into(), ..TableChange::default() };
+    assert!(TableCommit::new(&warehouse, kind, &base).run(&change, 0).unwrap());
 }
 
 #[test]

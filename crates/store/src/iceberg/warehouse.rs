@@ -78,8 +78,8 @@ pub fn metrics_of(version: &TableVersion) -> Result<Vec<PipelineMetrics>> {
     records.map(read).collect()
 }
 
-/// Returns the schema of files of a version with rows of a kind. Errors: exit status 78 if it has not the columns of the
-/// kind, or other partitions.
+/// Returns the schema of files of a version with rows of a kind. Errors: exit status 78 if it has not the columns of
+/// the kind, or other partitions.
 pub fn fit(version: &TableVersion, kind: Kind) -> Result<SchemaRef> {
     let metadata = &version.metadata;
     let wrong = |why: String| Error::config(format!("{}: {why}", metadata.location));
