@@ -35,7 +35,7 @@ const ATTEMPTS: usize = 100;
 
 /// Opens the metrics of a warehouse for a correction.
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
-    let warehouse = Warehouse::of(location, &options.disk)?;
+    let warehouse = Warehouse::of_output(location, &options.disk)?;
     warehouse.create()?;
     let warehouse = Warehouse::of(location, &options.disk)?;
     warehouse.find_or_create(Kind::Metric, (options.clock)())?;

@@ -65,7 +65,7 @@ pub static STORE: Store = Store {
     replaces: |_| false,
     options: &OPTIONS,
     kinds: &Kind::ALL,
-    check: |location, _| Warehouse::of(location, &Default::default())?.check().map(|()| None),
+    check: |location, _| Warehouse::of_output(location, &Default::default())?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Iceberg::open(location, options)?)),
     reader: StoreReader {
         tables: iceberg_read::tables,
@@ -118,7 +118,7 @@ struct Prepared {
 
 impl Iceberg {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let warehouse = Warehouse::of(location, &options.disk)?;
+        let warehouse = Warehouse::of_output(location, &options.disk)?;
         warehouse.create()?;
         // The path of a directory that did not exist may have had links.
         let warehouse = Warehouse::of(location, &options.disk)?;

@@ -140,6 +140,14 @@ impl Warehouse {
         Ok(Self { root, namespace, catalog, disk: disk.clone() })
     }
 
+    /// Returns the warehouse of the URI of an output. Errors: also exit status 2 for an option that chooses a snapshot.
+    pub fn of_output(location: &Location, disk: &Disk) -> Result<Self> {
+        match ["as-of", "snapshot"].into_iter().find(|name| location.option(name).is_some()) {
+            Some(name) => Err(Error::usage(format!("{location}: {name}= is an option of inputs only"))),
+            None => Self::of(location, disk),
+        }
+    }
+
     /// Checks that tables could be made or changed; creates nothing.
     pub fn check(&self) -> Result<()> {
         if self.catalog.path().exists() {
