@@ -1,6 +1,6 @@
 //! The tools: flags, options and `run`, and the table of all. Each implements [`Tool`]: `run` turns the flags into
 //! options and gives a [`Stage`](crate::stage::Stage) its operator. evt-reconcile reads its inputs without a stage,
-//! evt-schema and evt-flink read no rows, and evt-pipe runs other tools.
+//! evt-schema, evt-flink and evt-lake read no rows, and evt-pipe runs other tools.
 //!
 //! ```text
 //! main ─► cli::main ─► Tool::run ─┬─► cli::open ─► Stage: source ─► operator ─► outputs
@@ -10,6 +10,7 @@
 //!                                 ├─► reconcile: entries of A and B ─► sort ─► join ─► verdict
 //!                                 ├─► schema: a registry
 //!                                 ├─► flink: metrics ─► the script of a job
+//!                                 ├─► lake: the upkeep of tables
 //!                                 └─► pipe: cli::main of each stage, in a thread
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod choose;
 pub mod flink;
 pub mod generate;
 pub mod ingest;
+pub mod lake;
 mod metrics;
 mod pace;
 pub mod pipe;
@@ -59,6 +61,7 @@ pub const ALL: &[ToolRow] = &[
     row::<generate::Args>(),
     row::<pipe::Args>(),
     row::<flink::Args>(),
+    row::<lake::Args>(),
 ];
 
 const fn row<T: Tool>() -> ToolRow {

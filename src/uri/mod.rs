@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_is_a_usage_error_that_names_what_exists() {
-        for text in ["mysql:x", "iceberg:b"] {
+        for text in ["mysql:x", "delta:b"] {
             let error = Uri::parse(text, &Caller::default()).err().unwrap();
             assert_eq!(error.kind(), evt_core::ErrorKind::Usage);
             assert!(error.to_string().contains("null:"), "{error}");

@@ -205,6 +205,39 @@ fn rules_that_cannot_be_read_for_a_while_are_reported_once_and_when_they_can_be_
     assert_eq!(said().lines().count(), 6, "{}", said());
 }
 
+/// The end of a pipe has no rules, and neither has a file that an editor is about to write.
+#[test]
+fn rules_of_a_pipe_are_read_once_and_an_empty_file_is_no_change() {
+    for source in ["<(cat rules.json)", "rules.json"] {
+        let dir = Dir::new("alert-pipe");
+        dir.write("rules.json", rules(&[rule(&json!({"threshold": 1}))]));
+        let line =
+            format!("exec evt-alert -f jsonl --refresh 1ms --rules {source} --state alerts.db --to out.jsonl 2>said");
+        let mut child = dir.command("bash", &["-c", &line]).stdin(Stdio::piped()).spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        let mut second = 0;
+        let mut until = |what: &str, holds: &dyn Fn(i32) -> bool| {
+            eventually(what, || {
+                second += 1;
+                stdin.write_all(event(f64::from(second), &json!({})).as_bytes()).expect("it reads");
+                holds(second)
+            });
+        };
+        let said = || std::fs::read_to_string(dir.path("said")).unwrap_or_default();
+        until("the alert fires", &|_| dir.path("out.jsonl").exists() && !dir.rows("out.jsonl").is_empty());
+        dir.write("rules.json", "");
+        match source {
+            "rules.json" => until("the file is read", &|_| said().contains("the rules stay as they are: rules.json: ")),
+            // Each event is an instant at which new rules would hold.
+            _ => until("rules are due often", &|second| second > 300),
+        }
+        drop(stdin);
+        assert!(child.wait().expect("it ends").success(), "{}", said());
+        assert!(!said().contains("no rules are left"), "{}", said());
+        assert!(dir.rows("out.jsonl").iter().all(|row| row["reason"] != "rule gone"), "{source}");
+    }
+}
+
 #[test]
 fn a_missing_file_or_table_of_the_configuration_is_exit_status_78() {
     let dir = Dir::new("alert-missing");

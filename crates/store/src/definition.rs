@@ -2,6 +2,7 @@
 
 use super::correct::Corrections;
 use crate::sink::{OpenOptions, Sink};
+use crate::upkeep::Upkeep;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use evt_core::error::{Error, ErrorKind, Result};
@@ -194,6 +195,8 @@ pub struct Store {
     pub ledger: Option<LedgerStore>,
     /// Reads rules of evt-alert from it; `None` if it cannot hold them.
     pub rules: Option<ReadRules>,
+    /// The functions for its upkeep; `None` if it needs none, or does it itself.
+    pub upkeep: Option<Upkeep>,
 }
 
 impl Store {

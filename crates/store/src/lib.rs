@@ -21,6 +21,7 @@
 //!   outcomes.
 //! - Files are changed and synced through [`disk`](evt_run::storage::disk). Retries of servers are in
 //!   [`outage`](evt_run::client::outage).
+//! - [`upkeep`] is the interface of stores with snapshots and small files.
 //! - `conformance` tests all stores with the rows of `sample`, `ledger_conformance` the ledgers of replays.
 #![deny(missing_docs)]
 
@@ -40,6 +41,7 @@ mod sink;
 mod sql;
 mod sqlite;
 mod tally;
+pub mod upkeep;
 
 pub use definition::{
     CheckScope, CorrectionStore, LedgerStore, Medium, ReadRequest, RowsToWrite, Store, StoreReader, StreamExtent,

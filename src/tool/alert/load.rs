@@ -69,6 +69,17 @@ impl RuleLoader {
         Ok(Some(rules::named(&spec)))
     }
 
+    /// Whether another reading finds what this one has found: a pipe is read once.
+    fn is_read_again(&self) -> bool {
+        let is_file = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.is_file());
+        let is_table = matches!(&self.source, RuleSource::Table(..));
+        let files = match &self.source {
+            RuleSource::File(path) => Some(path),
+            RuleSource::Table(..) => None,
+        };
+        (is_table || files.is_some_and(is_file)) && self.metrics.iter().all(is_file)
+    }
+
     /// Reads the rules as [`RuleLoader::load`] does, at the start of a run: waits for the server of a table that is
     /// away.
     pub fn load_at_start(&self) -> Result<RuleSet> {
@@ -92,6 +103,10 @@ impl RuleLoader {
             }
         };
         let (text, name) = (read(path)?, path.display().to_string());
+        if text.trim().is_empty() {
+            // An editor may write it at this moment.
+            return Err(Error::config(format!("{name}: the file is empty")));
+        }
         let is_json = path.extension().is_some_and(|extension| extension == "json");
         let texts = if is_json { json(&text) } else { rules::of_toml(&text) };
         let mut set = rules::resolve(texts.map_err(|error| error.at(&name))?, metrics.as_deref());
@@ -190,7 +205,8 @@ pub fn edits(old: &[RuleDefinition], new: &[RuleDefinition]) -> Vec<RuleEdit> {
 pub struct RuleRefresh {
     /// Reads the rules.
     pub loader: Arc<RuleLoader>,
-    every: Duration,
+    /// `None` if the rules are read once.
+    every: Option<Duration>,
     /// When the last reading began, on the monotonic clock.
     begun: Duration,
     pending: Option<Receiver<Result<RuleSet>>>,
@@ -208,6 +224,7 @@ struct ReadFailure {
 impl RuleRefresh {
     /// Begins with rules that are read at monotonic time `now`.
     pub fn new(loader: RuleLoader, every: Duration, now: Duration) -> Self {
+        let every = loader.is_read_again().then_some(every);
         Self { loader: Arc::new(loader), every, begun: now, pending: None, failure: None }
     }
 
@@ -215,7 +232,7 @@ impl RuleRefresh {
     /// read, and once that they can be read again.
     pub fn poll(&mut self, now: Duration, console: &Console) -> Option<RuleSet> {
         let Some(pending) = &self.pending else {
-            if now.saturating_sub(self.begun) >= self.every {
+            if self.every.is_some_and(|every| now.saturating_sub(self.begun) >= every) {
                 self.begun = now;
                 self.pending = Some(self.start());
             }

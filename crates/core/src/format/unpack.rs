@@ -62,6 +62,10 @@ impl<B: BufRead> Members<B> {
                 Some(0) if self.padded => {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "expected zero padding, found other bytes"));
                 }
+                Some(0) if rest[0] != GZIP[0] => {
+                    let why = "expected the end, zero padding or another member, found other bytes";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
                 Some(0) => {
                     self.member = self.member.take().map(|member| GzDecoder::new(member.into_inner()));
                     return Ok(true);

@@ -17,9 +17,21 @@ pub enum Status {
     Deleted = 2,
 }
 
+/// What the rows of a file are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileContent {
+    /// Rows of the table.
+    #[default]
+    Rows = 0,
+    /// The positions of rows in other files, which are deleted.
+    PositionDeletes = 1,
+}
+
 /// A file of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataFile {
+    /// What its rows are.
+    pub content: FileContent,
     /// Its URI.
     pub path: String,
     /// Its day (days since 1970), if that is its partition.
@@ -84,18 +96,19 @@ pub struct ManifestFile {
     pub days: Option<[i32; 2]>,
 }
 
-/// Returns the bytes of a manifest of data files.
+/// Returns the bytes of a manifest of files with one content.
 pub fn manifest(entries: &[ManifestEntry], schema: &TableSchema, spec: &PartitionSpec) -> Vec<u8> {
     let field = spec.fields.first();
     let (id, name) = field.map_or((1000, "day"), |field| (field.field_id, &*field.name));
     let text = |value: Value| value.to_string();
+    let is_rows = entries.first().is_none_or(|entry| entry.file.content == FileContent::Rows);
     let header = [
         ("schema", text(json!(schema))),
         ("schema-id", schema.id.to_string()),
         ("partition-spec", text(json!(spec.fields))),
         ("partition-spec-id", spec.spec_id.to_string()),
         ("format-version", "2".to_owned()),
-        ("content", "data".to_owned()),
+        ("content", if is_rows { "data" } else { "deletes" }.to_owned()),
     ];
     container(&entry_schema(id, name), &header, entries.len(), |out| {
         entries.iter().for_each(|entry| write_entry(out, entry));
@@ -149,8 +162,7 @@ fn write_entry(out: &mut Vec<u8>, entry: &ManifestEntry) {
             Some(number) => write_some(out, |out| write_long(out, *number)),
         }
     }
-    // Data, not deletes.
-    write_long(out, 0);
+    write_long(out, file.content as i64);
     write_bytes(out, file.path.as_bytes());
     write_bytes(out, b"PARQUET");
     match file.day {

@@ -1,6 +1,6 @@
 //! Reads manifests and their lists, whoever wrote them.
 
-use super::manifest::{DataFile, ManifestEntry, ManifestFile, Status};
+use super::manifest::{DataFile, FileContent, ManifestEntry, ManifestFile, Status};
 use crate::error::{Error, Result};
 use crate::format::avro::read_records;
 use base64::Engine;
@@ -75,7 +75,7 @@ struct PartitionRecord {
     upper_bound: Option<String>,
 }
 
-/// Reads the manifests of a list. Errors: exit status 65 if it is damaged, or if a manifest has deletes.
+/// Reads the manifests of a list. Errors: exit status 65 if it is damaged.
 pub fn manifests(bytes: Vec<u8>) -> Result<Vec<ManifestFile>> {
     let of = |text: String| {
         let record: ManifestRecord = serde_json::from_str(&text).map_err(foreign)?;
@@ -109,7 +109,7 @@ fn days(partitions: &[PartitionRecord]) -> Option<[i32; 2]> {
 
 /// Reads the entries of a manifest; what they inherit from its place in the list is set.
 ///
-/// Errors: exit status 65 if it is damaged, or has a file that is not Parquet.
+/// Errors: exit status 65 if it is damaged, or has a file that is not Parquet, or equality deletes.
 pub fn entries(bytes: Vec<u8>, manifest: &ManifestFile) -> Result<Vec<ManifestEntry>> {
     let of = |text: String| {
         let record: EntryRecord = serde_json::from_str(&text).map_err(foreign)?;
@@ -132,14 +132,20 @@ pub fn entries(bytes: Vec<u8>, manifest: &ManifestFile) -> Result<Vec<ManifestEn
 }
 
 fn data_file(record: FileRecord) -> Result<DataFile> {
-    if record.content != 0 {
-        return Err(Error::corrupt(format!("{}: a file of deletes, which evt does not read", record.file_path)));
-    }
+    let content = match record.content {
+        0 => FileContent::Rows,
+        1 => FileContent::PositionDeletes,
+        _ => {
+            let why = "equality deletes, which evt does not read; rewrite the data files of the table";
+            return Err(Error::corrupt(format!("{}: {why}", record.file_path)));
+        }
+    };
     if !record.file_format.eq_ignore_ascii_case("parquet") {
         let (path, format) = (record.file_path, record.file_format);
         return Err(Error::corrupt(format!("{path}: expected a file of Parquet, found {format}")));
     }
     Ok(DataFile {
+        content,
         path: record.file_path,
         day: day(&record.partition),
         rows: record.record_count,
@@ -187,6 +193,7 @@ mod tests {
 
     fn file(day: i32) -> DataFile {
         DataFile {
+            content: FileContent::Rows,
             path: format!("file:///lake/date={day}/a.parquet"),
             day: Some(day),
             rows: 7,

@@ -4,8 +4,10 @@ use super::schema::TableSchema;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+/// The members with files of statistics.
+const STATISTICS: [&str; 2] = ["statistics", "partition-statistics"];
 /// The branch that readers read.
 pub const MAIN: &str = "main";
 /// The snapshot of a table without one, as some writers have it.
@@ -284,6 +286,36 @@ impl TableMetadata {
     pub fn snapshot_at(&self, millis: i64) -> Option<&Snapshot> {
         let entry = self.snapshot_log.iter().rev().find(|entry| entry.timestamp_ms <= millis)?;
         self.snapshots.iter().find(|snapshot| snapshot.snapshot_id == entry.snapshot_id)
+    }
+
+    /// Returns the snapshots from before an instant (ms) that may go: neither the present one, nor one that a branch or a
+    /// tag names.
+    pub fn older(&self, millis: i64) -> impl Iterator<Item = &Snapshot> {
+        let named: BTreeSet<i64> = self.refs.values().map(|named| named.snapshot_id).collect();
+        let present = self.snapshot().map(|snapshot| snapshot.snapshot_id);
+        self.snapshots.iter().filter(move |snapshot| {
+            let id = snapshot.snapshot_id;
+            snapshot.timestamp_ms < millis && Some(id) != present && !named.contains(&id)
+        })
+    }
+
+    /// Forgets snapshots. The log keeps what is after the last of them, so that no instant finds a later snapshot than
+    /// it had.
+    pub fn forget(&mut self, gone: &BTreeSet<i64>) {
+        self.snapshots.retain(|snapshot| !gone.contains(&snapshot.snapshot_id));
+        let last = self.snapshot_log.iter().rposition(|entry| gone.contains(&entry.snapshot_id));
+        self.snapshot_log.drain(..last.map_or(0, |last| last + 1));
+        for name in STATISTICS {
+            if let Some(Value::Array(all)) = self.rest.get_mut(name) {
+                all.retain(|one| one["snapshot-id"].as_i64().is_none_or(|id| !gone.contains(&id)));
+            }
+        }
+    }
+
+    /// Returns the URIs of the files with statistics, which other writers make.
+    pub fn statistics_files(&self) -> Vec<&str> {
+        let all = STATISTICS.iter().filter_map(|name| self.rest.get(*name)?.as_array()).flatten();
+        all.filter_map(|one| one["statistics-path"].as_str()).collect()
     }
 
     /// Adds a snapshot, which becomes that of `main`.

@@ -22,6 +22,10 @@ pub struct TableChange {
     pub added: Vec<DataFile>,
     /// The URIs of the files whose rows go.
     pub removed: BTreeSet<String>,
+    /// The snapshots that go.
+    pub expired: BTreeSet<i64>,
+    /// Whether the added files have the rows of the removed ones.
+    pub keeps_rows: bool,
     /// Properties of the table.
     pub properties: BTreeMap<String, String>,
     /// What the summary of the snapshot says besides its counts.
@@ -56,6 +60,7 @@ impl<'a> TableCommit<'a> {
             let snapshot = self.snapshot(change, millis)?;
             next.add(snapshot);
         }
+        next.forget(&change.expired);
         next.last_updated_ms = millis;
         next.properties.extend(change.properties.clone());
         let before = self.base.metadata.last_updated_ms;
@@ -122,6 +127,9 @@ impl<'a> TableCommit<'a> {
         gone: &BTreeSet<String>,
         removed: &mut Vec<DataFile>,
     ) -> Result<Option<ManifestFile>> {
+        if before.has_deletes {
+            return Ok(Some(before));
+        }
         if before.files[0] + before.files[1] == 0 {
             // All of its files were removed by the version before.
             return Ok(None);
@@ -148,7 +156,8 @@ impl<'a> TableCommit<'a> {
     fn merged(&mut self, manifests: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
         let spec = self.base.metadata.default_spec_id;
         let is_small = |manifest: &ManifestFile| {
-            manifest.bytes < MANIFEST_BYTES && manifest.spec == spec && manifest.snapshot != self.snapshot_id
+            let is_other = manifest.snapshot != self.snapshot_id && !manifest.has_deletes;
+            manifest.bytes < MANIFEST_BYTES && manifest.spec == spec && is_other
         };
         let (small, mut kept): (Vec<_>, Vec<_>) = manifests.into_iter().partition(is_small);
         if small.len() < SMALL_MANIFESTS {
@@ -209,6 +218,7 @@ fn summary(change: &TableChange, parent: Option<&Snapshot>, removed: &[DataFile]
     let operation = match (change.added.is_empty(), removed.is_empty()) {
         (_, true) => "append",
         (true, false) => "delete",
+        (false, false) if change.keeps_rows => "replace",
         (false, false) => "overwrite",
     };
     summary.insert("operation".to_owned(), operation.to_owned());
@@ -232,7 +242,8 @@ fn summary(change: &TableChange, parent: Option<&Snapshot>, removed: &[DataFile]
         }
     }
     for name in ["total-delete-files", "total-position-deletes", "total-equality-deletes"] {
-        summary.insert(name.to_owned(), "0".to_owned());
+        let before = parent.and_then(|parent| parent.summary.get(name));
+        summary.insert(name.to_owned(), before.map_or("0", String::as_str).to_owned());
     }
     summary
 }

@@ -5,18 +5,18 @@
 //! another one, so that cells and state change together. It is outside of the table's location: no upkeep of a table
 //! removes it.
 
+use crate::OpenOptions;
 use crate::correct::state::{CorrectionRun, CorrectionState, span_of, stored};
 use crate::correct::{Claim, Claimed, CorrectionStep, Corrections, LatePosition};
 use crate::iceberg::commit::TableChange;
-use crate::iceberg::files::{StoredFile, files_in};
+use crate::iceberg::files::SnapshotFiles;
 use crate::iceberg::pending::PendingCommit;
 use crate::iceberg::publish::Publication;
-use crate::iceberg::read::{existing, rows_of};
+use crate::iceberg::read::existing;
 use crate::iceberg::warehouse::{TableVersion, Warehouse, fit, local_path, metrics_of, read};
-use crate::lake::directory::{Lake, LakePart};
+use crate::lake::directory::{CORRECTION, Lake, LakePart};
 use crate::lake::metric::Results;
 use crate::progress::{KeptProgress, from_json};
-use crate::{OpenOptions, ReadRequest};
 use evt_core::backfill::{Difference, LateCell};
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
@@ -39,7 +39,8 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Correc
     warehouse.create()?;
     let warehouse = Warehouse::of(location, &options.disk)?;
     warehouse.find_or_create(Kind::Metric, (options.clock)())?;
-    let mut lake = Lake::open_to_correct(&warehouse.directory(Kind::Metric).join("data"), options.disk.clone())?;
+    let data = warehouse.directory(Kind::Metric).join("data");
+    let mut lake = Lake::open_beside(&data, CORRECTION, options.disk.clone())?;
     lake.parallelism = options.parallelism.clone();
     PendingCommit::clean(&warehouse, Kind::Metric, &lake.dir, OUTPUT)?;
     Ok(Box::new(TableCorrections { warehouse, lake: Some(lake), options: options.clone(), id: String::new() }))
@@ -69,15 +70,14 @@ struct Exchange {
 }
 
 /// Returns the files of a version that may have rows of a span.
-fn files(version: &TableVersion, span: Span) -> Result<Vec<StoredFile>> {
+fn files(version: &TableVersion, span: Span) -> Result<Option<SnapshotFiles>> {
     let metadata = &version.metadata;
-    metadata.snapshot().map_or(Ok(vec![]), |snapshot| files_in(Kind::Metric, metadata, snapshot, span))
+    metadata.snapshot().map(|snapshot| SnapshotFiles::find(Kind::Metric, metadata, snapshot, span)).transpose()
 }
 
 /// Compares the right cells of a step with those of a version.
 fn compared(version: &TableVersion, step: &CorrectionStep<'_>) -> Result<Difference> {
-    let span = span_of(step);
-    let rows = rows_of(Kind::Metric, files(version, span)?, ReadRequest { span, ..ReadRequest::default() });
+    let rows = files(version, span_of(step))?.into_iter().flat_map(|files| files.batches(None));
     Ok(step.compare(&stored(rows, step)?))
 }
 
@@ -98,9 +98,9 @@ fn exchanged(lake: &mut Lake, version: &TableVersion, difference: &Difference) -
         let (mut results, mut counts) = (Results::default().with_dimensions_first(), SinkCounts::default());
         let start = day.saturating_mul(DAY);
         let of_day = files(version, Span { since: Some(start), until: Some(start.saturating_add(DAY)) })?;
-        exchange.removed.extend(of_day.iter().map(|file| file.uri.clone()));
-        for batch in rows_of(Kind::Metric, of_day, ReadRequest::default()) {
-            results.apply(&batch?, &mut counts)?;
+        if let Some(of_day) = of_day {
+            exchange.removed.extend(of_day.files.iter().map(|file| file.uri.clone()));
+            of_day.batches(None).try_for_each(|batch| results.apply(&batch?, &mut counts))?;
         }
         results.apply(&rows.finish(Kind::Metric.schema())?, &mut counts)?;
         exchange.parts.extend(results.finish(lake, None, &mut counts)?);
@@ -149,6 +149,7 @@ impl TableCorrections {
                 removed: exchange.removed,
                 properties: [(STATE.to_owned(), uri.clone())].into(),
                 summary: [("evt.correction".to_owned(), self.id.clone())].into(),
+                ..TableChange::default()
             };
             let is_done = publication.commit(lake, &exchange.parts, &change, now)?;
             if is_done {

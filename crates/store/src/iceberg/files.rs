@@ -1,10 +1,12 @@
 //! The data files of a version of a table.
 
+use crate::iceberg::deletes::Deletes;
 use crate::iceberg::warehouse::{TableVersion, local_path, read};
 use crate::lake::directory::Lake;
 use crate::lake::extents::{Extents, PositionSpan, position_column};
 use crate::lake::read::LakeFile;
 use crate::lake::repeat::StoredFiles;
+use crate::or_error;
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::bounds::read_long;
 use evt_core::iceberg::manifest::{DataFile, ManifestEntry, ManifestFile, Status};
@@ -13,6 +15,7 @@ use evt_core::iceberg::metadata::{Snapshot, TableMetadata};
 use evt_core::kind::Kind;
 use evt_core::kind::span::Span;
 use evt_core::time::DAY;
+use evt_run::checkpoint::epoch::Batches;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -28,6 +31,12 @@ pub struct StoredFile {
     pub path: PathBuf,
     /// Its URI, as the manifest has it.
     pub uri: String,
+    /// Its day (since 1970), if that is its partition.
+    pub day: Option<i64>,
+    /// Its size.
+    pub bytes: u64,
+    /// The number of its rows, deleted ones included.
+    rows: u64,
     /// The instants of its rows, as far as its partition or the bounds of their column say.
     span: Span,
     /// The positions of its rows, if the bounds of their column say.
@@ -52,23 +61,34 @@ impl StoredFile {
         Ok(Self {
             path: local_path(&file.path)?,
             uri: file.path.clone(),
+            day: file.day.map(i64::from),
+            bytes: u64::try_from(file.bytes).unwrap_or(0),
+            rows: u64::try_from(file.rows).unwrap_or(0),
             span,
             positions,
             sequence: entry.sequence.unwrap_or_default(),
         })
     }
+
+    /// Opens it without its deleted rows.
+    fn open(&self, kind: Kind, deletes: &Deletes) -> Result<LakeFile> {
+        let file = LakeFile::of_table(self.path.clone(), kind)?;
+        if deletes.is_empty() { Ok(file) } else { Ok(file.without(deletes.of(&self.uri, self.sequence)?)) }
+    }
 }
 
-/// Returns the manifests of a snapshot. Errors: exit status 65 if one has deletes.
+/// Returns the manifests of a snapshot.
 pub fn manifests_of(snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
     let at = |error: Error| error.at(snapshot.manifest_list.clone());
-    let all = manifests(read(&snapshot.manifest_list)?).map_err(at)?;
-    if let Some(deletes) = all.iter().find(|manifest| manifest.has_deletes) {
-        let message = "the table has files of deletes (merge-on-read), which evt does not read; rewrite its data files, \
-                       and write with copy-on-write";
-        return Err(Error::corrupt(format!("{}: {message}", deletes.path)));
-    }
-    Ok(all)
+    manifests(read(&snapshot.manifest_list)?).map_err(at)
+}
+
+/// Returns the position deletes of some manifests, and the others. Errors: exit status 65 for equality deletes.
+fn deletes_of(manifests: Vec<ManifestFile>) -> Result<(Deletes, Vec<ManifestFile>)> {
+    let (of_deletes, of_rows): (Vec<_>, Vec<_>) = manifests.into_iter().partition(|manifest| manifest.has_deletes);
+    let mut deletes = Deletes::default();
+    of_deletes.iter().try_for_each(|manifest| deletes.add(&entries_of(manifest)?))?;
+    Ok((deletes, of_rows))
 }
 
 /// Returns the entries of a manifest.
@@ -83,20 +103,44 @@ fn is_in(manifest: &ManifestFile, span: Span) -> bool {
     span.overlaps(Span { since: Some(start(first)), until: Some(start(last).saturating_add(DAY)) })
 }
 
-/// Returns the files of a snapshot that may have rows in a span: in the order of their days, and of their commits.
-pub fn files_in(kind: Kind, metadata: &TableMetadata, snapshot: &Snapshot, span: Span) -> Result<Vec<StoredFile>> {
-    let mut files = vec![];
-    for manifest in manifests_of(snapshot)?.iter().filter(|manifest| is_in(manifest, span)) {
-        for entry in entries_of(manifest)?.iter().filter(|entry| entry.status != Status::Deleted) {
-            files.push(StoredFile::new(kind, metadata, entry)?);
+/// Files of a snapshot.
+pub struct SnapshotFiles {
+    kind: Kind,
+    /// In the order of their days, and of their commits.
+    pub files: Vec<StoredFile>,
+    deletes: Deletes,
+}
+
+impl SnapshotFiles {
+    /// Finds the files of a snapshot that may have rows in a span.
+    pub fn find(kind: Kind, metadata: &TableMetadata, snapshot: &Snapshot, span: Span) -> Result<Self> {
+        let (deletes, manifests) = deletes_of(manifests_of(snapshot)?)?;
+        let mut files = vec![];
+        for manifest in manifests.iter().filter(|manifest| is_in(manifest, span)) {
+            for entry in entries_of(manifest)?.iter().filter(|entry| entry.status != Status::Deleted) {
+                files.push(StoredFile::new(kind, metadata, entry)?);
+            }
         }
+        files.retain(|file| span.overlaps(file.span));
+        files.sort_by(|left, right| {
+            let key = |file: &StoredFile| (file.span.since, file.sequence);
+            key(left).cmp(&key(right)).then_with(|| left.path.cmp(&right.path))
+        });
+        Ok(Self { kind, files, deletes })
     }
-    files.retain(|file| span.overlaps(file.span));
-    files.sort_by(|left, right| {
-        let key = |file: &StoredFile| (file.span.since, file.sequence);
-        key(left).cmp(&key(right)).then_with(|| left.path.cmp(&right.path))
-    });
-    Ok(files)
+
+    /// Returns the number of rows.
+    pub fn rows(&self) -> Result<u64> {
+        let rows = |file: &StoredFile| Ok(file.rows - self.deletes.of(&file.uri, file.sequence)?.len() as u64);
+        self.files.iter().map(rows).sum()
+    }
+
+    /// Reads some columns of the rows, as in [`ReadRequest`](crate::ReadRequest).
+    pub fn batches(self, columns: Option<u32>) -> Batches {
+        let Self { kind, files, deletes } = self;
+        let open = move |file: StoredFile| file.open(kind, &deletes)?.batches(columns);
+        Box::new(files.into_iter().flat_map(move |file| or_error(open(file))))
+    }
 }
 
 /// The files of a version that may have rows of a run. What was read for one version is kept for the next.
@@ -107,12 +151,15 @@ pub struct KnownFiles {
     /// The manifests of the version.
     present: Vec<(ManifestFile, Option<Rc<Vec<StoredFile>>>)>,
     metadata: Option<TableMetadata>,
+    deletes: Deletes,
 }
 
 impl KnownFiles {
     /// Begins to look for rows in a version.
     pub fn look_in(&mut self, version: &TableVersion) -> Result<()> {
         let manifests = version.metadata.snapshot().map_or(Ok(vec![]), manifests_of)?;
+        let (deletes, manifests) = deletes_of(manifests)?;
+        self.deletes = deletes;
         let names: BTreeSet<&str> = manifests.iter().map(|manifest| &*manifest.path).collect();
         self.manifests.retain(|path, _| names.contains(&**path));
         if self.manifests.len() > MANIFESTS_MAX {
@@ -176,7 +223,7 @@ impl StoredFiles for KnownFiles {
                 {
                     continue;
                 }
-                let opened = LakeFile::of_table(file.path.clone(), kind)?;
+                let opened = file.open(kind, &self.deletes)?;
                 let known = Extents::of_file(opened.footer().file_metadata());
                 if known.overlaps(extents) {
                     found.push(opened);

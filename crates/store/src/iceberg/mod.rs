@@ -14,16 +14,19 @@
 //!
 //! `warehouse.rs` is the directory with its catalog, `files.rs` the data files of a version, `commit.rs` a commit,
 //! `publish.rs` the files that it adds, `describe.rs` what a manifest says of one, `pending.rs` removes what a killed
-//! commit leaves, `correct.rs` corrects metrics, and `read.rs` reads tables back. Files of rows are written by the
+//! commit leaves, `correct.rs` corrects metrics, and `read.rs` reads tables back, without
+//! the rows of `deletes.rs`; `upkeep.rs` removes old snapshots and joins small files. Files of rows are written by the
 //! module `lake`: the directory `data` of a table is a lake whose files only the table names.
 
 mod commit;
 mod correct;
+mod deletes;
 mod describe;
 mod files;
 mod pending;
 mod publish;
 mod read;
+mod upkeep;
 mod warehouse;
 
 use crate::iceberg::commit::TableChange;
@@ -77,6 +80,7 @@ pub static STORE: Store = Store {
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: None,
     rules: None,
+    upkeep: Some(upkeep::UPKEEP),
 };
 
 /// How often a commit is repeated after those of other writers.

@@ -2,7 +2,7 @@
 
 use crate::iceberg::files::{entries_of, manifests_of};
 use crate::iceberg::warehouse::{TableVersion, Warehouse};
-use crate::lake::disk::{LakeDir, read_json};
+use crate::lake::disk::{LakeDir, entries, read_json};
 use evt_core::error::Result;
 use evt_core::iceberg::manifest::Status;
 use evt_core::kind::Kind;
@@ -33,6 +33,18 @@ impl PendingCommit {
     pub fn is_left(data: &Path, output: &str) -> bool {
         let dir = LakeDir { root: data.to_owned(), disk: Disk::default() };
         Self::path(&dir, output).exists()
+    }
+
+    /// Reads the notes of all outputs of a table.
+    pub fn all(data: &Path) -> Result<Vec<Self>> {
+        let mut all = vec![];
+        for path in entries(&data.join(".evt"))? {
+            if path.extension().is_some_and(|extension| extension == "pending") {
+                // Its commit may be done meanwhile.
+                all.extend(read_json::<Self>(&path)?);
+            }
+        }
+        Ok(all)
     }
 
     /// Writes the note, before the first of the files has its name.

@@ -1,10 +1,10 @@
 //! Reads the tables of a warehouse back: files in the order of their days and commits, rows in the order they have
 //! there.
 
-use crate::iceberg::files::{StoredFile, files_in, manifests_of};
+use crate::iceberg::files::SnapshotFiles;
 use crate::iceberg::warehouse::{TableVersion, Warehouse};
-use crate::lake::read::{LakeFile, StreamExtents, bits_of};
-use crate::{ReadRequest, StreamExtent, Tables, or_error};
+use crate::lake::read::{StreamExtents, bits_of};
+use crate::{ReadRequest, StreamExtent, Tables};
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::metadata::Snapshot;
 use evt_core::kind::Kind;
@@ -61,11 +61,9 @@ impl Wanted {
             Self::AsOf(micros) => {
                 let millis = micros.div_euclid(1000);
                 let found = metadata.snapshot_at(millis);
-                // The log loses what was expired.
-                let was_empty = metadata.snapshots.iter().all(|snapshot| {
-                    snapshot.timestamp_ms > millis
-                        && (snapshot.parent_snapshot_id.is_none() || snapshot.sequence_number > 1)
-                }) && metadata.snapshots.iter().any(|snapshot| snapshot.parent_snapshot_id.is_none());
+                // Once the first snapshot has expired it is unknown whether there was one.
+                let is_first = |snapshot: &Snapshot| snapshot.parent_snapshot_id.is_none();
+                let was_empty = metadata.snapshots.iter().any(|one| is_first(one) && one.timestamp_ms > millis);
                 match found {
                     None if metadata.snapshots.is_empty() || was_empty => Ok(None),
                     None => {
@@ -101,32 +99,23 @@ pub fn tables(location: &Location) -> Result<Tables> {
     let (warehouse, wanted, mut tables) = (existing(location)?, Wanted::of(location)?, vec![]);
     for kind in Kind::ALL {
         let Some(version) = warehouse.find(kind)? else { continue };
-        let manifests = wanted.choose(&version)?.map_or(Ok(vec![]), manifests_of)?;
-        let rows = manifests.iter().map(|manifest| u64::try_from(manifest.rows[0] + manifest.rows[1]).unwrap_or(0));
-        tables.push((kind.table().to_owned(), rows.sum()));
+        let rows = match wanted.choose(&version)? {
+            None => 0,
+            Some(snapshot) => SnapshotFiles::find(kind, &version.metadata, snapshot, Span::default())?.rows()?,
+        };
+        tables.push((kind.table().to_owned(), rows));
     }
     Ok(tables)
 }
 
-/// Returns the files of a table that may have rows of a span.
-fn files(location: &Location, kind: Kind, span: Span) -> Result<Vec<StoredFile>> {
-    let (version, wanted) = (open(location, kind)?, Wanted::of(location)?);
-    match wanted.choose(&version)? {
-        None => Ok(vec![]),
-        Some(snapshot) => files_in(kind, &version.metadata, snapshot, span),
-    }
-}
-
 /// Reads the rows of the files that may have rows of the span.
 pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Batches> {
-    Ok(rows_of(kind, files(location, kind, request.span)?, request))
-}
-
-/// Reads the rows of files.
-pub fn rows_of(kind: Kind, files: Vec<StoredFile>, request: ReadRequest) -> Batches {
-    Box::new(files.into_iter().flat_map(move |file| {
-        or_error(LakeFile::of_table(file.path, kind).and_then(|file| file.batches(request.columns)))
-    }))
+    let (version, wanted) = (open(location, kind)?, Wanted::of(location)?);
+    let ReadRequest { span, columns, .. } = request;
+    match wanted.choose(&version)? {
+        None => Ok(Box::new(std::iter::empty())),
+        Some(snapshot) => Ok(SnapshotFiles::find(kind, &version.metadata, snapshot, span)?.batches(columns)),
+    }
 }
 
 /// Returns the extent of each partition of the events.

@@ -5,12 +5,19 @@ use crate::conformance::{Bench, Rows};
 use crate::iceberg::commit::TableCommit;
 use crate::iceberg::warehouse::read;
 use crate::sample::{as_text, metrics, rows};
+use arrow::array::{ArrayRef, Int64Array, StringArray};
 use evt_core::error::ErrorKind;
+use evt_core::iceberg::manifest::{
+    DataFile, FileContent, ManifestEntry, ManifestFile, Status, manifest, manifest_list,
+};
+use evt_core::iceberg::metadata::Snapshot;
 use evt_run::storage::disk::{Disk, DiskFault};
+use parquet::arrow::ArrowWriter;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 fn bench() -> Bench {
     Bench::new(&STORE)
@@ -207,6 +214,73 @@ fn a_location_without_a_slash_or_with_a_character_of_uris_is_wrong_usage() {
     }
 }
 
+/// Deletes rows of data files by their positions, as Spark does with merge-on-read.
+fn delete_by_position(bench: &Bench, kind: Kind, rows: &[(&str, i64)]) {
+    let warehouse = warehouse(bench);
+    let base = warehouse.find(kind).unwrap().unwrap();
+    let path = warehouse.directory(kind).join("data").join(format!("deletes-{}.parquet", rows.len()));
+    let columns: [(&str, ArrayRef); 2] = [
+        ("file_path", Arc::new(StringArray::from_iter_values(rows.iter().map(|(uri, _)| uri)))),
+        ("pos", Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, position)| *position)))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let mut next = base.metadata.clone();
+    let (sequence, snapshot_id) = (next.last_sequence_number + 1, 4_711 + next.last_sequence_number);
+    let uri = warehouse::uri(&path);
+    let file = DataFile { content: FileContent::PositionDeletes, path: uri, rows: 1, ..DataFile::default() };
+    let entry =
+        ManifestEntry { status: Status::Added, snapshot: snapshot_id, sequence: None, file_sequence: None, file };
+    let bytes = manifest(&[entry], next.schema().unwrap(), next.partitions().unwrap());
+    let before = next.snapshot().unwrap().clone();
+    let mut all = files::manifests_of(&before).unwrap();
+    all.push(ManifestFile {
+        path: warehouse.write(kind, &format!("deletes-{sequence}.avro"), &bytes).unwrap(),
+        bytes: bytes.len() as i64,
+        spec: 0,
+        has_deletes: true,
+        sequence,
+        least_sequence: sequence,
+        snapshot: snapshot_id,
+        files: [1, 0, 0],
+        rows: [1, 0, 0],
+        days: None,
+    });
+    let mut snapshot = Snapshot { snapshot_id, sequence_number: sequence, ..before };
+    let bytes = manifest_list(&all, &snapshot);
+    snapshot.manifest_list = warehouse.write(kind, &format!("snap-{sequence}.avro"), &bytes).unwrap();
+    next.add(snapshot);
+    let location = warehouse.write(kind, &format!("1000{sequence}-x.metadata.json"), &next.to_bytes()).unwrap();
+    assert!(warehouse.swap(kind, &base.location, &location).unwrap());
+}
+
+#[test]
+fn rows_that_were_deleted_by_position_are_not_there_and_may_be_stored_again() {
+    for kind in [Kind::Event, Kind::Metric] {
+        let bench = bench();
+        let whole = match kind {
+            Kind::Metric => metrics(&(0..1000).map(|key| (key % 1440, 0, 5, false)).collect::<Vec<_>>()),
+            _ => rows(kind, 0, 1000),
+        };
+        bench.run(kind, std::slice::from_ref(&whole));
+        let all = bench.table(kind);
+        let metadata = warehouse(&bench).find(kind).unwrap().unwrap().metadata;
+        let manifest = files::manifests_of(metadata.snapshot().unwrap()).unwrap().swap_remove(0);
+        let files = files::entries_of(&manifest).unwrap().into_iter().map(|entry| entry.file);
+        let DataFile { path: first, rows, .. } = files.max_by_key(|file| file.rows).unwrap();
+        delete_by_position(&bench, kind, &[(&first, 0), (&first, 1), (&first, rows - 1), ("file:///other", 1)]);
+        delete_by_position(&bench, kind, &[(&first, 1), (&first, 2)]);
+        assert_eq!(bench.table(kind).len(), 996, "{kind}");
+        assert!((STORE.reader.tables)(&bench.location).unwrap().contains(&(kind.table().to_owned(), 996)));
+        let counts = bench.run(kind, &[whole]).counts;
+        assert_eq!((counts.inserted, counts.unchanged), (4, 996), "{kind}");
+        // The deletes hold for files of earlier commits.
+        assert_eq!(bench.table(kind), all, "{kind}");
+    }
+}
+
 #[test]
 fn small_manifests_are_merged_and_say_the_same() {
     let bench = bench();
@@ -224,6 +298,95 @@ fn small_manifests_are_merged_and_say_the_same() {
     assert_eq!(bench.run(Kind::Event, &[rows(Kind::Event, 10, 2310)]).counts.unchanged, 2300);
     assert_eq!((STORE.reader.tables)(&bench.location).unwrap(), [("raw_events".to_owned(), 2300)]);
     assert_eq!(orphans(&bench, Kind::Event), BTreeSet::new());
+}
+
+/// An upkeep of the tables of a bench at an instant.
+fn keeper(now: i64) -> crate::upkeep::Keeper {
+    crate::upkeep::Keeper { is_dry: false, now, disk: Disk::default(), parallelism: Default::default() }
+}
+
+#[test]
+fn small_files_of_closed_days_are_joined_and_say_the_same() {
+    use crate::upkeep::{Compacted, Compaction};
+    for kind in Kind::ALL {
+        let bench = bench();
+        let mut sink = bench.open_as("1", true).unwrap();
+        for number in 1..=12 {
+            let first = 10 * i64::try_from(number).unwrap();
+            let mut rows = Rows::new(kind, vec![rows(kind, first, first + 10)]);
+            sink.commit(Epoch { run: 1, number }, &mut rows).unwrap();
+        }
+        let (all, described) =
+            (bench.table(kind), || (upkeep::UPKEEP.describe)(&bench.location).unwrap().swap_remove(0));
+        let (before, epochs) = (described(), described().epochs);
+        assert_eq!((before.rows, before.files >= 12), (120, true), "{kind}");
+        let end = crate::sample::START + 400 * evt_core::time::DAY;
+        let compact = |now: i64, is_dry: bool| {
+            let keeper = crate::upkeep::Keeper { is_dry, ..keeper(now) };
+            (upkeep::UPKEEP.compact)(&bench.location, &Compaction { closed_after: 0 }, &keeper).unwrap().swap_remove(0)
+        };
+        let nothing = Compacted { table: kind.table().to_owned(), ..Compacted::default() };
+        assert_eq!(compact(crate::sample::START - evt_core::time::DAY, false), nothing, "no day is closed");
+        let dry = compact(end, true);
+        assert_eq!(described().files, before.files, "nothing was done");
+        let compacted = compact(end, false);
+        assert_eq!((dry.days, dry.files_before), (compacted.days, compacted.files_before), "{kind}");
+        assert_eq!(compacted.days, compacted.files_after, "{kind}: {compacted:?}");
+        assert_eq!(compact(end, false), nothing, "{kind}");
+        let after = described();
+        assert_eq!((after.files, after.rows, after.epochs), (before.days, 120, epochs));
+        assert_eq!(bench.table(kind), all, "{kind}");
+        let counts = bench.run(kind, &[rows(kind, 10, 130)]).counts;
+        assert_eq!(counts.unchanged, 120, "{kind}: a repeated run finds its rows");
+        let last = warehouse(&bench).find(kind).unwrap().unwrap().metadata.snapshot().unwrap().clone();
+        assert_eq!((&*last.summary["operation"], &*last.summary["total-records"]), ("replace", "120"));
+        assert_eq!(orphans(&bench, kind), BTreeSet::new(), "{kind}");
+    }
+}
+
+#[test]
+fn old_snapshots_go_with_their_files_and_what_nothing_names_goes_by_its_age() {
+    use crate::upkeep::{Compaction, Expiry};
+    for kind in [Kind::Event, Kind::Metric] {
+        let bench = bench();
+        for batches in epochs(kind) {
+            bench.run(kind, &batches);
+        }
+        let end = crate::sample::START + 400 * evt_core::time::DAY;
+        (upkeep::UPKEEP.compact)(&bench.location, &Compaction { closed_after: 0 }, &keeper(end)).unwrap();
+        let table = bench.table(kind);
+        let left = warehouse(&bench).directory(kind).join("data").join("left.parquet");
+        fs::write(&left, "of a killed run of another program").unwrap();
+        // Ages of files are those of the machine.
+        let now =
+            i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros())
+                .unwrap();
+        let snapshots = warehouse(&bench).find(kind).unwrap().unwrap().metadata.snapshots.len() as u64;
+        let expire = |snapshots: i64, orphans: i64, is_dry: bool| {
+            let keeper = crate::upkeep::Keeper { is_dry, ..keeper(now.max(end) + 1_000_000) };
+            (upkeep::UPKEEP.expire)(&bench.location, &Expiry { snapshots, orphans }, &keeper).unwrap().swap_remove(0)
+        };
+        let old = 1_000 * evt_core::time::DAY * 100;
+        let none = expire(old, old, false);
+        assert_eq!((none.snapshots, none.files, none.orphans), (0, 0, 0));
+        let dry = expire(0, 0, true);
+        assert_eq!((dry.snapshots, dry.orphans), (snapshots - 1, 1), "{kind}: {dry:?}");
+        let done = expire(0, 0, false);
+        assert_eq!(done, dry, "{kind}: a dry run says what is done");
+        assert!(done.files > 0 && done.bytes > 0 && !left.exists(), "{done:?}");
+        assert_eq!(bench.table(kind), table, "{kind}");
+        assert_eq!(orphans(&bench, kind), BTreeSet::new(), "{kind}");
+        let read = |option: &str, value: &str| {
+            let mut location = bench.location.clone();
+            location.options.insert(option.to_owned(), value.to_owned());
+            (STORE.reader.read)(&location, kind, Default::default()).map(drop)
+        };
+        let error = read("as-of", "2000-01-01T00:00:00Z").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("is left; the oldest one is "), "{error}");
+        assert_eq!(expire(0, 0, false).files + expire(0, 0, false).orphans, 0);
+        assert_eq!(bench.run(kind, &epochs(kind)[..2].concat()).counts.inserted, 0, "{kind}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use crate::OpenOptions;
 use crate::correct::state::{CorrectionRun, CorrectionState, span_of, stored};
 use crate::correct::{Claim, Claimed, CorrectionStep, Corrections, LatePosition};
-use crate::lake::directory::{Lake, LakePart, kept_metrics, root};
+use crate::lake::directory::{CORRECTION, Lake, LakePart, kept_metrics, root};
 use crate::lake::disk::{self, read_json};
 use crate::lake::exchange;
 use crate::lake::metric::Results;
@@ -33,7 +33,7 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Correc
     if let Some(found) = lake_read::kind_of(&root)? {
         lake_read::check_kind(&root, found, Kind::Metric)?;
     }
-    let lake = Lake::open_to_correct(&root, options.disk.clone())?;
+    let lake = Lake::open_beside(&root, CORRECTION, options.disk.clone())?;
     LakeCorrections::open(root, Some(lake), options)
 }
 

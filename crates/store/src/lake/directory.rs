@@ -35,6 +35,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// The directory of a correction below `.evt`.
+pub const CORRECTION: &str = "correct/";
+
 /// The scheme of its URIs.
 pub const SCHEME: &str = "parquet";
 /// The options of its URIs.
@@ -221,16 +224,17 @@ impl Lake {
         self.remove_orphans()
     }
 
-    /// Opens it to correct metrics, beside a run that writes. Errors: exit status 75 if another run corrects them.
-    pub fn open_to_correct(root: &Path, disk: Disk) -> Result<Self> {
+    /// Opens it to change it beside a run that writes, with parts in a directory below `.evt`, whose name ends with a
+    /// slash. Errors: exit status 75 if another run has that directory.
+    pub fn open_beside(root: &Path, parts: &'static str, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
-        let own = dir.hidden("correct");
+        let own = dir.hidden(parts);
         dir.disk.create_directories(&own).map_err(failed(root, "cannot make the directory"))?;
         let lock = File::open(&own).map_err(failed(&own, "cannot open"))?;
         take_lock(&lock, root, START_WAIT)?;
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
-        let mut lake = Self::of(dir, "correct/", String::new());
+        let mut lake = Self::of(dir, parts, String::new());
         (lake.lock, lake.finished) = (Some(lock), finished);
         let removed = lake.remove_orphans();
         drop(names);

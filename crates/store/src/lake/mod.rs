@@ -86,6 +86,7 @@ pub static STORE: Store = Store {
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: None,
     rules: None,
+    upkeep: None,
 };
 
 /// The number of files by outcome.

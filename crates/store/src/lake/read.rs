@@ -22,7 +22,7 @@ use evt_run::checkpoint::epoch::Batches;
 use evt_run::client::Location;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
@@ -346,6 +346,8 @@ pub struct LakeFile {
     pub path: PathBuf,
     kind: Kind,
     footer: ArrowReaderMetadata,
+    /// The positions of rows that are deleted, in order.
+    deleted: Vec<u64>,
 }
 
 impl LakeFile {
@@ -366,7 +368,7 @@ impl LakeFile {
         check_kind(path, found, kind)?;
         let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
         let footer = footer.map_err(parquet_failed(path))?;
-        Ok(Some(Self { path: path.to_owned(), kind, footer }))
+        Ok(Some(Self { path: path.to_owned(), kind, footer, deleted: vec![] }))
     }
 
     /// Reads the footer of a file of a table, whoever wrote it. Its columns have the names of those of the kind.
@@ -384,12 +386,17 @@ impl LakeFile {
         }
         let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
         let footer = footer.map_err(parquet_failed(&path))?;
-        Ok(Self { path, kind, footer })
+        Ok(Self { path, kind, footer, deleted: vec![] })
+    }
+
+    /// Leaves out the rows at these positions, which are in order.
+    pub fn without(self, deleted: Vec<u64>) -> Self {
+        Self { deleted, ..self }
     }
 
     /// Reads some columns of all rows, as in [`ReadRequest`].
     pub fn batches(&self, columns: Option<u32>) -> Result<Batches> {
-        whole_rows(&self.path, self.kind, self.reading()?, columns)
+        whole_rows(&self.path, self.kind, self.reading(None)?, columns)
     }
 
     /// Returns its footer.
@@ -399,17 +406,48 @@ impl LakeFile {
 
     /// Reads all of its rows.
     pub fn rows(&self) -> Result<Batches> {
-        whole_rows(&self.path, self.kind, self.reading()?, None)
+        whole_rows(&self.path, self.kind, self.reading(None)?, None)
     }
 
     /// Reads some columns of some row groups; the other columns are blank.
     pub fn columns<'a>(&self, names: impl Iterator<Item = &'a str>, groups: Vec<usize>) -> Result<Batches> {
         let columns = bits_of(self.kind, names)?;
-        whole_rows(&self.path, self.kind, self.reading()?.with_row_groups(groups), Some(columns))
+        whole_rows(&self.path, self.kind, self.reading(Some(groups))?, Some(columns))
     }
 
-    fn reading(&self) -> Result<Reading> {
-        Ok(Reading::new_with_metadata(open(&self.path)?, self.footer.clone()))
+    /// Begins to read some row groups; all without a list.
+    fn reading(&self, groups: Option<Vec<usize>>) -> Result<Reading> {
+        let mut builder = Reading::new_with_metadata(open(&self.path)?, self.footer.clone());
+        if !self.deleted.is_empty() {
+            builder = builder.with_row_selection(self.kept(groups.as_deref()));
+        }
+        Ok(match groups {
+            Some(groups) => builder.with_row_groups(groups),
+            None => builder,
+        })
+    }
+
+    /// Selects the rows of some row groups that are not deleted.
+    fn kept(&self, groups: Option<&[usize]>) -> RowSelection {
+        let (mut ranges, mut start, mut read) = (vec![], 0, 0);
+        for (at, group) in self.footer().row_groups().iter().enumerate() {
+            let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+            if groups.is_none_or(|groups| groups.contains(&at)) {
+                let mut from = 0;
+                let first = self.deleted.partition_point(|position| *position < start as u64);
+                let deleted = self.deleted[first..].iter().map_while(|position| {
+                    usize::try_from(*position).ok().map(|position| position - start).filter(|place| *place < rows)
+                });
+                for place in deleted {
+                    ranges.push(read + from..read + place);
+                    from = place + 1;
+                }
+                ranges.push(read + from..read + rows);
+                read += rows;
+            }
+            start += rows;
+        }
+        RowSelection::from_consecutive_ranges(ranges.into_iter(), read)
     }
 }
 

@@ -85,6 +85,7 @@ pub static STORE: Store = Store {
         check: database::check_ledger,
     }),
     rules: Some(rules::read),
+    upkeep: None,
 };
 
 /// Maximum rows of a transaction.

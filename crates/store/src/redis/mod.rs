@@ -76,6 +76,7 @@ pub static STORE: Store = Store {
     corrections: None,
     ledger: None,
     rules: None,
+    upkeep: None,
 };
 
 /// Checks that the server answers, accepts the user and, for `--check`, that rows could be written.

@@ -87,6 +87,7 @@ pub static STORE: Store = Store {
         check: database::check_ledger,
     }),
     rules: Some(rules::read),
+    upkeep: None,
 };
 
 /// Checks that rows could be written: to a database of evt or of another program, or to a new one.

@@ -1,0 +1,331 @@
+//! The upkeep of a warehouse: descriptions, old snapshots, files that nothing names, small files.
+//!
+//! A compaction is one commit for each day, so that a run that commits meanwhile repeats little. What expires leaves
+//! the table first and the disk then; a run that is killed between both leaves files that nothing names, which the next
+//! one removes by their age.
+
+use crate::iceberg::commit::{TableChange, TableCommit};
+use crate::iceberg::files::{SnapshotFiles, entries_of, manifests_of};
+use crate::iceberg::pending::PendingCommit;
+use crate::iceberg::publish::Publication;
+use crate::iceberg::read::existing;
+use crate::iceberg::warehouse::{TableVersion, Warehouse, fit, local_path};
+use crate::lake::directory::{Lake, LakePart};
+use crate::lake::disk::{entries, failed};
+use crate::lake::file::Stream;
+use crate::lake::metric::Results;
+use crate::lake::waiting::Roll;
+use crate::upkeep::{Compacted, Compaction, Expired, Expiry, Keeper, TableDescription, Upkeep};
+use evt_core::counts::SinkCounts;
+use evt_core::error::{Error, Result};
+use evt_core::iceberg::manifest::Status;
+use evt_core::iceberg::metadata::{Snapshot, TableMetadata};
+use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
+use evt_core::time::{DAY, format_instant};
+use evt_run::client::Location;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// The upkeep of a warehouse.
+pub const UPKEEP: Upkeep = Upkeep { describe, expire, compact };
+
+/// The size of files that compaction writes.
+const TARGET: u64 = 128 << 20;
+/// The size up to which a file is small.
+const SMALL: u64 = TARGET * 3 / 4;
+/// The name of compactions where that of an output is needed.
+const OUTPUT: &str = "compaction";
+/// How often a commit is repeated after those of other writers.
+const ATTEMPTS: usize = 100;
+
+/// Returns the tables of a warehouse.
+fn tables(warehouse: &Warehouse) -> Result<Vec<(Kind, TableVersion)>> {
+    let found = Kind::ALL.into_iter().map(|kind| Ok(warehouse.find(kind)?.map(|version| (kind, version))));
+    found.filter_map(Result::transpose).collect()
+}
+
+/// Returns the files of the present snapshot.
+fn present(kind: Kind, metadata: &TableMetadata) -> Result<Option<SnapshotFiles>> {
+    let find = |snapshot| SnapshotFiles::find(kind, metadata, snapshot, Span::default());
+    metadata.snapshot().map(find).transpose()
+}
+
+fn describe(location: &Location) -> Result<Vec<TableDescription>> {
+    let warehouse = existing(location)?;
+    let describe = |(kind, version): (Kind, TableVersion)| {
+        let metadata = &version.metadata;
+        let files = present(kind, metadata)?;
+        let rows = files.as_ref().map_or(Ok(0), SnapshotFiles::rows)?;
+        let files = files.map_or(vec![], |files| files.files);
+        let days: BTreeSet<i64> = files.iter().filter_map(|file| file.day).collect();
+        let date = |day: &i64| format_instant(day.saturating_mul(DAY))[..10].to_owned();
+        let epochs = metadata.properties.iter();
+        let epochs =
+            epochs.filter_map(|(name, epoch)| Some((name.strip_prefix("evt.epoch.")?.to_owned(), epoch.clone())));
+        let oldest = metadata.snapshots.iter().map(|snapshot| snapshot.timestamp_ms).min();
+        Ok(TableDescription {
+            table: kind.table().to_owned(),
+            rows,
+            files: files.len() as u64,
+            small_files: files.iter().filter(|file| file.bytes < SMALL).count() as u64,
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            days: days.len() as u64,
+            first_day: days.first().map(date),
+            last_day: days.last().map(date),
+            snapshots: metadata.snapshots.len() as u64,
+            oldest_snapshot: oldest.map(|millis| format_instant(millis.saturating_mul(1000))),
+            epochs: epochs.collect(),
+            metadata_bytes: metadata.to_bytes().len() as u64,
+        })
+    };
+    tables(&warehouse)?.into_iter().map(describe).collect()
+}
+
+/// Returns the paths of the files that snapshots name: lists, manifests, files of rows and of deletes. With `gone`, also
+/// of files that a manifest of theirs names as removed.
+fn named<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>, gone: bool) -> Result<BTreeSet<PathBuf>> {
+    let (mut named, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for snapshot in snapshots {
+        named.insert(local_path(&snapshot.manifest_list)?);
+        for manifest in manifests_of(snapshot)? {
+            if !seen.insert(manifest.path.clone()) {
+                continue;
+            }
+            for entry in entries_of(&manifest)?.iter().filter(|entry| gone || entry.status != Status::Deleted) {
+                named.insert(local_path(&entry.file.path)?);
+            }
+            named.insert(local_path(&manifest.path)?);
+        }
+    }
+    Ok(named)
+}
+
+fn expire(location: &Location, expiry: &Expiry, keeper: &Keeper) -> Result<Vec<Expired>> {
+    let warehouse = Warehouse::of_output(location, &keeper.disk)?;
+    existing(location)?;
+    let mut all = vec![];
+    for (kind, version) in tables(&warehouse)? {
+        let mut expired = Expired { table: kind.table().to_owned(), ..Expired::default() };
+        expire_snapshots(&warehouse, (kind, version), expiry, keeper, &mut expired)?;
+        remove_orphans(&warehouse, kind, expiry, keeper, &mut expired)?;
+        all.push(expired);
+    }
+    Ok(all)
+}
+
+/// Removes the snapshots that are older, then the files that only they named.
+fn expire_snapshots(
+    warehouse: &Warehouse,
+    (kind, mut version): (Kind, TableVersion),
+    expiry: &Expiry,
+    keeper: &Keeper,
+    expired: &mut Expired,
+) -> Result<()> {
+    let before = keeper.now.saturating_sub(expiry.snapshots).div_euclid(1000);
+    for _ in 0..ATTEMPTS {
+        let old: Vec<Snapshot> = version.metadata.older(before).cloned().collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        expired.snapshots = old.len() as u64;
+        let gone: BTreeSet<i64> = old.iter().map(|snapshot| snapshot.snapshot_id).collect();
+        let is_done = keeper.is_dry || {
+            let change = TableChange { expired: gone.clone(), ..TableChange::default() };
+            TableCommit::new(warehouse, kind, &version).run(&change, keeper.now)?
+        };
+        if is_done {
+            let kept = version.metadata.snapshots.iter().filter(|snapshot| !gone.contains(&snapshot.snapshot_id));
+            let (kept, files) = (named(kept, false)?, named(&old, true)?);
+            for path in files.difference(&kept) {
+                if remove(warehouse, path, keeper, &mut expired.bytes)? {
+                    expired.files += 1;
+                }
+            }
+            return Ok(());
+        }
+        let gone = || Error::failed(format!("{}: the table was removed", kind.table()));
+        version = warehouse.find(kind)?.ok_or_else(gone)?;
+    }
+    Err(Error::busy(format!("iceberg:{}/: other writers committed first", warehouse.root.display())))
+}
+
+/// Removes a file of the table's directory and adds its size; returns whether it was there.
+fn remove(warehouse: &Warehouse, path: &Path, keeper: &Keeper, bytes: &mut u64) -> Result<bool> {
+    // Files elsewhere were registered by another program, and may belong to it.
+    let Some(found) = crate::lake::disk::found(path)?.filter(|_| path.starts_with(&warehouse.root)) else {
+        return Ok(false);
+    };
+    *bytes += found.len();
+    if !keeper.is_dry {
+        warehouse.remove(&path.display().to_string())?;
+    }
+    Ok(true)
+}
+
+/// Removes the older files in the directory of a table that nothing names.
+///
+/// The files are listed first, then the notes of commits are read, then the version: what a run has made meanwhile is
+/// in a note until it is in the version.
+fn remove_orphans(
+    warehouse: &Warehouse,
+    kind: Kind,
+    expiry: &Expiry,
+    keeper: &Keeper,
+    expired: &mut Expired,
+) -> Result<()> {
+    let before = keeper.now.saturating_sub(expiry.orphans);
+    let mut found = vec![];
+    old_files(&warehouse.directory(kind), before, &mut found)?;
+    let pending = PendingCommit::all(&warehouse.directory(kind).join("data"))?;
+    let Some(TableVersion { metadata, location }) = warehouse.find(kind)? else { return Ok(()) };
+    let mut known = named(&metadata.snapshots, false)?;
+    known.insert(local_path(&location)?);
+    for version in &metadata.metadata_log {
+        known.insert(local_path(&version.metadata_file)?);
+    }
+    let statistics = metadata.statistics_files();
+    let is_pending = |path: &Path| {
+        let name = path.to_string_lossy();
+        pending.iter().any(|commit| name.contains(&commit.uuid) || commit.data.iter().any(|uri| uri.ends_with(&*name)))
+    };
+    for path in found {
+        let is_named = known.contains(&path) || statistics.iter().any(|uri| Path::new(uri).ends_with(&path));
+        if !is_named && !is_pending(&path) && remove(warehouse, &path, keeper, &mut expired.bytes)? {
+            expired.orphans += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Lists the files below a directory that were changed before an instant (µs), but for those of evt and hidden ones.
+fn old_files(directory: &Path, before: i64, found: &mut Vec<PathBuf>) -> Result<()> {
+    for path in entries(directory)? {
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+            continue;
+        }
+        let Some(metadata) = crate::lake::disk::found(&path)? else { continue };
+        if metadata.is_dir() {
+            old_files(&path, before, found)?;
+            continue;
+        }
+        let changed = metadata.modified().map_err(failed(&path, "cannot read"))?;
+        let changed =
+            changed.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+        if changed < before && path.file_name().is_some_and(|name| name != "version-hint.text") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn compact(location: &Location, compaction: &Compaction, keeper: &Keeper) -> Result<Vec<Compacted>> {
+    let warehouse = Warehouse::of_output(location, &keeper.disk)?;
+    existing(location)?;
+    let mut all = vec![];
+    for (kind, version) in tables(&warehouse)? {
+        let mut compacted = Compacted { table: kind.table().to_owned(), ..Compacted::default() };
+        let days = days_to_compact(kind, &version, compaction, keeper)?;
+        if !days.is_empty() && !keeper.is_dry {
+            let data = warehouse.directory(kind).join("data");
+            let mut lake = Lake::open_beside(&data, "compact/", keeper.disk.clone())?;
+            lake.parallelism = keeper.parallelism.clone();
+            PendingCommit::clean(&warehouse, kind, &lake.dir, OUTPUT)?;
+            for day in days.into_keys() {
+                let place = DayOfTable { warehouse: &warehouse, kind, day };
+                compact_day(place, &mut lake, keeper, &mut compacted)?;
+            }
+        } else {
+            for files in days.into_values() {
+                compacted.days += 1;
+                compacted.files_before += files;
+                compacted.files_after += 1;
+            }
+        }
+        all.push(compacted);
+    }
+    Ok(all)
+}
+
+/// Returns the closed days with files to join, and the numbers of these.
+fn days_to_compact(
+    kind: Kind,
+    version: &TableVersion,
+    compaction: &Compaction,
+    keeper: &Keeper,
+) -> Result<BTreeMap<i64, u64>> {
+    let Some(files) = present(kind, &version.metadata)? else { return Ok(BTreeMap::new()) };
+    let end = keeper.now.saturating_sub(compaction.closed_after);
+    let mut days: BTreeMap<i64, u64> = BTreeMap::new();
+    for file in files.files.iter().filter(|file| file.bytes < SMALL) {
+        if let Some(day) = file.day.filter(|day| day.saturating_add(1).saturating_mul(DAY) <= end) {
+            *days.entry(day).or_default() += 1;
+        }
+    }
+    days.retain(|_, files| *files > 1);
+    Ok(days)
+}
+
+/// A day of a table.
+#[derive(Clone, Copy)]
+struct DayOfTable<'a> {
+    warehouse: &'a Warehouse,
+    kind: Kind,
+    day: i64,
+}
+
+/// Joins the small files of a day in one commit.
+fn compact_day(place: DayOfTable<'_>, lake: &mut Lake, keeper: &Keeper, compacted: &mut Compacted) -> Result<()> {
+    let DayOfTable { warehouse, kind, day } = place;
+    let start = day.saturating_mul(DAY);
+    let span = Span { since: Some(start), until: Some(start.saturating_add(DAY)) };
+    for _ in 0..ATTEMPTS {
+        let gone = || Error::failed(format!("{}: the table was removed", kind.table()));
+        let base = warehouse.find(kind)?.ok_or_else(gone)?;
+        let Some(snapshot) = base.metadata.snapshot() else { return Ok(()) };
+        let mut files = SnapshotFiles::find(kind, &base.metadata, snapshot, span)?;
+        files.files.retain(|file| file.bytes < SMALL && file.day == Some(day));
+        let (number, rows) = (files.files.len() as u64, files.rows()?);
+        if number < 2 {
+            return Ok(());
+        }
+        lake.columns = Some(fit(&base, kind)?);
+        let removed = files.files.iter().map(|file| file.uri.clone()).collect();
+        let mut parts = joined(kind, lake, files)?;
+        let written: u64 = parts.iter().map(|part| part.inserted).sum();
+        if written != rows {
+            return Err(Error::broken(format!("{}: {rows} rows of a day became {written}", kind.table())));
+        }
+        let publication = Publication { warehouse, kind, base: &base, output: OUTPUT };
+        let added = publication.describe(lake, &mut parts)?;
+        let summary = [("evt.compaction".to_owned(), format_instant(start)[..10].to_owned())].into();
+        let change = TableChange { added, removed, summary, keeps_rows: true, ..TableChange::default() };
+        if publication.commit(lake, &parts, &change, keeper.now)? {
+            PendingCommit::forget(&lake.dir, OUTPUT)?;
+            compacted.days += 1;
+            compacted.files_before += number;
+            compacted.files_after += parts.len() as u64;
+            compacted.rows += rows;
+            return Ok(());
+        }
+        parts.iter().try_for_each(|part| lake.remove_hidden(&part.part))?;
+    }
+    Err(Error::busy(format!("iceberg:{}/: other writers committed first", warehouse.root.display())))
+}
+
+/// Writes the rows of files to as few as possible.
+fn joined(kind: Kind, lake: &mut Lake, files: SnapshotFiles) -> Result<Vec<LakePart>> {
+    if kind == Kind::Metric {
+        let (mut results, mut counts) = (Results::default().with_dimensions_first(), SinkCounts::default());
+        files.batches(None).try_for_each(|batch| results.apply(&batch?, &mut counts))?;
+        return results.finish(lake, None, &mut counts);
+    }
+    let target = usize::try_from(TARGET).unwrap_or(usize::MAX);
+    let (mut stream, mut parts) = (Stream::new(kind, Roll { bytes: Some(target), age: None }), vec![]);
+    for batch in files.batches(None) {
+        parts.extend(stream.push(lake, &batch?, 0)?);
+    }
+    parts.extend(stream.finish(lake)?);
+    Ok(parts)
+}
