@@ -38,6 +38,7 @@ complete -c evt -n "__fish_evt_needs_command" -f -a "reconcile" -d 'Prove that e
 complete -c evt -n "__fish_evt_needs_command" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
 complete -c evt -n "__fish_evt_needs_command" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
 complete -c evt -n "__fish_evt_needs_command" -f -a "flink" -d 'Write a job of Apache Flink that computes metrics with the rows of evt-window'
+complete -c evt -n "__fish_evt_needs_command" -f -a "lake" -d 'Describe, compact and clean tables of Iceberg'
 complete -c evt -n "__fish_evt_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l where -d 'Keep only events for which EXPR is true' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l let -d 'Compute property NAME of each event; later ones and --where may read it (repeatable)' -r
@@ -825,22 +826,96 @@ complete -c evt -n "__fish_evt_using_subcommand flink" -s q -l quiet -d 'Suppres
 complete -c evt -n "__fish_evt_using_subcommand flink" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand flink" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand flink" -s V -l version -d 'Print version'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "ingest" -d 'Turn raw records into events'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "window" -d 'Aggregate events over event-time windows'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "sink" -d 'Write rows to stores and files'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "backfill" -d 'Correct stored windows from raw events'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "replay" -d 'Repair dead letters and replay each of them once'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "schema" -d 'Check, register, list and show event schemas'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "flink" -d 'Write a job of Apache Flink that computes metrics with the rows of evt-window'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -s V -l version -d 'Print version'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "describe" -d 'Print rows, files, days, snapshots and last epochs of each table'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "expire" -d 'Remove old snapshots, and files that nothing names'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l closed-after -d 'Compact days that ended at least DURATION ago' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l now -d 'Count ages from this instant, instead of the clock' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l dry-run -d 'Only print what would be done'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l snapshots -d 'Remove snapshots that are older than DURATION, but the present one and those that a branch or tag names' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l orphans-older-than -d 'Remove files that nothing names if they are older than DURATION' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l now -d 'Count ages from this instant, instead of the clock' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l dry-run -d 'Only print what would be done'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "describe" -d 'Print rows, files, days, snapshots and last epochs of each table'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "expire" -d 'Remove old snapshots, and files that nothing names'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "ingest" -d 'Turn raw records into events'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "window" -d 'Aggregate events over event-time windows'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "sink" -d 'Write rows to stores and files'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "backfill" -d 'Correct stored windows from raw events'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "replay" -d 'Repair dead letters and replay each of them once'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "schema" -d 'Check, register, list and show event schemas'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "flink" -d 'Write a job of Apache Flink that computes metrics with the rows of evt-window'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "lake" -d 'Describe, compact and clean tables of Iceberg'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from alert" -f -a "test" -d 'Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "check" -d 'Check whether a schema is compatible with earlier ones; exit with status 1 if not'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "register" -d 'Register a schema under a subject if it is compatible; exit with status 1 if not'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "list" -d 'List subjects with their level and versions'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "show" -d 'Print a schema'
+complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from lake" -f -a "describe" -d 'Print rows, files, days, snapshots and last epochs of each table'
+complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from lake" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
+complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from lake" -f -a "expire" -d 'Remove old snapshots, and files that nothing names'

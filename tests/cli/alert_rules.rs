@@ -208,9 +208,10 @@ fn rules_that_cannot_be_read_for_a_while_are_reported_once_and_when_they_can_be_
 /// The end of a pipe has no rules, and neither has a file that an editor is about to write.
 #[test]
 fn rules_of_a_pipe_are_read_once_and_an_empty_file_is_no_change() {
-    for source in ["<(cat rules.json)", "rules.json"] {
+    for source in ["<(cat rules.toml)", "rules.toml"] {
         let dir = Dir::new("alert-pipe");
-        dir.write("rules.json", rules(&[rule(&json!({"threshold": 1}))]));
+        let rule = "name = 'r'\naggregate = 'count(*)'\ncondition = 'ge'\nthreshold = 1\nwindow_seconds = 2\n";
+        dir.write("rules.toml", format!("[[rule]]\n{rule}"));
         let line =
             format!("exec evt-alert -f jsonl --refresh 1ms --rules {source} --state alerts.db --to out.jsonl 2>said");
         let mut child = dir.command("bash", &["-c", &line]).stdin(Stdio::piped()).spawn().expect("it starts");
@@ -225,9 +226,9 @@ fn rules_of_a_pipe_are_read_once_and_an_empty_file_is_no_change() {
         };
         let said = || std::fs::read_to_string(dir.path("said")).unwrap_or_default();
         until("the alert fires", &|_| dir.path("out.jsonl").exists() && !dir.rows("out.jsonl").is_empty());
-        dir.write("rules.json", "");
+        dir.write("rules.toml", "");
         match source {
-            "rules.json" => until("the file is read", &|_| said().contains("the rules stay as they are: rules.json: ")),
+            "rules.toml" => until("the file is read", &|_| said().contains("the rules stay as they are: rules.toml: ")),
             // Each event is an instant at which new rules would hold.
             _ => until("rules are due often", &|second| second > 300),
         }

@@ -215,3 +215,46 @@ fn a_correction_beside_commits_of_others_is_one_snapshot_and_earlier_ones_stay()
     let again = dir.shell(&format!("{correct} --dry-run")).succeeds().stderr();
     assert!(again.contains("0 would be corrected, 0 would be inserted, 0 would be retracted"), "{again}");
 }
+
+/// Upkeep beside a run that commits, both killed again and again.
+#[test]
+fn upkeep_beside_a_run_that_commits_loses_nothing_although_both_are_killed() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_upkeep");
+    dir.write("a.jsonl", lines(60_000));
+    dir.write("m.toml", "[[metric]]\nname = \"events\"\nsize = \"10m\"\nby = [\"user_id\"]\n");
+    let line = "evt-window a.jsonl --time at -m m.toml --out-of-orderness 3h -q --checkpoint state \
+                --checkpoint-every 5ms --to iceberg:lake/ --to sqlite:m.db --dlq iceberg:lake/";
+    let upkeep = "for n in $(seq 40); do for action in 'compact iceberg:lake/ --now 2100-01-01' \
+                  'expire iceberg:lake/ --snapshots 0s --orphans-older-than 0s --now 2100-01-02'; do \
+                  timeout -s KILL 0.$((n % 5 + 1)) evt-lake $action >/dev/null 2>>said; done; done";
+    let mut other = dir.command("bash", &["-c", upkeep]).spawn().expect("it starts");
+    for seconds in ["0.7", "1.1", "0.9", "1.3"] {
+        dir.shell(&format!("timeout -s KILL {seconds} {line}; true")).succeeds();
+    }
+    dir.shell(line).ends_with(0);
+    assert!(matches!(ended("the upkeep", &mut other), 0 | 2 | 137));
+    let view = |uri: &str| {
+        let columns = "metric_name,window_start,dimensions,value,rows,revision";
+        let line = format!("evt-view '{uri}?table=aggregated_metrics' --columns {columns} -q -o csv | sort");
+        dir.shell(&line).succeeds().text()
+    };
+    let (tables, database) = (view("iceberg:lake/"), view("sqlite:m.db"));
+    assert!(tables.lines().count() > 5_000 && tables == database);
+    let described = |line: &str| dir.shell(line).succeeds().rows();
+    described("evt-lake compact iceberg:lake/ --now 2100-01-01");
+    described("evt-lake expire iceberg:lake/ --snapshots 0s --orphans-older-than 0s --now 2100-01-03");
+    for table in described("evt-lake describe iceberg:lake/") {
+        assert_eq!((&table["snapshots"], &table["files"]), (&json!(1), &table["days"]), "{table}");
+    }
+    assert!(view("iceberg:lake/") == database);
+    compared(&dir, &python, "aggregated_metrics", ["", ""]);
+    assert_eq!(compared(&dir, &python, "dead_letters", ["", ""])["rows"], 600);
+    let again =
+        described("evt-lake expire iceberg:lake/ --snapshots 0s --orphans-older-than 0s --now 2100-01-03 --dry-run");
+    assert!(again.iter().all(|table| table["orphans"] == 0 && table["files"] == 0), "{again:?}");
+    let said = std::fs::read_to_string(dir.path("said")).unwrap_or_default();
+    // The warehouse is not there at once, and another upkeep may have its lock.
+    let is_known = |line: &str| line.contains("expected a warehouse") || line.contains("another run is writing");
+    assert!(said.lines().all(is_known), "{said}");
+}
