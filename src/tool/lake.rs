@@ -21,13 +21,13 @@ use std::rc::Rc;
 #[derive(Parser, Debug)]
 pub struct Args {
     #[command(subcommand)]
-    action: Action,
+    action: LakeAction,
     #[command(flatten)]
     common: CommonArgs,
 }
 
 #[derive(Subcommand, Debug)]
-enum Action {
+enum LakeAction {
     /// Print rows, files, days, snapshots and last epochs of each table
     Describe {
         /// Describe the tables of this warehouse
@@ -71,7 +71,7 @@ struct KeeperArgs {
     now: Option<String>,
 }
 
-impl Action {
+impl LakeAction {
     fn tables(&self) -> &str {
         match self {
             Self::Describe { tables } | Self::Compact { tables, .. } | Self::Expire { tables, .. } => tables,
@@ -92,12 +92,12 @@ impl Tool for Args {
     fn run(self, run: &Rc<Run>) -> Result<u8> {
         let (upkeep, location) = opened(self.action.tables(), run)?;
         let lines = match &self.action {
-            Action::Describe { .. } => lines(&(upkeep.describe)(&location)?)?,
-            Action::Compact { closed_after, keeper, .. } => {
+            LakeAction::Describe { .. } => lines(&(upkeep.describe)(&location)?)?,
+            LakeAction::Compact { closed_after, keeper, .. } => {
                 let compaction = Compaction { closed_after: *closed_after };
                 lines(&(upkeep.compact)(&location, &compaction, &keeper.keeper(run)?)?)?
             }
-            Action::Expire { snapshots, orphans_older_than, keeper, .. } => {
+            LakeAction::Expire { snapshots, orphans_older_than, keeper, .. } => {
                 let expiry = Expiry { snapshots: *snapshots, orphans: *orphans_older_than };
                 lines(&(upkeep.expire)(&location, &expiry, &keeper.keeper(run)?)?)?
             }

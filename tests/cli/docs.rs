@@ -71,6 +71,9 @@ fn run(told: &str, line: &str) {
     };
     let faulty = told.contains("exit status 1") || told.contains("exit 1");
     let dir = stage(faulty);
+    if line.starts_with("evt-lake ") {
+        dir.shell("evt-ingest -q events.jsonl --to iceberg:lake/").succeeds();
+    }
     let python = std::env::var("EVT_PYTHON").unwrap_or_default();
     let bin = Path::new(&python).parent().unwrap_or(Path::new("")).display();
     // Every stage must succeed, but a stage whose reader has all its rows (--head) ends by SIGPIPE.

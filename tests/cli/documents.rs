@@ -144,6 +144,7 @@ const ROWS: &[Row] = &[
     ),
     row("man/about/evt-alert", "", 1, By(&["docs_files::the_line_of_cron_mails_alerts_of_a_log_that_grows"])),
     row("man/about/evt-backfill", "", 2, By(&["docs_servers::corrections_reach_redis_and_the_nightly_line_is_silent"])),
+    row("man/about/evt-lake", "", 1, By(&["iceberg::the_lines_of_cron_keep_a_warehouse_in_order"])),
     row(
         "man/about/evt-ingest",
         "",

@@ -1,6 +1,7 @@
 //! Tables of Iceberg: PyIceberg reads what is written, and what it writes is read; each row is there once although runs
 //! are killed and others commit meanwhile.
 
+use crate::docs_files::of_cron;
 use crate::documents::blocks;
 use crate::harness::{Dir, ask, ended, python};
 use serde_json::{Value, json};
@@ -257,4 +258,24 @@ fn upkeep_beside_a_run_that_commits_loses_nothing_although_both_are_killed() {
     // The warehouse is not there at once, and another upkeep may have its lock.
     let is_known = |line: &str| line.contains("expected a warehouse") || line.contains("another run is writing");
     assert!(said.lines().all(is_known), "{said}");
+}
+
+#[test]
+fn the_lines_of_cron_keep_a_warehouse_in_order() {
+    let dir = Dir::new("iceberg_cron");
+    dir.write("a.jsonl", lines(400));
+    for _ in 0..2 {
+        dir.shell("head -n 200 a.jsonl > part.jsonl; tail -n 200 a.jsonl > a.new; mv a.new a.jsonl").succeeds();
+        dir.shell("evt-ingest part.jsonl --time at -q --dlq null: --origin - --to iceberg:lake/").succeeds();
+    }
+    let described = || dir.shell("evt-lake describe iceberg:lake/").succeeds().rows().swap_remove(0);
+    let before = described();
+    let [block] = &blocks("man/about/evt-lake", "")[..] else { panic!("one block") };
+    for line in block.lines() {
+        let line = of_cron(line).replace("/var/lib/evt/lake/", "lake/");
+        dir.shell(&format!("{line} > report")).succeeds();
+    }
+    let after = described();
+    assert_eq!((&after["files"], &after["rows"]), (&after["days"], &before["rows"]), "{before} {after}");
+    assert!(before["files"].as_u64() > after["files"].as_u64(), "{before} {after}");
 }

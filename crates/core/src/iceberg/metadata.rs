@@ -288,8 +288,8 @@ impl TableMetadata {
         self.snapshots.iter().find(|snapshot| snapshot.snapshot_id == entry.snapshot_id)
     }
 
-    /// Returns the snapshots from before an instant (ms) that may go: neither the present one, nor one that a branch or a
-    /// tag names.
+    /// Returns the snapshots from before an instant (ms) that may go: neither the present one, nor one that a branch or
+    /// a tag names.
     pub fn older(&self, millis: i64) -> impl Iterator<Item = &Snapshot> {
         let named: BTreeSet<i64> = self.refs.values().map(|named| named.snapshot_id).collect();
         let present = self.snapshot().map(|snapshot| snapshot.snapshot_id);

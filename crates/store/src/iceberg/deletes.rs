@@ -20,7 +20,7 @@ use std::rc::Rc;
 const FILE_PATH: i32 = 2_147_483_546;
 
 /// The positions of deleted rows by the URI of their data file.
-type Positions = HashMap<String, Vec<u64>>;
+type DeletedPositions = HashMap<String, Vec<u64>>;
 
 /// A file of deletes.
 struct DeleteFile {
@@ -41,13 +41,13 @@ impl DeleteFile {
     }
 
     /// Reads it. Errors: exit status 65 if it is no file of position deletes.
-    fn read(&self) -> Result<Positions> {
+    fn read(&self) -> Result<DeletedPositions> {
         let foreign = || Error::corrupt(format!("{}: expected position deletes", self.path.display()));
         let file = File::open(&self.path).map_err(failed(&self.path, "cannot open"))?;
         let failed = parquet_failed(&self.path);
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&failed)?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["file_path", "pos"]);
-        let mut found = Positions::new();
+        let mut found = DeletedPositions::new();
         for batch in builder.with_projection(mask).build().map_err(&failed)? {
             let batch = batch.map_err(|error| foreign().because(error))?;
             let column = |name: &str, wanted: DataType| {
@@ -73,7 +73,7 @@ impl DeleteFile {
 pub struct Deletes {
     files: Vec<DeleteFile>,
     /// The file that was read last, by its index: data files of one day often have one file of deletes.
-    last: RefCell<Option<(usize, Rc<Positions>)>>,
+    last: RefCell<Option<(usize, Rc<DeletedPositions>)>>,
 }
 
 impl Deletes {

@@ -11,6 +11,7 @@ use crate::iceberg::publish::Publication;
 use crate::iceberg::read::existing;
 use crate::iceberg::warehouse::{TableVersion, Warehouse, fit, local_path};
 use crate::lake::directory::{Lake, LakePart};
+use crate::lake::disk;
 use crate::lake::disk::{entries, failed};
 use crate::lake::file::Stream;
 use crate::lake::metric::Results;
@@ -83,8 +84,8 @@ fn describe(location: &Location) -> Result<Vec<TableDescription>> {
     tables(&warehouse)?.into_iter().map(describe).collect()
 }
 
-/// Returns the paths of the files that snapshots name: lists, manifests, files of rows and of deletes. With `gone`, also
-/// of files that a manifest of theirs names as removed.
+/// Returns the paths of the files that snapshots name: lists, manifests, files of rows and of deletes. With `gone`,
+/// also of files that a manifest of theirs names as removed.
 fn named<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>, gone: bool) -> Result<BTreeSet<PathBuf>> {
     let (mut named, mut seen) = (BTreeSet::new(), BTreeSet::new());
     for snapshot in snapshots {
@@ -103,100 +104,96 @@ fn named<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>, gone: bool) -> R
 }
 
 fn expire(location: &Location, expiry: &Expiry, keeper: &Keeper) -> Result<Vec<Expired>> {
-    let warehouse = Warehouse::of_output(location, &keeper.disk)?;
+    let warehouse = &Warehouse::of_output(location, &keeper.disk)?;
     existing(location)?;
-    let mut all = vec![];
-    for (kind, version) in tables(&warehouse)? {
-        let mut expired = Expired { table: kind.table().to_owned(), ..Expired::default() };
-        expire_snapshots(&warehouse, (kind, version), expiry, keeper, &mut expired)?;
-        remove_orphans(&warehouse, kind, expiry, keeper, &mut expired)?;
-        all.push(expired);
-    }
-    Ok(all)
-}
-
-/// Removes the snapshots that are older, then the files that only they named.
-fn expire_snapshots(
-    warehouse: &Warehouse,
-    (kind, mut version): (Kind, TableVersion),
-    expiry: &Expiry,
-    keeper: &Keeper,
-    expired: &mut Expired,
-) -> Result<()> {
-    let before = keeper.now.saturating_sub(expiry.snapshots).div_euclid(1000);
-    for _ in 0..ATTEMPTS {
-        let old: Vec<Snapshot> = version.metadata.older(before).cloned().collect();
-        if old.is_empty() {
-            return Ok(());
-        }
-        expired.snapshots = old.len() as u64;
-        let gone: BTreeSet<i64> = old.iter().map(|snapshot| snapshot.snapshot_id).collect();
-        let is_done = keeper.is_dry || {
-            let change = TableChange { expired: gone.clone(), ..TableChange::default() };
-            TableCommit::new(warehouse, kind, &version).run(&change, keeper.now)?
-        };
-        if is_done {
-            let kept = version.metadata.snapshots.iter().filter(|snapshot| !gone.contains(&snapshot.snapshot_id));
-            let (kept, files) = (named(kept, false)?, named(&old, true)?);
-            for path in files.difference(&kept) {
-                if remove(warehouse, path, keeper, &mut expired.bytes)? {
-                    expired.files += 1;
-                }
-            }
-            return Ok(());
-        }
-        let gone = || Error::failed(format!("{}: the table was removed", kind.table()));
-        version = warehouse.find(kind)?.ok_or_else(gone)?;
-    }
-    Err(Error::busy(format!("iceberg:{}/: other writers committed first", warehouse.root.display())))
-}
-
-/// Removes a file of the table's directory and adds its size; returns whether it was there.
-fn remove(warehouse: &Warehouse, path: &Path, keeper: &Keeper, bytes: &mut u64) -> Result<bool> {
-    // Files elsewhere were registered by another program, and may belong to it.
-    let Some(found) = crate::lake::disk::found(path)?.filter(|_| path.starts_with(&warehouse.root)) else {
-        return Ok(false);
+    let clean = |(kind, version): (Kind, TableVersion)| {
+        let expired = Expired { table: kind.table().to_owned(), ..Expired::default() };
+        let mut cleaning = Cleaning { warehouse, kind, keeper, expired };
+        cleaning.expire_snapshots(version, keeper.now.saturating_sub(expiry.snapshots))?;
+        cleaning.remove_orphans(keeper.now.saturating_sub(expiry.orphans))?;
+        Ok(cleaning.expired)
     };
-    *bytes += found.len();
-    if !keeper.is_dry {
-        warehouse.remove(&path.display().to_string())?;
-    }
-    Ok(true)
+    tables(warehouse)?.into_iter().map(clean).collect()
 }
 
-/// Removes the older files in the directory of a table that nothing names.
-///
-/// The files are listed first, then the notes of commits are read, then the version: what a run has made meanwhile is
-/// in a note until it is in the version.
-fn remove_orphans(
-    warehouse: &Warehouse,
+/// The cleaning of a table.
+struct Cleaning<'a> {
+    warehouse: &'a Warehouse,
     kind: Kind,
-    expiry: &Expiry,
-    keeper: &Keeper,
-    expired: &mut Expired,
-) -> Result<()> {
-    let before = keeper.now.saturating_sub(expiry.orphans);
-    let mut found = vec![];
-    old_files(&warehouse.directory(kind), before, &mut found)?;
-    let pending = PendingCommit::all(&warehouse.directory(kind).join("data"))?;
-    let Some(TableVersion { metadata, location }) = warehouse.find(kind)? else { return Ok(()) };
-    let mut known = named(&metadata.snapshots, false)?;
-    known.insert(local_path(&location)?);
-    for version in &metadata.metadata_log {
-        known.insert(local_path(&version.metadata_file)?);
-    }
-    let statistics = metadata.statistics_files();
-    let is_pending = |path: &Path| {
-        let name = path.to_string_lossy();
-        pending.iter().any(|commit| name.contains(&commit.uuid) || commit.data.iter().any(|uri| uri.ends_with(&*name)))
-    };
-    for path in found {
-        let is_named = known.contains(&path) || statistics.iter().any(|uri| Path::new(uri).ends_with(&path));
-        if !is_named && !is_pending(&path) && remove(warehouse, &path, keeper, &mut expired.bytes)? {
-            expired.orphans += 1;
+    keeper: &'a Keeper,
+    expired: Expired,
+}
+
+impl Cleaning<'_> {
+    /// Removes the snapshots from before an instant (µs), then the files that only they named.
+    fn expire_snapshots(&mut self, mut version: TableVersion, before: i64) -> Result<()> {
+        let Self { warehouse, kind, keeper, .. } = *self;
+        for _ in 0..ATTEMPTS {
+            let old: Vec<Snapshot> = version.metadata.older(before.div_euclid(1000)).cloned().collect();
+            if old.is_empty() {
+                return Ok(());
+            }
+            let gone: BTreeSet<i64> = old.iter().map(|snapshot| snapshot.snapshot_id).collect();
+            let is_done = keeper.is_dry || {
+                let change = TableChange { expired: gone.clone(), ..TableChange::default() };
+                TableCommit::new(warehouse, kind, &version).run(&change, keeper.now)?
+            };
+            if is_done {
+                self.expired.snapshots = old.len() as u64;
+                let kept = version.metadata.snapshots.iter().filter(|snapshot| !gone.contains(&snapshot.snapshot_id));
+                let (kept, files) = (named(kept, false)?, named(&old, true)?);
+                for path in files.difference(&kept) {
+                    self.expired.files += u64::from(self.remove(path)?);
+                }
+                return Ok(());
+            }
+            let gone = || Error::failed(format!("{}: the table was removed", kind.table()));
+            version = warehouse.find(kind)?.ok_or_else(gone)?;
         }
+        Err(Error::busy(format!("iceberg:{}/: other writers committed first", warehouse.root.display())))
     }
-    Ok(())
+
+    /// Removes a file of the warehouse and adds its size; returns whether it was there.
+    fn remove(&mut self, path: &Path) -> Result<bool> {
+        // Files elsewhere were registered by another program, and may belong to it.
+        let found = disk::found(path)?.filter(|_| path.starts_with(&self.warehouse.root));
+        let Some(found) = found else { return Ok(false) };
+        self.expired.bytes += found.len();
+        if !self.keeper.is_dry {
+            self.warehouse.remove(&path.display().to_string())?;
+        }
+        Ok(true)
+    }
+
+    /// Removes the files in the directory of the table from before an instant (µs) that nothing names.
+    ///
+    /// The files are listed first, then the notes of commits are read, then the version: what a run has made meanwhile
+    /// is in a note until it is in the version.
+    fn remove_orphans(&mut self, before: i64) -> Result<()> {
+        let (directory, mut found) = (self.warehouse.directory(self.kind), vec![]);
+        old_files(&directory, before, &mut found)?;
+        let pending = PendingCommit::all(&directory.join("data"))?;
+        let Some(TableVersion { metadata, location }) = self.warehouse.find(self.kind)? else { return Ok(()) };
+        let mut known = named(&metadata.snapshots, false)?;
+        known.insert(local_path(&location)?);
+        for version in &metadata.metadata_log {
+            known.insert(local_path(&version.metadata_file)?);
+        }
+        for uri in metadata.statistics_files() {
+            known.insert(local_path(uri)?);
+        }
+        let is_pending = |path: &Path| {
+            let name = path.to_string_lossy();
+            let is_data = |commit: &PendingCommit| commit.data.iter().any(|uri| uri.ends_with(&*name));
+            pending.iter().any(|commit| name.contains(&commit.uuid) || is_data(commit))
+        };
+        for path in found {
+            if !known.contains(&path) && !is_pending(&path) && self.remove(&path)? {
+                self.expired.orphans += 1;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Lists the files below a directory that were changed before an instant (µs), but for those of evt and hidden ones.
@@ -205,7 +202,7 @@ fn old_files(directory: &Path, before: i64, found: &mut Vec<PathBuf>) -> Result<
         if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
             continue;
         }
-        let Some(metadata) = crate::lake::disk::found(&path)? else { continue };
+        let Some(metadata) = disk::found(&path)? else { continue };
         if metadata.is_dir() {
             old_files(&path, before, found)?;
             continue;
