@@ -1,6 +1,6 @@
-//! The incident that `scripts/demo --incident` shows.
+//! What `scripts/demo --incident` and `scripts/demo --lake` show.
 
-use crate::harness::{Dir, ROOT};
+use crate::harness::{Dir, ROOT, python};
 
 #[test]
 fn the_incident_of_the_demo_ends_with_the_right_metrics() {
@@ -20,4 +20,24 @@ fn the_incident_of_the_demo_ends_with_the_right_metrics() {
     ] {
         assert!(run.stderr().contains(line), "{line}: {run}");
     }
+}
+
+#[test]
+fn the_lake_of_the_demo_has_the_revenue_of_all_events_after_the_correction() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("demo-lake");
+    let run = dir.shell(&format!("unset ${{!EVT_@}}; PYTHON={python} {ROOT}/scripts/demo.d/lake.sh")).succeeds();
+    let shown = String::from_utf8_lossy(run.stdout());
+    let of_day = |operation: &str| -> f64 {
+        let line = shown.lines().find_map(|line| line.strip_prefix(&format!("{operation} 2026-01-01 ")));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{operation}: {run}"))
+    };
+    // What evt-window computes of all events at once.
+    let all = "cd demo/iceberg; evt-ingest shop.jsonl --time client_timestamp -q --dlq null: \
+               | evt-validate --schemas SCHEMAS --dedup 1h -q --dlq null: | evt-window -m metrics.toml -q \
+               --out-of-orderness all --until 2026-01-02T00:00:00Z -o jsonl";
+    let rows = dir.shell(&all.replace("SCHEMAS", &format!("{ROOT}/examples/schemas"))).succeeds().rows();
+    let revenue: f64 = rows.iter().filter_map(|row| row["value"].as_f64()).sum();
+    assert!((of_day("overwrite") - revenue).abs() < 0.01 && of_day("append") < revenue - 100.0, "{revenue}: {run}");
+    assert!(shown.contains("\"snapshots\":1,"), "{run}");
 }

@@ -183,6 +183,12 @@ const ROWS: &[Row] = &[
     row("man/evt-rules.5", "DESCRIPTION", 1, By(&["docs::the_rule_of_evt_rules_passes_the_test_of_the_same_page"])),
     row("man/evt-rules.5", "SPARSE DATA", 1, By(&["docs_files::the_rule_of_a_silent_source_ends_a_day_later"])),
     row("man/evt-rules.5", "TESTS", 1, By(&["docs::the_rule_of_evt_rules_passes_the_test_of_the_same_page"])),
+    row("man/evt-lake.7", "BRONZE", 1, By(&["iceberg::the_three_steps_of_the_page_are_a_lake"])),
+    row("man/evt-lake.7", "SILVER", 1, By(&["iceberg::the_three_steps_of_the_page_are_a_lake"])),
+    row("man/evt-lake.7", "GOLD", 1, By(&["iceberg::the_three_steps_of_the_page_are_a_lake"])),
+    row("man/evt-lake.7", "CORRECTIONS", 1, By(&["iceberg::the_three_steps_of_the_page_are_a_lake"])),
+    row("man/evt-lake.7", "TIME TRAVEL", 1, By(&["iceberg::the_three_steps_of_the_page_are_a_lake"])),
+    row("man/evt-lake.7", "RETENTION", 1, By(&["iceberg::the_three_steps_of_the_page_are_a_lake"])),
     row("man/evt-runbook.7", "DEAD LETTERS SPIKE", 3, By(&["runbooks::dead_letters_spike"])),
     row(
         "man/evt-runbook.7",

@@ -279,3 +279,48 @@ fn the_lines_of_cron_keep_a_warehouse_in_order() {
     assert_eq!((&after["files"], &after["rows"]), (&after["days"], &before["rows"]), "{before} {after}");
     assert!(before["files"].as_u64() > after["files"].as_u64(), "{before} {after}");
 }
+
+#[test]
+fn the_three_steps_of_the_page_are_a_lake() {
+    let dir = Dir::new("iceberg_steps");
+    dir.shell(&format!("ln -s {}/examples/schemas schemas", env!("CARGO_MANIFEST_DIR"))).succeeds();
+    dir.write("metrics.toml", "[[metric]]\nname = \"events\"\nsize = \"1h\"\n");
+    dir.shell(
+        "evt-gen -q --events 4k --rate 0.05 --seed 7 --malformed 1% --invalid 1% --duplicates 1% \
+         --start 2026-01-01T00:00:00Z > all.jsonl; sed 1001,1200d all.jsonl > events.jsonl",
+    )
+    .succeeds();
+    let line = |section: &str| {
+        let [block] = &blocks("man/evt-lake.7", section)[..] else { panic!("{section}: one block") };
+        dir.shell(block).succeeds()
+    };
+    let rows = |uri: &str| {
+        let mut rows: Vec<String> = dir
+            .shell(&format!("evt-view 'iceberg:lake/?{uri}' -q -o jsonl"))
+            .succeeds()
+            .rows()
+            .iter()
+            .map(|row| json!([row["event_id"], row["window_start"], row["value"], row["rows"]]).to_string())
+            .collect();
+        rows.sort();
+        rows
+    };
+    ["BRONZE", "SILVER", "GOLD"].into_iter().for_each(|section| drop(line(section)));
+    let (bronze, silver) = (rows("namespace=bronze&table=raw_events"), rows("namespace=silver&table=raw_events"));
+    assert!(silver.len() < bronze.len() - 20 && silver.len() > 3_000, "{} {}", bronze.len(), silver.len());
+    let wrong = rows("namespace=gold");
+    let oldest = dir.shell("evt-lake describe 'iceberg:lake/?namespace=gold'").succeeds().rows().swap_remove(0);
+    // The events that were missing.
+    dir.shell("sed -n 1001,1200p all.jsonl > events.jsonl").succeeds();
+    let said = ["BRONZE", "SILVER", "CORRECTIONS"].map(|section| line(section).stderr());
+    assert!(said[1].contains(&format!("unchanged {}", silver.len())), "{}", said[1]);
+    let fresh = &blocks("man/evt-lake.7", "GOLD")[0];
+    dir.shell(&fresh.replace("namespace=gold", "namespace=fresh")).succeeds();
+    let right = rows("namespace=gold");
+    assert!(right == rows("namespace=fresh") && right != wrong, "{}", said[2]);
+    let travel = &blocks("man/evt-lake.7", "TIME TRAVEL")[0];
+    let travel = travel.replace("2026-01-02T00:00:00Z", oldest["oldest_snapshot"].as_str().expect("an instant"));
+    assert_eq!(dir.shell(&format!("{} -q -o jsonl", travel.trim_end())).succeeds().rows().len(), wrong.len());
+    line("RETENTION");
+    assert!(rows("namespace=gold") == right);
+}

@@ -142,6 +142,7 @@ fn endings(tool: &ToolRow) -> String {
         "evt-registry(5)",
         "evt-checkpoint(5)",
         "evt-rules(5)",
+        "evt-lake(7)",
         "evt-runbook(7)",
     ];
     let hand = hand.map(|name| {
@@ -219,7 +220,7 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
 #[test]
 fn every_flag_that_is_named_anywhere_exists() {
     /// Flags of aws, cargo, curl, kafka-topics.sh and the project's scripts.
-    const FOREIGN: [&str; 20] = [
+    const FOREIGN: [&str; 21] = [
         "all",
         "all-targets",
         "bin",
@@ -229,6 +230,7 @@ fn every_flag_that_is_named_anywhere_exists() {
         "document-private-items",
         "exact",
         "incident",
+        "lake",
         "kafka",
         "lib",
         "max-transaction-timeout",

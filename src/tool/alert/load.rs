@@ -105,7 +105,9 @@ impl RuleLoader {
         let (text, name) = (read(path)?, path.display().to_string());
         if text.trim().is_empty() {
             // An editor may write it at this moment.
-            return Err(Error::config(format!("{name}: the file is empty")));
+            return Err(Error::config(format!(
+                "{name}: expected at least one rule that can be used; the file is empty"
+            )));
         }
         let is_json = path.extension().is_some_and(|extension| extension == "json");
         let texts = if is_json { json(&text) } else { rules::of_toml(&text) };

@@ -28,8 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The property that names the state.
 const STATE: &str = "evt.corrections";
-/// The name of corrections where that of an output is needed.
-const OUTPUT: &str = "corrections";
+/// The name of corrections where that of an output is needed: in a directory whose files no other run removes.
+const OUTPUT: &str = "correct/corrections";
 /// How often a commit is repeated after those of other writers.
 const ATTEMPTS: usize = 100;
 
@@ -95,7 +95,7 @@ fn exchanged(lake: &mut Lake, version: &TableVersion, difference: &Difference) -
     }
     let mut exchange = Exchange::default();
     for (day, mut rows) in changes {
-        let (mut results, mut counts) = (Results::default().with_dimensions_first(), SinkCounts::default());
+        let (mut results, mut counts) = (Results::default().of_table(), SinkCounts::default());
         let start = day.saturating_mul(DAY);
         let of_day = files(version, Span { since: Some(start), until: Some(start.saturating_add(DAY)) })?;
         if let Some(of_day) = of_day {

@@ -268,7 +268,7 @@ impl TableRows {
             kind,
             lake,
             stream: Stream::new(kind, Roll::default()),
-            results: Results::new(options.epochs).with_dimensions_first(),
+            results: Results::new(options.epochs).of_table(),
             parts: vec![],
             known: KnownFiles::default(),
             conflicts: Conflicts::default(),
@@ -288,6 +288,9 @@ impl TableRows {
                     // The part has the name of the file that it replaces.
                     prepared.removed.push(self.known.uri_of(&part.name)?);
                 }
+            }
+            for name in std::mem::take(&mut self.results.emptied) {
+                prepared.removed.push(self.known.uri_of(&name)?);
             }
             prepared.parts = parts;
         } else {
@@ -386,7 +389,12 @@ impl Sink for Iceberg {
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
-        if !self.options.epochs {
+        let has_epochs = self.options.epochs;
+        if !has_epochs {
+            self.commit_rows(None)?;
+        } else if let Some(table) = self.table.as_mut().filter(|table| !table.noted.is_empty()) {
+            // Every row was in an epoch; the end of the stream may have said more of its metrics.
+            table.lake.lock()?;
             self.commit_rows(None)?;
         }
         let notices = self.table.iter().flat_map(|table| {

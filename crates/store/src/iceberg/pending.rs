@@ -2,7 +2,7 @@
 
 use crate::iceberg::files::{entries_of, manifests_of};
 use crate::iceberg::warehouse::{TableVersion, Warehouse};
-use crate::lake::disk::{LakeDir, entries, read_json};
+use crate::lake::disk::{LakeDir, directories, entries, read_json};
 use evt_core::error::Result;
 use evt_core::iceberg::manifest::Status;
 use evt_core::kind::Kind;
@@ -37,8 +37,12 @@ impl PendingCommit {
 
     /// Reads the notes of all outputs of a table.
     pub fn all(data: &Path) -> Result<Vec<Self>> {
-        let mut all = vec![];
-        for path in entries(&data.join(".evt"))? {
+        let (mut all, hidden) = (vec![], data.join(".evt"));
+        let mut paths = entries(&hidden)?;
+        for directory in directories(paths.clone())? {
+            paths.extend(entries(&directory)?);
+        }
+        for path in paths {
             if path.extension().is_some_and(|extension| extension == "pending") {
                 // Its commit may be done meanwhile.
                 all.extend(read_json::<Self>(&path)?);

@@ -119,6 +119,38 @@ fn a_run_that_is_killed_at_any_operation_ends_like_an_undisturbed_one_and_leaves
     }
 }
 
+#[test]
+fn a_retraction_removes_the_row_of_an_earlier_epoch_but_not_that_of_another_run() {
+    let bench = bench();
+    let mut sink = bench.open_as("1", true).unwrap();
+    let mut commit = |number: u64, batch: RecordBatch| {
+        sink.commit(Epoch { run: 1, number }, &mut Rows::new(Kind::Metric, vec![batch])).unwrap();
+        sink.counts().check().unwrap();
+        sink.counts()
+    };
+    let [kept, gone] = [metrics(&[(0, 0, 3, false)]), metrics(&[(1, 0, 2, false)])];
+    commit(1, metrics(&[(0, 0, 3, false), (1, 0, 2, false)]));
+    commit(2, metrics(&[(5_000, 0, 1, false)]));
+    // A session grows: the row of the shorter one is retracted, that of the longer one has another key.
+    let counts = commit(3, metrics(&[(1, 0, 2, true), (2, 0, 4, false), (7, 0, 1, true)]));
+    assert_eq!((counts.deleted, counts.unchanged, counts.inserted), (1, 1, 4));
+    let counts = commit(4, metrics(&[(5_000, 0, 1, true)]));
+    assert_eq!((counts.deleted, counts.taken), (2, 7));
+    let left = metrics(&[(0, 0, 3, false), (2, 0, 4, false)]);
+    assert_eq!(bench.table(Kind::Metric), as_text(std::slice::from_ref(&left)));
+    // A later row of the key, and an old retraction of a row that has more events.
+    commit(5, gone.clone());
+    commit(6, metrics(&[(0, 0, 1, true)]));
+    assert_eq!(bench.table(Kind::Metric), as_text(&[left, gone]));
+    drop(sink);
+    bench.run(Kind::Metric, &[metrics(&[(0, 0, 3, true)])]);
+    assert!(bench.table(Kind::Metric).iter().any(|row| as_text(std::slice::from_ref(&kept)).contains(row)));
+    let metadata = warehouse(&bench).find(Kind::Metric).unwrap().unwrap().metadata;
+    let operations: Vec<_> = metadata.snapshots.iter().map(|snapshot| &*snapshot.summary["operation"]).collect();
+    assert_eq!(operations, ["append", "append", "overwrite", "delete", "append"]);
+    assert_eq!(orphans(&bench, Kind::Metric), BTreeSet::new());
+}
+
 /// Changes a property of a table, as another writer would.
 fn commit_beside(bench: &Bench, kind: Kind) {
     let warehouse = warehouse(bench);

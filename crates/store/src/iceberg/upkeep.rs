@@ -36,8 +36,10 @@ pub const UPKEEP: Upkeep = Upkeep { describe, expire, compact };
 const TARGET: u64 = 128 << 20;
 /// The size up to which a file is small.
 const SMALL: u64 = TARGET * 3 / 4;
-/// The name of compactions where that of an output is needed.
-const OUTPUT: &str = "compaction";
+/// The directory of a compaction below `.evt`.
+const COMPACTION: &str = "compact/";
+/// The name of compactions where that of an output is needed: in a directory whose files no other run removes.
+const OUTPUT: &str = "compact/compaction";
 /// How often a commit is repeated after those of other writers.
 const ATTEMPTS: usize = 100;
 
@@ -226,7 +228,7 @@ fn compact(location: &Location, compaction: &Compaction, keeper: &Keeper) -> Res
         let days = days_to_compact(kind, &version, compaction, keeper)?;
         if !days.is_empty() && !keeper.is_dry {
             let data = warehouse.directory(kind).join("data");
-            let mut lake = Lake::open_beside(&data, "compact/", keeper.disk.clone())?;
+            let mut lake = Lake::open_beside(&data, COMPACTION, keeper.disk.clone())?;
             lake.parallelism = keeper.parallelism.clone();
             PendingCommit::clean(&warehouse, kind, &lake.dir, OUTPUT)?;
             for day in days.into_keys() {
@@ -314,7 +316,7 @@ fn compact_day(place: DayOfTable<'_>, lake: &mut Lake, keeper: &Keeper, compacte
 /// Writes the rows of files to as few as possible.
 fn joined(kind: Kind, lake: &mut Lake, files: SnapshotFiles) -> Result<Vec<LakePart>> {
     if kind == Kind::Metric {
-        let (mut results, mut counts) = (Results::default().with_dimensions_first(), SinkCounts::default());
+        let (mut results, mut counts) = (Results::default().of_table(), SinkCounts::default());
         files.batches(None).try_for_each(|batch| results.apply(&batch?, &mut counts))?;
         return results.finish(lake, None, &mut counts);
     }

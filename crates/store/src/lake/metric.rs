@@ -58,6 +58,17 @@ impl Row {
 struct KeyState {
     row: Option<Row>,
     last_retraction: Option<Version>,
+    /// The last retraction, if it may remove a row of an earlier epoch.
+    retraction: Option<Retraction>,
+}
+
+/// A retraction that may remove a row of an earlier epoch.
+#[derive(Clone)]
+struct Retraction {
+    /// The row that is retracted.
+    row: Row,
+    /// Whether it found no row in its own epoch, and was counted as unchanged.
+    is_unchanged: bool,
 }
 
 /// The results of a run.
@@ -67,8 +78,11 @@ pub struct Results {
     names: MetricNames,
     /// Whether the run commits epochs.
     has_epochs: bool,
-    /// Whether rows of a file are ordered by their dimensions before their windows.
-    has_dimensions_first: bool,
+    /// Whether they are those of a table of Iceberg: rows of a file are ordered by their dimensions before their
+    /// windows, and a retraction removes the row of an earlier epoch.
+    is_of_table: bool,
+    /// The names of files of which no row is left.
+    pub emptied: Vec<String>,
     /// Rows with other event counts than those of this run.
     pub overlap: ConflictReport,
 }
@@ -79,9 +93,10 @@ impl Results {
         Self { has_epochs, ..Self::default() }
     }
 
-    /// Orders the rows of a file by their dimensions before their windows.
-    pub fn with_dimensions_first(self) -> Self {
-        Self { has_dimensions_first: true, ..self }
+    /// Makes them those of a table of Iceberg: rows of a file are ordered by their dimensions before their windows, and
+    /// a retraction removes the row of an earlier epoch.
+    pub fn of_table(self) -> Self {
+        Self { is_of_table: true, ..self }
     }
 
     /// Applies rows in order and counts them by outcome within this run. Errors: exit status 74 if there are too many
@@ -99,9 +114,17 @@ impl Results {
                 judge_row(there, entry.last_retraction, stored)
             };
             match outcome {
-                RowOutcome::Inserted | RowOutcome::Updated => entry.row = Some(row_of(&columns, row, &mut self.names)?),
+                RowOutcome::Inserted | RowOutcome::Updated => {
+                    (entry.row, entry.retraction) = (Some(row_of(&columns, row, &mut self.names)?), None);
+                }
                 RowOutcome::Deleted => entry.row = None,
                 RowOutcome::Unchanged | RowOutcome::Stale | RowOutcome::Corrected | RowOutcome::Outnumbered => {}
+            }
+            if self.is_of_table && self.has_epochs && columns.retracted.value(row) && entry.row.is_none() {
+                // The earliest one was counted for the row that is stored.
+                let is_unchanged =
+                    entry.retraction.as_ref().map_or(outcome == RowOutcome::Unchanged, |known| known.is_unchanged);
+                entry.retraction = Some(Retraction { row: row_of(&columns, row, &mut self.names)?, is_unchanged });
             }
             self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
             outcome.count_in(counts);
@@ -122,22 +145,35 @@ impl Results {
         mut known: Option<&mut dyn StoredFiles>,
         counts: &mut SinkCounts,
     ) -> Result<Vec<LakePart>> {
-        let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
-        for row in std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.row) {
-            days.entry(row.start.div_euclid(DAY)).or_default().push(row);
+        let mut days: BTreeMap<i64, (Vec<Row>, Vec<Retraction>)> = BTreeMap::new();
+        for entry in std::mem::take(&mut self.entries).into_values() {
+            let of_day = |row: &Row| row.start.div_euclid(DAY);
+            if let Some(row) = entry.row {
+                days.entry(of_day(&row)).or_default().0.push(row);
+            } else if let Some(retraction) = entry.retraction {
+                days.entry(of_day(&retraction.row)).or_default().1.push(retraction);
+            }
         }
         let mut parts = Vec::new();
-        for (day, mut rows) in days {
+        for (day, (mut rows, retractions)) in days {
             self.sort(&mut rows);
             if let Some(known) = &mut known {
                 let mut extents = Extents::default();
-                extents.add_rows(Kind::Metric, &to_batch(&rows)?)?;
-                let mut new: HashMap<RowId, Row> = rows.into_iter().map(|row| (row.id, row)).collect();
+                if !rows.is_empty() {
+                    extents.add_rows(Kind::Metric, &to_batch(&rows)?)?;
+                }
+                for retraction in &retractions {
+                    extents.add_rows(Kind::Metric, &to_batch(std::slice::from_ref(&retraction.row))?)?;
+                }
+                let mut new = DayRows {
+                    rows: rows.into_iter().map(|row| (row.id, row)).collect(),
+                    gone: retractions.into_iter().map(|gone| (gone.row.id, gone)).collect(),
+                };
                 lake.rely_on(day);
                 for file in known.overlapping(lake, day, Kind::Metric, &extents)? {
                     parts.extend(self.merge_with(lake, StoredFile { day, file }, &mut new, counts)?);
                 }
-                rows = new.into_values().collect();
+                rows = new.rows.into_values().collect();
                 self.sort(&mut rows);
             }
             if !rows.is_empty() {
@@ -149,7 +185,7 @@ impl Results {
 
     /// Orders the rows of a file.
     fn sort(&self, rows: &mut [Row]) {
-        match self.has_dimensions_first {
+        match self.is_of_table {
             true => rows.sort_by(|left, right| left.key_of_dimensions().cmp(&right.key_of_dimensions())),
             false => rows.sort_by(|left, right| left.key().cmp(&right.key())),
         }
@@ -161,7 +197,7 @@ impl Results {
         &mut self,
         lake: &mut Lake,
         StoredFile { day, file }: StoredFile,
-        new: &mut HashMap<RowId, Row>,
+        new: &mut DayRows,
         counts: &mut SinkCounts,
     ) -> Result<Option<LakePart>> {
         let (mut rows, mut names, mut is_changed) = (vec![], HashMap::new(), false);
@@ -170,8 +206,11 @@ impl Results {
             let columns = MetricColumns::try_new(&batch)?;
             for row in 0..batch.num_rows() {
                 let there = row_of(&columns, row, &mut names)?;
-                let Some(row) = new.remove(&there.id) else {
-                    rows.push(there);
+                let Some(row) = new.rows.remove(&there.id) else {
+                    match new.retracts(&there, counts) {
+                        true => is_changed = true,
+                        false => rows.push(there),
+                    }
                     continue;
                 };
                 let outcome = judge_row(Some(there.stored), None, row.stored);
@@ -194,12 +233,35 @@ impl Results {
         if !is_changed {
             return Ok(None);
         }
-        if self.has_dimensions_first {
+        if self.is_of_table {
             // Another writer may have ordered them otherwise.
             self.sort(&mut rows);
         }
         let name = file.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if rows.is_empty() {
+            self.emptied.push(name);
+            return Ok(None);
+        }
         Ok(Some(LakePart { replace: true, inserted: 0, name, ..write(lake, day, &rows)? }))
+    }
+}
+
+/// The rows of a day that are written, and the retractions of rows that are stored.
+struct DayRows {
+    rows: HashMap<RowId, Row>,
+    gone: HashMap<RowId, Retraction>,
+}
+
+impl DayRows {
+    /// Whether a stored row is retracted; then it is counted as deleted.
+    fn retracts(&self, there: &Row, counts: &mut SinkCounts) -> bool {
+        let Some(Retraction { row, is_unchanged }) = self.gone.get(&there.id) else { return false };
+        let is_gone = judge_retraction(Some(there.stored), row.stored.version) == RowOutcome::Deleted;
+        if is_gone && *is_unchanged {
+            counts.unchanged -= 1;
+            counts.deleted += 1;
+        }
+        is_gone
     }
 }
 
