@@ -233,8 +233,9 @@ fn upkeep_beside_a_run_that_commits_loses_nothing_although_both_are_killed() {
     for seconds in ["0.7", "1.1", "0.9", "1.3"] {
         dir.shell(&format!("timeout -s KILL {seconds} {line}; true")).succeeds();
     }
+    // A run may miss a file of the snapshot that it compares with, which expires at once here; the next one continues.
+    assert!(matches!(ended("the upkeep", &mut other), 0 | 2 | 75 | 137));
     dir.shell(line).ends_with(0);
-    assert!(matches!(ended("the upkeep", &mut other), 0 | 2 | 137));
     let view = |uri: &str| {
         let columns = "metric_name,window_start,dimensions,value,rows,revision";
         let line = format!("evt-view '{uri}?table=aggregated_metrics' --columns {columns} -q -o csv | sort");
