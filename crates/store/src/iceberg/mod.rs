@@ -202,7 +202,15 @@ impl Iceberg {
                 return table.drop_rows(&self.output);
             }
             let results = table.results.clone();
-            let mut prepared = table.prepare(&base, self.counts)?;
+            let mut prepared = match table.prepare(&base, self.counts) {
+                Ok(prepared) => prepared,
+                // What the version names may have expired since it was read.
+                Err(_) if self.has_newer(table.kind, &base)? => {
+                    table.results = results;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if self.publish(table, &base, &mut prepared, epoch)? {
                 self.counts = prepared.counts;
                 return table.drop_rows(&self.output);
@@ -213,6 +221,11 @@ impl Iceberg {
         }
         let table = table.kind.table();
         Err(Error::busy(format!("iceberg:{}/: {table}: other writers committed first", self.warehouse.root.display())))
+    }
+
+    /// Whether the table has another version than this one.
+    fn has_newer(&self, kind: Kind, base: &TableVersion) -> Result<bool> {
+        Ok(self.warehouse.find(kind)?.is_some_and(|version| version.location != base.location))
     }
 
     /// Says what a commit changes besides the files that it adds.
