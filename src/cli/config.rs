@@ -10,12 +10,16 @@ use clap::error::ErrorKind as Clap;
 use clap::{Arg, ArgAction, Command};
 use evt_core::error::{Error, Result};
 use evt_core::parse::nearest;
+use evt_run::client::CatalogSections;
 use evt_run::secret::Secrets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// The section of the catalogs of tables.
+const CATALOGS: &str = "catalog";
 /// Flags that cannot be settings.
 const NO_SETTINGS: [&str; 3] = ["config", "help", "version"];
 
@@ -32,6 +36,7 @@ fn flags_of(tool: &ToolRow) -> BTreeSet<String> {
 pub struct Config {
     path: String,
     settings: BTreeMap<String, Setting>,
+    catalogs: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 #[derive(Debug)]
@@ -66,8 +71,8 @@ impl Config {
             .map_err(|error| at(Error::config(error.message().to_owned()), error.span().unwrap_or_default()))?;
         let flags: BTreeMap<&str, BTreeSet<String>> = tools.iter().map(|row| (row.name, flags_of(row))).collect();
         let all = flags.values().flatten().map(String::as_str).collect();
-        let names = flags.keys().copied().collect();
-        let (mut settings, mut own) = (BTreeMap::new(), BTreeMap::new());
+        let names = flags.keys().copied().chain([CATALOGS]).collect();
+        let (mut settings, mut own, mut catalogs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (key, value) in table.get_ref() {
             let name = key.get_ref().as_ref();
             let Some(section) = value.get_ref().as_table() else {
@@ -78,6 +83,13 @@ impl Config {
                 }
                 continue;
             };
+            if name == CATALOGS {
+                for (key, value) in section {
+                    let found = catalog(key.get_ref(), value).map_err(|error| at(error, key.span()))?;
+                    catalogs.insert(key.get_ref().to_string(), found);
+                }
+                continue;
+            }
             known(name, "section", &names).map_err(|error| at(error, key.span()))?;
             let of_section = flags.get(name).into_iter().flatten().map(String::as_str).collect();
             for (key, value) in section {
@@ -91,7 +103,12 @@ impl Config {
             }
         }
         settings.extend(own);
-        Ok(Self { path: path.to_owned(), settings })
+        Ok(Self { path: path.to_owned(), settings, catalogs })
+    }
+
+    /// Returns the catalogs of tables.
+    pub fn into_catalogs(self) -> Arc<CatalogSections> {
+        Arc::new(CatalogSections { path: self.path, sections: self.catalogs })
     }
 
     /// Returns the setting of a flag that takes one text.
@@ -144,6 +161,19 @@ fn known(name: &str, what: &str, all: &BTreeSet<&str>) -> Result<()> {
     }
     let hint = nearest::hint(name, &Vec::from_iter(all.iter().copied()), " ");
     Err(Error::config(format!("unknown {what} '{name}'; {hint}")))
+}
+
+/// Reads a section `[catalog.NAME]`, whose keys the catalog checks.
+fn catalog(name: &str, value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<String, String>> {
+    let section = value.get_ref().as_table();
+    let section = section.ok_or_else(|| Error::config(format!("{name}: expected a section [{CATALOGS}.NAME]")))?;
+    let pair = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+        let key: &str = AsRef::<str>::as_ref(key.get_ref());
+        let text = value.get_ref().as_str();
+        let text = text.ok_or_else(|| Error::config(format!("{CATALOGS}.{name}: {key}: expected a string")))?;
+        Ok((key.to_owned(), text.to_owned()))
+    };
+    section.iter().map(pair).collect()
 }
 
 fn setting(name: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Setting> {

@@ -122,8 +122,9 @@ pub fn main<T: Tool>(Invocation { args, executable, place }: Invocation) -> Tool
     let pipe = place.stage.as_ref().and_then(|stage| stage.checked.clone());
     let letters = std::env::var_os(variable("dlq"));
     let letters = letters.or_else(|| config.text("dlq").map(OsString::from));
+    let catalogs = config.into_catalogs();
     let (run, exporter) = match start(&console, &common, &records, tool.shows_metrics(), place) {
-        Ok((run, exporter)) => (Rc::new(Run { letters, ..run }), exporter),
+        Ok((run, exporter)) => (Rc::new(Run { letters, catalogs, ..run }), exporter),
         Err(error) => return fail(&console, &error),
     };
     let result = if common.check { check(tool, common.prometheus.as_deref(), pipe, &run) } else { tool.run(&run) };
@@ -222,6 +223,7 @@ fn start(
         metrics,
         service,
         letters: None,
+        catalogs: Default::default(),
     };
     let exporter = target.map_or(Ok(Exporter::None), |target| Exporter::start(&target, &run))?;
     Ok((run, exporter))

@@ -37,6 +37,14 @@ pub struct ObjectEntry {
     pub size: u64,
     /// What another object under the same key has not (`ETag`).
     pub version: Option<String>,
+    /// When it was written (µs since 1970).
+    pub changed: i64,
+}
+
+impl ObjectEntry {
+    fn of(key: String, meta: object_store::ObjectMeta) -> Self {
+        Self { key, size: meta.size, version: meta.e_tag, changed: meta.last_modified.timestamp_micros() }
+    }
 }
 
 /// One page of a list.
@@ -120,7 +128,7 @@ impl Bucket {
         let entry = |meta: object_store::ObjectMeta| {
             let key = meta.location.as_ref().strip_prefix(&self.address.prefix)?.to_owned();
             // A key with a slash at its end is no object: some programs make one for a directory.
-            key.starts_with(start).then_some(ObjectEntry { key, size: meta.size, version: meta.e_tag })
+            key.starts_with(start).then(|| ObjectEntry::of(key, meta))
         };
         let entries = found.result.objects.into_iter().filter_map(entry).collect();
         Ok(Page { entries, next: found.page_token.filter(|page| !page.is_empty()) })
@@ -153,7 +161,7 @@ impl Bucket {
         self.retries.run(|| {
             let path = self.path(key)?;
             match block_on(self.store.head(&path)) {
-                Ok(meta) => Ok(Some(ObjectEntry { key: key.to_owned(), size: meta.size, version: meta.e_tag })),
+                Ok(meta) => Ok(Some(ObjectEntry::of(key.to_owned(), meta))),
                 Err(StoreError::NotFound { .. }) => Ok(None),
                 Err(error) => Err(self.failed(key, &error)),
             }
@@ -162,15 +170,21 @@ impl Bucket {
 
     /// Reads a range of an object that a list had. Errors: exit status 65 if it was replaced or removed since.
     pub fn read(&self, entry: &ObjectEntry, at: Range<u64>) -> Result<Vec<u8>> {
+        self.retries.run(|| self.try_read(entry, &at))
+    }
+
+    /// Reads ranges of an object like [`read`](Self::read), several at once.
+    pub fn read_ranges(&self, entry: &ObjectEntry, ranges: &[Range<u64>]) -> Result<Vec<Vec<u8>>> {
+        self.each(ranges, THREADS, |at| self.try_read(entry, at))
+    }
+
+    fn try_read(&self, entry: &ObjectEntry, at: &Range<u64>) -> Result<Vec<u8>, RetryError> {
         let replaced = || Error::corrupt("replaced or removed while it was read").at(self.name(&entry.key));
-        let length = at.end - at.start;
-        self.retries.run(|| {
-            let (if_match, range) = (entry.version.clone(), Some(GetRange::Bounded(at.clone())));
-            match self.try_get(&entry.key, GetOptions { if_match, range, ..GetOptions::default() })? {
-                Some(bytes) if bytes.len() as u64 == length => Ok(bytes),
-                _ => Err(replaced().into()),
-            }
-        })
+        let (if_match, range) = (entry.version.clone(), Some(GetRange::Bounded(at.clone())));
+        match self.try_get(&entry.key, GetOptions { if_match, range, ..GetOptions::default() })? {
+            Some(bytes) if bytes.len() as u64 == at.end - at.start => Ok(bytes),
+            _ => Err(replaced().into()),
+        }
     }
 
     /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one

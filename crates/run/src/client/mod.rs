@@ -11,5 +11,5 @@ mod location;
 pub mod outage;
 pub mod tls;
 
-pub use caller::Caller;
+pub use caller::{Caller, CatalogSections};
 pub use location::Location;

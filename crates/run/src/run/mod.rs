@@ -29,7 +29,7 @@ pub mod worker;
 
 use self::io::Io;
 use self::outages::Outages;
-use crate::client::Caller;
+use crate::client::{Caller, CatalogSections};
 use crate::clock::Clock;
 use crate::console::{Colour, Console};
 use crate::metrics::Metrics;
@@ -85,6 +85,8 @@ pub struct Run {
     pub service: Service,
     /// The destination of dead letters that the environment or a configuration sets for all stages.
     pub letters: Option<std::ffi::OsString>,
+    /// The catalogs of tables of the `--config` file.
+    pub catalogs: Arc<CatalogSections>,
     /// Maximum ratio of decompressed to compressed input.
     pub ratio_max: u64,
     /// Maximum bytes of rows that outputs may have in an epoch while the epoch before it is being committed.
@@ -127,6 +129,7 @@ impl Run {
             metrics: Metrics::default(),
             service: Service::of_environment(),
             letters: None,
+            catalogs: Arc::default(),
             ratio_max: 1000,
             ahead_max: Self::AHEAD_MAX,
         }
@@ -150,6 +153,7 @@ impl Run {
             metrics: self.metrics.clone(),
             service: self.service.for_thread(),
             letters: self.letters.clone(),
+            catalogs: self.catalogs.clone(),
             ratio_max: self.ratio_max,
             ahead_max: self.ahead_max,
         }
@@ -157,7 +161,7 @@ impl Run {
 
     /// Returns what clients of servers have of the run.
     pub fn caller(&self) -> Caller {
-        Caller { console: self.console.clone(), stop: self.stop.clone() }
+        Caller { console: self.console.clone(), stop: self.stop.clone(), catalogs: self.catalogs.clone() }
     }
 
     /// Returns the host name, as dead letters contain it.

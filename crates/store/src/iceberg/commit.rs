@@ -1,15 +1,14 @@
 //! A commit: files that are added to a table and removed from it, as one snapshot.
 
 use crate::iceberg::files::{FileSums, entries_of, manifests_of};
-use crate::iceberg::warehouse::{TableVersion, Warehouse, random, random_uuid};
+use crate::iceberg::warehouse::catalog::{NextVersion, TableVersion};
+use crate::iceberg::warehouse::{Warehouse, random, random_uuid};
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::manifest::{DataFile, ManifestEntry, ManifestFile, Status, manifest, manifest_list};
-use evt_core::iceberg::metadata::{MetadataLogEntry, Snapshot};
+use evt_core::iceberg::metadata::Snapshot;
 use evt_core::kind::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The versions before that a table names; older files are removed.
-const VERSIONS_BEFORE: usize = 100;
 /// From so many small manifests on, one takes their place.
 const SMALL_MANIFESTS: usize = 100;
 /// The size (bytes) up to which a manifest is small, and beyond which none is merged into it.
@@ -56,31 +55,37 @@ impl<'a> TableCommit<'a> {
     pub fn run(mut self, change: &TableChange, micros: i64) -> Result<bool> {
         let mut next = self.base.metadata.clone();
         let millis = micros.div_euclid(1000).max(next.last_updated_ms);
-        if !change.added.is_empty() || !change.removed.is_empty() {
-            let snapshot = self.snapshot(change, millis)?;
-            next.add(snapshot);
+        let is_judged = self.warehouse.needs_snapshots() && !change.properties.is_empty();
+        let snapshot = match is_judged || !change.added.is_empty() || !change.removed.is_empty() {
+            true => Some(self.snapshot(change, millis)?),
+            false => None,
+        };
+        if let Some(snapshot) = &snapshot {
+            next.add(snapshot.clone());
         }
         next.forget(&change.expired);
         next.last_updated_ms = millis;
         next.properties.extend(change.properties.clone());
-        let before = self.base.metadata.last_updated_ms;
-        next.metadata_log.push(MetadataLogEntry { timestamp_ms: before, metadata_file: self.base.location.clone() });
-        let forgotten: Vec<_> =
-            next.metadata_log.drain(..next.metadata_log.len().saturating_sub(VERSIONS_BEFORE)).collect();
-        let name = format!("{:05}-{}.metadata.json", number_of(&self.base.location) + 1, self.uuid);
-        let location = self.write(&name, &next.to_bytes())?;
-        let is_done = self.warehouse.swap(self.kind, &self.base.location, &location)?;
-        match is_done {
-            true => forgotten.iter().try_for_each(|version| self.warehouse.remove(&version.metadata_file))?,
-            false => self.written.iter().try_for_each(|file| self.warehouse.remove(file))?,
+        let next = NextVersion {
+            base: self.base,
+            metadata: next,
+            uuid: &self.uuid,
+            snapshot: snapshot.as_ref(),
+            expired: &change.expired,
+            properties: &change.properties,
+        };
+        let is_done = self.warehouse.commit(self.kind, next)?;
+        if !is_done {
+            self.written.iter().try_for_each(|file| self.base.storage.remove(file))?;
         }
         Ok(is_done)
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<String> {
-        let location = self.warehouse.write(self.kind, name, bytes)?;
-        self.written.push(location.clone());
-        Ok(location)
+        let uri = self.base.metadata_uri(name);
+        self.base.storage.write(&uri, bytes)?;
+        self.written.push(uri.clone());
+        Ok(uri)
     }
 
     /// Writes the manifests of a snapshot and their list.
@@ -89,7 +94,7 @@ impl<'a> TableCommit<'a> {
         let (schema, parent) = (metadata.schema()?, metadata.snapshot());
         let sequence = metadata.last_sequence_number + 1;
         let (mut manifests, mut removed) = (vec![], vec![]);
-        for before in parent.map_or(Ok(vec![]), manifests_of)? {
+        for before in parent.map_or(Ok(vec![]), |parent| manifests_of(&self.base.storage, parent))? {
             manifests.extend(self.without(before, &change.removed, &mut removed)?);
         }
         if let Some(missing) = change.removed.len().checked_sub(removed.len()).filter(|missing| *missing > 0) {
@@ -137,7 +142,7 @@ impl<'a> TableCommit<'a> {
         if gone.len() == removed.len() {
             return Ok(Some(before));
         }
-        let mut entries = entries_of(&before)?;
+        let mut entries = entries_of(&self.base.storage, &before)?;
         entries.retain(|entry| entry.status != Status::Deleted);
         if !entries.iter().any(|entry| gone.contains(&entry.file.path)) {
             return Ok(Some(before));
@@ -171,7 +176,7 @@ impl<'a> TableCommit<'a> {
                 bytes = 0;
             }
             bytes += manifest.bytes;
-            let present = entries_of(&manifest)?.into_iter().filter(|entry| entry.status != Status::Deleted);
+            let present = entries_of(&self.base.storage, &manifest)?.into_iter().filter(|entry| entry.status != Status::Deleted);
             entries.extend(present.map(|entry| ManifestEntry { status: Status::Existing, ..entry }));
         }
         if !entries.is_empty() {
@@ -205,12 +210,6 @@ impl<'a> TableCommit<'a> {
             days: days.and_then(|days| Some([*days.first()?, *days.last()?])),
         })
     }
-}
-
-/// Returns the number in the name of a version, as other writers count, too.
-fn number_of(location: &str) -> u64 {
-    let name = location.rsplit('/').next().unwrap_or_default();
-    name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn summary(change: &TableChange, parent: Option<&Snapshot>, removed: &[DataFile]) -> BTreeMap<String, String> {

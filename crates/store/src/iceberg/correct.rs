@@ -11,9 +11,10 @@ use crate::correct::{Claim, Claimed, CorrectionStep, Corrections, LatePosition};
 use crate::iceberg::commit::TableChange;
 use crate::iceberg::files::SnapshotFiles;
 use crate::iceberg::pending::PendingCommit;
-use crate::iceberg::publish::Publication;
+use crate::iceberg::publish::{DataDir, Publication};
 use crate::iceberg::read::existing;
-use crate::iceberg::warehouse::{TableVersion, Warehouse, fit, local_path, metrics_of, read};
+use crate::iceberg::warehouse::catalog::TableVersion;
+use crate::iceberg::warehouse::{Warehouse, fit, keep_beside, metrics_of, write_beside};
 use crate::lake::directory::{CORRECTION, Lake, LakePart};
 use crate::lake::metric::Results;
 use crate::progress::{KeptProgress, from_json};
@@ -38,18 +39,20 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Correc
     let warehouse = Warehouse::of_output(location, &options.disk)?;
     warehouse.create()?;
     let warehouse = Warehouse::of(location, &options.disk)?;
-    warehouse.find_or_create(Kind::Metric, (options.clock)())?;
-    let data = warehouse.directory(Kind::Metric).join("data");
-    let mut lake = Lake::open_beside(&data, CORRECTION, options.disk.clone())?;
+    let version = warehouse.find_or_create(Kind::Metric, (options.clock)())?;
+    let data = DataDir::of(&version)?;
+    let mut lake = Lake::open_beside(data.path(), CORRECTION, options.disk.clone())?;
     lake.parallelism = options.parallelism.clone();
-    PendingCommit::clean(&warehouse, Kind::Metric, &lake.dir, OUTPUT)?;
-    Ok(Box::new(TableCorrections { warehouse, lake: Some(lake), options: options.clone(), id: String::new() }))
+    PendingCommit::clean(&warehouse, Kind::Metric, OUTPUT, (options.clock)())?;
+    let (options, id) = (options.clone(), String::new());
+    Ok(Box::new(TableCorrections { warehouse, lake: Some(lake), _data: Some(data), options, id }))
 }
 
 /// Opens the metrics of a warehouse for a comparison.
 pub fn open_to_compare(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
     let warehouse = existing(location)?;
-    Ok(Box::new(TableCorrections { warehouse, lake: None, options: options.clone(), id: String::new() }))
+    let (options, id) = (options.clone(), String::new());
+    Ok(Box::new(TableCorrections { warehouse, lake: None, _data: None, options, id }))
 }
 
 /// The metrics of a warehouse.
@@ -57,6 +60,8 @@ struct TableCorrections {
     warehouse: Warehouse,
     /// The files of its rows, open to be written; `None` if they are only compared.
     lake: Option<Lake>,
+    /// Keeps the directory of the lake.
+    _data: Option<DataDir>,
     options: OpenOptions,
     /// The id of the correction.
     id: String,
@@ -71,8 +76,8 @@ struct Exchange {
 
 /// Returns the files of a version that may have rows of a span.
 fn files(version: &TableVersion, span: Span) -> Result<Option<SnapshotFiles>> {
-    let metadata = &version.metadata;
-    metadata.snapshot().map(|snapshot| SnapshotFiles::find(Kind::Metric, metadata, snapshot, span)).transpose()
+    let snapshot = version.metadata.snapshot();
+    snapshot.map(|snapshot| SnapshotFiles::find(Kind::Metric, version, snapshot, span)).transpose()
 }
 
 /// Compares the right cells of a step with those of a version.
@@ -84,7 +89,7 @@ fn compared(version: &TableVersion, step: &CorrectionStep<'_>) -> Result<Differe
 /// Reads the state that a version names.
 fn state_of(version: &TableVersion) -> Result<CorrectionState> {
     let Some(uri) = version.metadata.properties.get(STATE) else { return Ok(CorrectionState::default()) };
-    serde_json::from_slice(&read(uri)?).map_err(|error| Error::corrupt(uri.clone()).because(error))
+    serde_json::from_slice(&version.storage.read(uri)?).map_err(|error| Error::corrupt(uri.clone()).because(error))
 }
 
 /// Writes the files of the days with a wrong cell anew.
@@ -143,7 +148,7 @@ impl TableCorrections {
             let publication =
                 Publication { warehouse: &self.warehouse, kind: Kind::Metric, base: &base, output: OUTPUT };
             let added = publication.describe(lake, &mut exchange.parts)?;
-            let uri = self.warehouse.write_beside(&state)?;
+            let uri = write_beside(&base, &state)?;
             let change = TableChange {
                 added,
                 removed: exchange.removed,
@@ -153,20 +158,20 @@ impl TableCorrections {
             };
             let is_done = publication.commit(lake, &exchange.parts, &change, now)?;
             if is_done {
-                PendingCommit::forget(&lake.dir, OUTPUT)?;
-                self.warehouse.keep_beside(&local_path(&uri)?)?;
+                PendingCommit::forget(&base, OUTPUT)?;
+                keep_beside(&base, &uri)?;
                 return Ok(result);
             }
-            self.warehouse.remove(&uri)?;
+            base.storage.remove(&uri)?;
             exchange.parts.iter().try_for_each(|part| lake.remove_hidden(&part.part))?;
         }
-        Err(Error::busy(format!("iceberg:{}/: other writers committed first", self.warehouse.root.display())))
+        Err(Error::busy(format!("{}: other writers committed first", self.warehouse.shown)))
     }
 }
 
 impl Corrections for TableCorrections {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
-        let (now, shown) = (self.now(), format!("iceberg:{}/", self.warehouse.root.display()));
+        let (now, shown) = (self.now(), self.warehouse.shown.clone());
         let (claimed, id) = self.commit(|this, _, _, state| {
             Ok((state.claim(claim, &this.options.run, &now, &shown)?, Exchange::default()))
         })?;

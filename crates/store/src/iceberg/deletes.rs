@@ -1,19 +1,17 @@
 //! Position deletes: files of another writer that say which rows of data files are deleted.
 
-use crate::iceberg::warehouse::local_path;
-use crate::lake::disk::failed;
+use crate::iceberg::warehouse::storage::TableStorage;
 use crate::lake::file::parquet_failed;
+use crate::lake::read::source::RowsFile;
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::manifest::{ManifestEntry, Status};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 /// The number of the column with the URI of a data file, by which the format knows it.
@@ -24,7 +22,7 @@ type DeletedPositions = HashMap<String, Vec<u64>>;
 
 /// A file of deletes.
 struct DeleteFile {
-    path: PathBuf,
+    file: RowsFile,
     /// The number of its commit: it holds for data files of this one and of those before.
     sequence: i64,
     /// The least and the greatest URI, as far as its bounds say; a bound may be the beginning of a URI.
@@ -42,14 +40,19 @@ impl DeleteFile {
 
     /// Reads it. Errors: exit status 65 if it is no file of position deletes.
     fn read(&self) -> Result<DeletedPositions> {
-        let foreign = || Error::corrupt(format!("{}: expected position deletes", self.path.display()));
-        let file = File::open(&self.path).map_err(failed(&self.path, "cannot open"))?;
-        let failed = parquet_failed(&self.path);
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&failed)?;
+        let foreign = || Error::corrupt(format!("{}: expected position deletes", self.file.path().display()));
+        let bytes = self.file.open()?;
+        let faults = bytes.faults();
+        let failed = |error| faults.take().unwrap_or_else(|| parquet_failed(self.file.path())(error));
+        let footer = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new()).map_err(failed)?;
+        let bytes = self.file.open()?.with_plan(footer.metadata(), None, None);
+        let faults = bytes.faults();
+        let failed = |error| faults.take().unwrap_or_else(|| parquet_failed(self.file.path())(error));
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, footer);
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["file_path", "pos"]);
         let mut found = DeletedPositions::new();
-        for batch in builder.with_projection(mask).build().map_err(&failed)? {
-            let batch = batch.map_err(|error| foreign().because(error))?;
+        for batch in builder.with_projection(mask).build().map_err(failed)? {
+            let batch = batch.map_err(|error| faults.take().unwrap_or_else(|| foreign().because(error)))?;
             let column = |name: &str, wanted: DataType| {
                 let column = batch.column_by_name(name).ok_or_else(foreign)?;
                 cast(column, &wanted).map_err(|error| foreign().because(error))
@@ -78,11 +81,11 @@ pub struct Deletes {
 
 impl Deletes {
     /// Adds the entries of a manifest of deletes.
-    pub fn add(&mut self, entries: &[ManifestEntry]) -> Result<()> {
+    pub fn add(&mut self, storage: &TableStorage, entries: &[ManifestEntry]) -> Result<()> {
         for ManifestEntry { file, sequence, .. } in entries.iter().filter(|entry| entry.status != Status::Deleted) {
             let uris = [&file.least, &file.greatest].map(|bounds| bounds.get(&FILE_PATH).cloned());
-            let path = local_path(&file.path)?;
-            self.files.push(DeleteFile { path, sequence: sequence.unwrap_or_default(), uris });
+            let file = storage.rows(&file.path, u64::try_from(file.bytes).unwrap_or(0))?;
+            self.files.push(DeleteFile { file, sequence: sequence.unwrap_or_default(), uris });
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Describes a file of rows, as a manifest has it: its footer says the counts and bounds of its columns.
 
-use crate::lake::disk::failed;
-use crate::lake::read::LakeFile;
+use crate::lake::read::file::LakeFile;
 use evt_core::error::Result;
 use evt_core::iceberg::bounds;
 use evt_core::iceberg::manifest::DataFile;
@@ -9,7 +8,6 @@ use evt_core::iceberg::schema::TableSchema;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
 use std::collections::BTreeMap;
-use std::fs;
 
 /// The least and the greatest value of a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +97,7 @@ impl ColumnFacts {
 /// Describes a file of rows of one day that will have a URI.
 pub fn describe(file: &LakeFile, uri: String, day: i64, schema: &TableSchema) -> Result<DataFile> {
     let footer = file.footer();
-    let size = fs::metadata(&file.path).map_err(failed(&file.path, "cannot read"))?.len();
+    let size = file.file.size()?;
     let mut described = DataFile {
         path: uri,
         day: i32::try_from(day).ok(),

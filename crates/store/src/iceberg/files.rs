@@ -1,23 +1,24 @@
 //! The data files of a version of a table.
 
 use crate::iceberg::deletes::Deletes;
-use crate::iceberg::warehouse::{TableVersion, local_path, read};
+use crate::iceberg::warehouse::catalog::TableVersion;
+use crate::iceberg::warehouse::storage::TableStorage;
 use crate::lake::directory::Lake;
 use crate::lake::extents::{Extents, PositionSpan, position_column};
-use crate::lake::read::LakeFile;
+use crate::lake::read::file::LakeFile;
 use crate::lake::repeat::StoredFiles;
 use crate::or_error;
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::bounds::read_long;
 use evt_core::iceberg::manifest::{DataFile, ManifestEntry, ManifestFile, Status};
 use evt_core::iceberg::manifest_reader::{entries, manifests};
-use evt_core::iceberg::metadata::{Snapshot, TableMetadata};
+use evt_core::iceberg::metadata::Snapshot;
 use evt_core::kind::Kind;
 use evt_core::kind::span::Span;
 use evt_core::time::DAY;
 use evt_run::checkpoint::epoch::Batches;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 
 /// Maximum number of manifests whose entries are kept, and of streams whose extents are.
@@ -27,8 +28,6 @@ const STREAMS_MAX: usize = 1 << 18;
 /// A data file, as a manifest describes it.
 #[derive(Clone)]
 pub struct StoredFile {
-    /// Its path.
-    pub path: PathBuf,
     /// Its URI, as the manifest has it.
     pub uri: String,
     /// Its day (since 1970), if that is its partition.
@@ -46,8 +45,8 @@ pub struct StoredFile {
 }
 
 impl StoredFile {
-    fn new(kind: Kind, metadata: &TableMetadata, entry: &ManifestEntry) -> Result<Self> {
-        let file = &entry.file;
+    fn new(kind: Kind, version: &TableVersion, entry: &ManifestEntry) -> Self {
+        let (file, metadata) = (&entry.file, &version.metadata);
         let bounds = |name: &str| {
             let id = metadata.schema().ok()?.column(name)?.id;
             let [first, last] = [&file.least, &file.greatest].map(|bounds| read_long(bounds.get(&id)?));
@@ -58,8 +57,7 @@ impl StoredFile {
         let span = instants
             .map_or_else(Span::default, |[first, last]| Span { since: Some(first), until: last.checked_add(1) });
         let positions = bounds(position_column(kind)).map(PositionSpan::of);
-        Ok(Self {
-            path: local_path(&file.path)?,
+        Self {
             uri: file.path.clone(),
             day: file.day.map(i64::from),
             bytes: u64::try_from(file.bytes).unwrap_or(0),
@@ -67,33 +65,33 @@ impl StoredFile {
             span,
             positions,
             sequence: entry.sequence.unwrap_or_default(),
-        })
+        }
     }
 
     /// Opens it without its deleted rows.
-    fn open(&self, kind: Kind, deletes: &Deletes) -> Result<LakeFile> {
-        let file = LakeFile::of_table(self.path.clone(), kind)?;
+    fn open(&self, kind: Kind, storage: &TableStorage, deletes: &Deletes) -> Result<LakeFile> {
+        let file = LakeFile::of_table(storage.rows(&self.uri, self.bytes)?, kind)?;
         if deletes.is_empty() { Ok(file) } else { Ok(file.without(deletes.of(&self.uri, self.sequence)?)) }
     }
 }
 
 /// Returns the manifests of a snapshot.
-pub fn manifests_of(snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
+pub fn manifests_of(storage: &TableStorage, snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
     let at = |error: Error| error.at(snapshot.manifest_list.clone());
-    manifests(read(&snapshot.manifest_list)?).map_err(at)
+    manifests(storage.read(&snapshot.manifest_list)?).map_err(at)
 }
 
 /// Returns the position deletes of some manifests, and the others. Errors: exit status 65 for equality deletes.
-fn deletes_of(manifests: Vec<ManifestFile>) -> Result<(Deletes, Vec<ManifestFile>)> {
+fn deletes_of(storage: &TableStorage, manifests: Vec<ManifestFile>) -> Result<(Deletes, Vec<ManifestFile>)> {
     let (of_deletes, of_rows): (Vec<_>, Vec<_>) = manifests.into_iter().partition(|manifest| manifest.has_deletes);
     let mut deletes = Deletes::default();
-    of_deletes.iter().try_for_each(|manifest| deletes.add(&entries_of(manifest)?))?;
+    of_deletes.iter().try_for_each(|manifest| deletes.add(storage, &entries_of(storage, manifest)?))?;
     Ok((deletes, of_rows))
 }
 
 /// Returns the entries of a manifest.
-pub fn entries_of(manifest: &ManifestFile) -> Result<Vec<ManifestEntry>> {
-    entries(read(&manifest.path)?, manifest).map_err(|error| error.at(manifest.path.clone()))
+pub fn entries_of(storage: &TableStorage, manifest: &ManifestFile) -> Result<Vec<ManifestEntry>> {
+    entries(storage.read(&manifest.path)?, manifest).map_err(|error| error.at(manifest.path.clone()))
 }
 
 /// Whether rows of a manifest may lie in a span.
@@ -109,24 +107,26 @@ pub struct SnapshotFiles {
     /// In the order of their days, and of their commits.
     pub files: Vec<StoredFile>,
     deletes: Deletes,
+    storage: TableStorage,
 }
 
 impl SnapshotFiles {
     /// Finds the files of a snapshot that may have rows in a span.
-    pub fn find(kind: Kind, metadata: &TableMetadata, snapshot: &Snapshot, span: Span) -> Result<Self> {
-        let (deletes, manifests) = deletes_of(manifests_of(snapshot)?)?;
+    pub fn find(kind: Kind, version: &TableVersion, snapshot: &Snapshot, span: Span) -> Result<Self> {
+        let storage = &version.storage;
+        let (deletes, manifests) = deletes_of(storage, manifests_of(storage, snapshot)?)?;
         let mut files = vec![];
         for manifest in manifests.iter().filter(|manifest| is_in(manifest, span)) {
-            for entry in entries_of(manifest)?.iter().filter(|entry| entry.status != Status::Deleted) {
-                files.push(StoredFile::new(kind, metadata, entry)?);
-            }
+            let entries = entries_of(storage, manifest)?;
+            let present = entries.iter().filter(|entry| entry.status != Status::Deleted);
+            files.extend(present.map(|entry| StoredFile::new(kind, version, entry)));
         }
         files.retain(|file| span.overlaps(file.span));
         files.sort_by(|left, right| {
             let key = |file: &StoredFile| (file.span.since, file.sequence);
-            key(left).cmp(&key(right)).then_with(|| left.path.cmp(&right.path))
+            key(left).cmp(&key(right)).then_with(|| left.uri.cmp(&right.uri))
         });
-        Ok(Self { kind, files, deletes })
+        Ok(Self { kind, files, deletes, storage: storage.clone() })
     }
 
     /// Returns the number of rows.
@@ -137,8 +137,8 @@ impl SnapshotFiles {
 
     /// Reads some columns of the rows, as in [`ReadRequest`](crate::ReadRequest).
     pub fn batches(self, columns: Option<u32>) -> Batches {
-        let Self { kind, files, deletes } = self;
-        let open = move |file: StoredFile| file.open(kind, &deletes)?.batches(columns);
+        let Self { kind, files, deletes, storage } = self;
+        let open = move |file: StoredFile| file.open(kind, &storage, &deletes)?.batches(columns);
         Box::new(files.into_iter().flat_map(move |file| or_error(open(file))))
     }
 }
@@ -147,18 +147,19 @@ impl SnapshotFiles {
 #[derive(Default)]
 pub struct KnownFiles {
     manifests: HashMap<String, Rc<Vec<StoredFile>>>,
-    extents: HashMap<PathBuf, Extents>,
+    extents: HashMap<String, Extents>,
     /// The manifests of the version.
     present: Vec<(ManifestFile, Option<Rc<Vec<StoredFile>>>)>,
-    metadata: Option<TableMetadata>,
+    version: Option<TableVersion>,
     deletes: Deletes,
 }
 
 impl KnownFiles {
     /// Begins to look for rows in a version.
     pub fn look_in(&mut self, version: &TableVersion) -> Result<()> {
-        let manifests = version.metadata.snapshot().map_or(Ok(vec![]), manifests_of)?;
-        let (deletes, manifests) = deletes_of(manifests)?;
+        let storage = &version.storage;
+        let manifests = version.metadata.snapshot().map_or(Ok(vec![]), |snapshot| manifests_of(storage, snapshot))?;
+        let (deletes, manifests) = deletes_of(storage, manifests)?;
         self.deletes = deletes;
         let names: BTreeSet<&str> = manifests.iter().map(|manifest| &*manifest.path).collect();
         self.manifests.retain(|path, _| names.contains(&**path));
@@ -169,14 +170,14 @@ impl KnownFiles {
             self.extents.clear();
         }
         self.present = manifests.into_iter().map(|manifest| (manifest, None)).collect();
-        self.metadata = Some(version.metadata.clone());
+        self.version = Some(version.clone());
         Ok(())
     }
 
     /// Returns the URI of the file whose name, without its extension, is `stem`. Errors: exit status 70 for others.
     pub fn uri_of(&self, stem: &str) -> Result<String> {
         let files = self.present.iter().filter_map(|(_, files)| files.as_deref()).flatten();
-        let named = |file: &&StoredFile| file.path.file_stem().is_some_and(|found| found == stem);
+        let named = |file: &&StoredFile| Path::new(&file.uri).file_stem().is_some_and(|found| found == stem);
         let found = files.into_iter().find(named);
         found.map(|file| file.uri.clone()).ok_or_else(|| Error::broken(format!("no file {stem}")))
     }
@@ -187,13 +188,12 @@ impl KnownFiles {
         if let Some(found) = found {
             return Ok(found.clone());
         }
-        let files = match (self.manifests.get(&manifest.path), &self.metadata) {
+        let files = match (self.manifests.get(&manifest.path), &self.version) {
             (Some(files), _) => files.clone(),
-            (None, Some(metadata)) => {
-                let present = entries_of(manifest)?;
+            (None, Some(version)) => {
+                let present = entries_of(&version.storage, manifest)?;
                 let present = present.iter().filter(|entry| entry.status != Status::Deleted);
-                let files = present.map(|entry| StoredFile::new(kind, metadata, entry)).collect::<Result<_>>()?;
-                let files = Rc::new(files);
+                let files = Rc::new(present.map(|entry| StoredFile::new(kind, version, entry)).collect());
                 self.manifests.insert(manifest.path.clone(), Rc::clone(&files));
                 files
             }
@@ -209,6 +209,7 @@ impl StoredFiles for KnownFiles {
         let start = day.saturating_mul(DAY);
         let span = Span { since: Some(start), until: Some(start.saturating_add(DAY)) };
         let mut found = vec![];
+        let Some(storage) = self.version.as_ref().map(|version| version.storage.clone()) else { return Ok(found) };
         for at in 0..self.present.len() {
             if !is_in(&self.present[at].0, span) {
                 continue;
@@ -218,17 +219,17 @@ impl StoredFiles for KnownFiles {
                 if is_apart || !span.overlaps(file.span) {
                     continue;
                 }
-                if let Some(known) = self.extents.get(&file.path)
+                if let Some(known) = self.extents.get(&file.uri)
                     && !known.overlaps(extents)
                 {
                     continue;
                 }
-                let opened = file.open(kind, &self.deletes)?;
+                let opened = file.open(kind, &storage, &self.deletes)?;
                 let known = Extents::of_file(opened.footer().file_metadata());
                 if known.overlaps(extents) {
                     found.push(opened);
                 }
-                self.extents.insert(file.path.clone(), known);
+                self.extents.insert(file.uri.clone(), known);
             }
         }
         Ok(found)

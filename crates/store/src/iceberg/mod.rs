@@ -32,13 +32,14 @@ mod warehouse;
 use crate::iceberg::commit::TableChange;
 use crate::iceberg::files::KnownFiles;
 use crate::iceberg::pending::PendingCommit;
-use crate::iceberg::publish::Publication;
+use crate::iceberg::publish::{DataDir, Publication};
 use crate::iceberg::read as iceberg_read;
-use crate::iceberg::warehouse::{METRICS, OPTIONS, SCHEME, TableVersion, Warehouse, fit, metrics_of};
+use crate::iceberg::warehouse::catalog::TableVersion;
+use crate::iceberg::warehouse::{METRICS, OPTIONS, SCHEME, Warehouse, fit, metrics_of};
 use crate::lake::directory::{Lake, LakePart, pipeline_id};
 use crate::lake::file::Stream;
 use crate::lake::metric::Results;
-use crate::lake::read::LakeFile;
+use crate::lake::read::file::LakeFile;
 use crate::lake::repeat::{NewRows, PartForm, StoredFiles};
 use crate::lake::waiting::Roll;
 use crate::progress::{NotedMetrics, PipelineMetrics};
@@ -103,6 +104,8 @@ struct TableRows {
     kind: Kind,
     /// Its files of rows, and the rows that are in none yet.
     lake: Lake,
+    /// Keeps the directory of the lake.
+    _data: DataDir,
     stream: Stream,
     results: Results,
     /// Finished parts that no snapshot has.
@@ -130,11 +133,12 @@ impl Iceberg {
         if options.epochs {
             // A run that was killed in its last commit has no other after it.
             for kind in Kind::ALL {
-                let data = warehouse.directory(kind).join("data");
-                if PendingCommit::is_left(&data, &output) {
-                    let mut lake = Lake::create(&data, &options.pipeline, options.disk.clone())?;
+                let Some(version) = warehouse.find(kind)? else { continue };
+                if PendingCommit::is_left(&version, &output)? {
+                    let data = DataDir::of(&version)?;
+                    let mut lake = Lake::create(data.path(), &options.pipeline, options.disk.clone())?;
                     lake.lock()?;
-                    PendingCommit::clean(&warehouse, kind, &lake.dir, &output)?;
+                    PendingCommit::clean(&warehouse, kind, &output, (options.clock)())?;
                 }
             }
         }
@@ -153,13 +157,13 @@ impl Iceberg {
         match &self.table {
             Some(table) if table.kind == kind => {}
             Some(table) => {
-                let (root, first) = (self.warehouse.root.display(), table.kind);
-                return Err(Error::usage(format!("iceberg:{root}/: expected rows of kind {first}, found {kind}")));
+                let (shown, first) = (&self.warehouse.shown, table.kind);
+                return Err(Error::usage(format!("{shown}: expected rows of kind {first}, found {kind}")));
             }
             None => {
                 let mut table = TableRows::open(&self.warehouse, kind, &self.options)?;
                 if !self.options.epochs {
-                    PendingCommit::clean(&self.warehouse, kind, &table.lake.dir, &self.output)?;
+                    PendingCommit::clean(&self.warehouse, kind, &self.output, (self.options.clock)())?;
                 }
                 table.noted.add(&std::mem::take(&mut self.metrics));
                 self.table = Some(table);
@@ -195,11 +199,10 @@ impl Iceberg {
         for _ in 0..ATTEMPTS {
             let now = (self.options.clock)();
             let base = self.warehouse.find_or_create(table.kind, now)?;
-            let root = self.warehouse.root.display();
             if let Some(epoch) = epoch
-                && !epoch.is_due(self.epoch_in(&base)?, format!("iceberg:{root}/"))?
+                && !epoch.is_due(self.epoch_in(&base)?, &self.warehouse.shown)?
             {
-                return table.drop_rows(&self.output);
+                return table.drop_rows(&base, &self.output);
             }
             let results = table.results.clone();
             let mut prepared = match table.prepare(&base, self.counts) {
@@ -213,14 +216,14 @@ impl Iceberg {
             };
             if self.publish(table, &base, &mut prepared, epoch)? {
                 self.counts = prepared.counts;
-                return table.drop_rows(&self.output);
+                return table.drop_rows(&base, &self.output);
             }
             // Another writer was faster: compare again.
             table.remove_beside(&prepared)?;
             table.results = results;
         }
         let table = table.kind.table();
-        Err(Error::busy(format!("iceberg:{}/: {table}: other writers committed first", self.warehouse.root.display())))
+        Err(Error::busy(format!("{}: {table}: other writers committed first", self.warehouse.shown)))
     }
 
     /// Whether the table has another version than this one.
@@ -271,15 +274,16 @@ impl Iceberg {
 
 impl TableRows {
     fn open(warehouse: &Warehouse, kind: Kind, options: &OpenOptions) -> Result<Self> {
-        let data = warehouse.directory(kind).join("data");
         let version = warehouse.find_or_create(kind, (options.clock)())?;
+        let data = DataDir::of(&version)?;
         let open = if options.epochs { Lake::create } else { Lake::open };
-        let mut lake = open(&data, &options.pipeline, options.disk.clone())?;
+        let mut lake = open(data.path(), &options.pipeline, options.disk.clone())?;
         lake.parallelism = options.parallelism.clone();
         lake.columns = Some(fit(&version, kind)?);
         Ok(Self {
             kind,
             lake,
+            _data: data,
             stream: Stream::new(kind, Roll::default()),
             results: Results::new(options.epochs).of_table(),
             parts: vec![],
@@ -338,11 +342,11 @@ impl TableRows {
     }
 
     /// Forgets the rows, which are committed.
-    fn drop_rows(&mut self, output: &str) -> Result<()> {
+    fn drop_rows(&mut self, base: &TableVersion, output: &str) -> Result<()> {
         self.noted.clear();
         // Those that were renamed are not there.
         std::mem::take(&mut self.parts).iter().try_for_each(|part| self.lake.remove_hidden(&part.part))?;
-        PendingCommit::forget(&self.lake.dir, output)
+        PendingCommit::forget(base, output)
     }
 }
 
@@ -377,9 +381,8 @@ impl Sink for Iceberg {
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         let kind = rows.kind();
         self.table(kind)?.lake.lock()?;
-        let dir = self.table(kind)?.lake.dir.clone();
-        PendingCommit::clean(&self.warehouse, kind, &dir, &self.output)?;
-        if epoch.is_due(self.committed()?, format!("iceberg:{}/", self.warehouse.root.display()))? {
+        PendingCommit::clean(&self.warehouse, kind, &self.output, (self.options.clock)())?;
+        if epoch.is_due(self.committed()?, &self.warehouse.shown)? {
             write_rows(self, rows)?;
             self.commit_rows(Some(epoch))?;
         }

@@ -1,16 +1,19 @@
 //! The note of a commit that is being made, so that the next run of its output removes what a killed one leaves.
 
+use crate::iceberg::commit::{TableChange, TableCommit};
 use crate::iceberg::files::{entries_of, manifests_of};
-use crate::iceberg::warehouse::{TableVersion, Warehouse};
-use crate::lake::disk::{LakeDir, directories, entries, read_json};
-use evt_core::error::Result;
+use crate::iceberg::warehouse::catalog::TableVersion;
+use crate::iceberg::warehouse::{Warehouse, random_uuid};
+use evt_core::error::{Error, Result};
 use evt_core::iceberg::manifest::Status;
 use evt_core::kind::Kind;
-use evt_run::storage::disk::Disk;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+
+/// How the names of notes end.
+const EXTENSION: &str = ".pending";
+/// The properties by which a run makes that no killed run of its output can commit any more.
+const FENCE: &str = "evt.fence.";
 
 /// The files of a commit. They are removed only if nothing that can be read names one of them.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,61 +26,72 @@ pub struct PendingCommit {
     pub uuid: String,
 }
 
+/// Returns the URI of the note of an output.
+fn note(version: &TableVersion, output: &str) -> String {
+    format!("{}/.evt/{output}{EXTENSION}", version.data_uri())
+}
+
 impl PendingCommit {
-    /// Returns the path of the note of an output.
-    fn path(dir: &LakeDir, output: &str) -> PathBuf {
-        dir.hidden(&format!("{output}.pending"))
+    /// Whether an output has a note in a table.
+    pub fn is_left(version: &TableVersion, output: &str) -> Result<bool> {
+        Ok(version.storage.find(&note(version, output))?.is_some())
     }
 
-    /// Whether an output has a note in the directory of a table's files of rows.
-    pub fn is_left(data: &Path, output: &str) -> bool {
-        let dir = LakeDir { root: data.to_owned(), disk: Disk::default() };
-        Self::path(&dir, output).exists()
+    fn read(version: &TableVersion, uri: &str) -> Result<Option<Self>> {
+        let Some(bytes) = version.storage.find(uri)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::corrupt(uri.to_owned()).because(error))
     }
 
     /// Reads the notes of all outputs of a table.
-    pub fn all(data: &Path) -> Result<Vec<Self>> {
-        let (mut all, hidden) = (vec![], data.join(".evt"));
-        let mut paths = entries(&hidden)?;
-        for directory in directories(paths.clone())? {
-            paths.extend(entries(&directory)?);
-        }
-        for path in paths {
-            if path.extension().is_some_and(|extension| extension == "pending") {
+    pub fn all(version: &TableVersion) -> Result<Vec<Self>> {
+        let mut all = vec![];
+        for file in version.storage.list(&format!("{}/.evt", version.data_uri()))? {
+            if file.uri.ends_with(EXTENSION) {
                 // Its commit may be done meanwhile.
-                all.extend(read_json::<Self>(&path)?);
+                all.extend(Self::read(version, &file.uri)?);
             }
         }
         Ok(all)
     }
 
     /// Writes the note, before the first of the files has its name.
-    pub fn write(&self, dir: &LakeDir, output: &str) -> Result<()> {
-        dir.write_json(&Self::path(dir, output), self)
+    pub fn write(&self, version: &TableVersion, output: &str) -> Result<()> {
+        let json = serde_json::to_vec(self).map_err(|error| Error::broken("a note").because(error))?;
+        version.storage.write(&note(version, output), &json)
     }
 
     /// Removes the note of a commit that is done, or that left nothing.
-    pub fn forget(dir: &LakeDir, output: &str) -> Result<()> {
-        dir.remove(&Self::path(dir, output), fs::remove_file)
+    pub fn forget(version: &TableVersion, output: &str) -> Result<()> {
+        version.storage.remove(&note(version, output))
     }
 
-    /// Removes what a killed run of an output has left. The table is locked.
-    pub fn clean(warehouse: &Warehouse, kind: Kind, dir: &LakeDir, output: &str) -> Result<()> {
-        let Some(pending) = read_json::<Self>(&Self::path(dir, output))? else { return Ok(()) };
-        let is_named = match warehouse.find(kind)? {
-            Some(version) if version.location != pending.base => pending.is_named_by(&version)?,
-            _ => false,
-        };
-        if !is_named {
-            pending.data.iter().try_for_each(|file| warehouse.remove(file))?;
-            warehouse.remove_metadata(kind, |name| name.contains(&pending.uuid))?;
+    /// Removes what a killed run of an output has left, now (µs). A table of this machine is locked.
+    pub fn clean(warehouse: &Warehouse, kind: Kind, output: &str, now: i64) -> Result<()> {
+        let Some(mut version) = warehouse.find(kind)? else { return Ok(()) };
+        let Some(pending) = Self::read(&version, &note(&version, output))? else { return Ok(()) };
+        let mut is_named = pending.is_named_by(&version)?;
+        if !is_named && version.directory().is_none() {
+            // Nothing locks a bucket: the other run may still be there. After this commit its own one fails.
+            version = fenced(warehouse, kind, output, now)?;
+            is_named = pending.is_named_by(&version)?;
         }
-        Self::forget(dir, output)
+        if !is_named {
+            pending.data.iter().try_for_each(|file| version.storage.remove(file))?;
+            for file in version.storage.list(&format!("{}/metadata", version.metadata.location))? {
+                if file.uri.contains(&pending.uuid) {
+                    version.storage.remove(&file.uri)?;
+                }
+            }
+        }
+        Self::forget(&version, output)
     }
 
     /// Whether a version, or a snapshot that it has, names a file of the commit.
     fn is_named_by(&self, version: &TableVersion) -> Result<bool> {
-        let TableVersion { metadata, location } = version;
+        let TableVersion { metadata, location, storage } = version;
+        if *location == self.base {
+            return Ok(false);
+        }
         let log = metadata.metadata_log.iter().map(|version| &version.metadata_file);
         let lists = metadata.snapshots.iter().map(|snapshot| &snapshot.manifest_list);
         if log.chain(lists).chain([location]).any(|file| file.contains(&self.uuid)) {
@@ -85,11 +99,11 @@ impl PendingCommit {
         }
         let mut seen = BTreeSet::new();
         for snapshot in metadata.snapshots.iter().rev() {
-            for manifest in manifests_of(snapshot)? {
+            for manifest in manifests_of(storage, snapshot)? {
                 if !seen.insert(manifest.path.clone()) {
                     continue;
                 }
-                let entries = entries_of(&manifest)?;
+                let entries = entries_of(storage, &manifest)?;
                 let mut present = entries.iter().filter(|entry| entry.status != Status::Deleted);
                 if present.any(|entry| self.data.contains(&entry.file.path)) {
                     return Ok(true);
@@ -97,5 +111,19 @@ impl PendingCommit {
             }
         }
         Ok(false)
+    }
+}
+
+/// Commits nothing, so that no commit which is based on an earlier version can be done; returns the version after it.
+fn fenced(warehouse: &Warehouse, kind: Kind, output: &str, now: i64) -> Result<TableVersion> {
+    loop {
+        let gone = || Error::failed(format!("{}: {}: the table was removed", warehouse.shown, kind.table()));
+        let version = warehouse.find(kind)?.ok_or_else(gone)?;
+        let properties = [(format!("{FENCE}{output}"), random_uuid().to_string())].into();
+        let change = TableChange { properties, ..TableChange::default() };
+        // Each attempt that fails is the commit of another run.
+        if TableCommit::new(warehouse, kind, &version).run(&change, now)? {
+            return warehouse.find(kind)?.ok_or_else(gone);
+        }
     }
 }

@@ -3,12 +3,45 @@
 use crate::iceberg::commit::{TableChange, TableCommit};
 use crate::iceberg::describe::describe;
 use crate::iceberg::pending::PendingCommit;
-use crate::iceberg::warehouse::{TableVersion, Warehouse, order, random, uri};
+use crate::iceberg::warehouse::catalog::TableVersion;
+use crate::iceberg::warehouse::{Warehouse, order, random};
 use crate::lake::directory::{Lake, LakePart};
-use crate::lake::read::LakeFile;
-use evt_core::error::Result;
+use crate::lake::disk::{EXTENSION, day_name};
+use crate::lake::read::file::LakeFile;
+use evt_core::error::{Error, Result};
 use evt_core::iceberg::manifest::DataFile;
 use evt_core::kind::Kind;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Where a run writes files of rows before a commit names them.
+pub enum DataDir {
+    /// The directory of the table.
+    OfTable(PathBuf),
+    /// A directory of its own, if the table is in a bucket.
+    Temporary(TempDir),
+}
+
+impl DataDir {
+    /// Chooses it for a table. Errors: exit status 74 if it cannot be made.
+    pub fn of(version: &TableVersion) -> Result<Self> {
+        match version.directory() {
+            Some(directory) => Ok(Self::OfTable(directory.join("data"))),
+            None => {
+                let made = tempfile::Builder::new().prefix("evt-iceberg-").tempdir();
+                made.map(Self::Temporary).map_err(|error| Error::io("cannot make a temporary directory", &error))
+            }
+        }
+    }
+
+    /// Returns its path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::OfTable(path) => path,
+            Self::Temporary(directory) => directory.path(),
+        }
+    }
+}
 
 /// A commit of a table that is based on a version.
 #[derive(Clone, Copy)]
@@ -24,6 +57,11 @@ pub struct Publication<'a> {
 }
 
 impl Publication<'_> {
+    /// Returns the URI of the file that a part becomes.
+    fn uri(&self, part: &LakePart) -> String {
+        format!("{}/{}/{}.{EXTENSION}", self.base.data_uri(), day_name(part.day), part.name)
+    }
+
     /// Names finished parts, and returns what manifests say of them.
     pub fn describe(&self, lake: &Lake, parts: &mut [LakePart]) -> Result<Vec<DataFile>> {
         let (schema, sort_order) = (self.base.metadata.schema()?, self.base.metadata.order_by(order(self.kind)));
@@ -32,7 +70,7 @@ impl Publication<'_> {
             part.name = format!("{:016x}-{number}-{}", random(), part.name);
             part.replace = false;
             let file = LakeFile::of_part(lake, part, self.kind)?;
-            let described = describe(&file, uri(&lake.file(part.day, &part.name)), part.day, schema)?;
+            let described = describe(&file, self.uri(part), part.day, schema)?;
             files.push(DataFile { sort_order, ..described });
         }
         Ok(files)
@@ -44,18 +82,32 @@ impl Publication<'_> {
         let commit = TableCommit::new(self.warehouse, self.kind, self.base);
         let data = change.added.iter().map(|file| file.path.clone()).collect();
         let pending = PendingCommit { base: self.base.location.clone(), data, uuid: commit.uuid.clone() };
-        pending.write(&lake.dir, self.output)?;
-        let names = lake.lock_names()?;
-        lake.sync_parts(parts)?;
-        for part in parts {
-            lake.publish(part)?;
+        pending.write(self.base, self.output)?;
+        let is_here = self.base.directory().is_some();
+        match is_here {
+            true => publish(lake, parts)?,
+            false => {
+                let upload = |part: &LakePart| (lake.dir.hidden(&part.part), self.uri(part));
+                self.base.storage.upload(&Vec::from_iter(parts.iter().map(upload)))?;
+            }
         }
-        lake.sync_names()?;
-        drop(names);
         let is_done = commit.run(change, now)?;
-        if !is_done {
-            parts.iter().try_for_each(|part| lake.withdraw(part))?;
-        }
+        parts.iter().try_for_each(|part| match (is_done, is_here) {
+            (true, true) => Ok(()),
+            (true, false) => lake.remove_hidden(&part.part),
+            (false, true) => lake.withdraw(part),
+            (false, false) => self.base.storage.remove(&self.uri(part)),
+        })?;
         Ok(is_done)
     }
+}
+
+/// Gives parts their names in the directory of the table.
+fn publish(lake: &mut Lake, parts: &[LakePart]) -> Result<()> {
+    let _names = lake.lock_names()?;
+    lake.sync_parts(parts)?;
+    for part in parts {
+        lake.publish(part)?;
+    }
+    lake.sync_names()
 }

@@ -2,8 +2,10 @@
 //! there.
 
 use crate::iceberg::files::SnapshotFiles;
-use crate::iceberg::warehouse::{TableVersion, Warehouse};
-use crate::lake::read::{StreamExtents, bits_of};
+use crate::iceberg::warehouse::Warehouse;
+use crate::iceberg::warehouse::catalog::TableVersion;
+use crate::lake::read::StreamExtents;
+use crate::lake::read::file::bits_of;
 use crate::{ReadRequest, StreamExtent, Tables};
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::metadata::Snapshot;
@@ -88,7 +90,7 @@ fn open(location: &Location, kind: Kind) -> Result<TableVersion> {
 /// Opens the warehouse of a URI. Errors: exit status 2 if there is none.
 pub fn existing(location: &Location) -> Result<Warehouse> {
     let warehouse = Warehouse::of(location, &Disk::default())?;
-    match warehouse.exists() {
+    match warehouse.exists()? {
         true => Ok(warehouse),
         false => Err(Error::usage(format!("{location}: expected a warehouse with catalog.db, found none"))),
     }
@@ -101,7 +103,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
         let Some(version) = warehouse.find(kind)? else { continue };
         let rows = match wanted.choose(&version)? {
             None => 0,
-            Some(snapshot) => SnapshotFiles::find(kind, &version.metadata, snapshot, Span::default())?.rows()?,
+            Some(snapshot) => SnapshotFiles::find(kind, &version, snapshot, Span::default())?.rows()?,
         };
         tables.push((kind.table().to_owned(), rows));
     }
@@ -114,7 +116,7 @@ pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Bat
     let ReadRequest { span, columns, .. } = request;
     match wanted.choose(&version)? {
         None => Ok(Box::new(std::iter::empty())),
-        Some(snapshot) => Ok(SnapshotFiles::find(kind, &version.metadata, snapshot, span)?.batches(columns)),
+        Some(snapshot) => Ok(SnapshotFiles::find(kind, &version, snapshot, span)?.batches(columns)),
     }
 }
 

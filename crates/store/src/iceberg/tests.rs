@@ -3,7 +3,8 @@
 use super::*;
 use crate::conformance::{Bench, Rows};
 use crate::iceberg::commit::TableCommit;
-use crate::iceberg::warehouse::read;
+use crate::iceberg::warehouse::catalog::NextVersion;
+use crate::iceberg::warehouse::storage::local_uri;
 use crate::sample::{as_text, metrics, rows};
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use evt_core::error::ErrorKind;
@@ -14,9 +15,9 @@ use evt_core::iceberg::metadata::Snapshot;
 use evt_run::storage::disk::{Disk, DiskFault};
 use parquet::arrow::ArrowWriter;
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 fn bench() -> Bench {
@@ -25,6 +26,12 @@ fn bench() -> Bench {
 
 fn warehouse(bench: &Bench) -> Warehouse {
     Warehouse::of(&bench.location, &Disk::default()).unwrap()
+}
+
+/// The directory of a table.
+fn directory(bench: &Bench, kind: Kind) -> PathBuf {
+    let root = fs::canonicalize(&bench.location.path).unwrap_or_else(|_| PathBuf::from(&bench.location.path));
+    root.join("evt").join(kind.table())
 }
 
 /// The names of all files below a directory.
@@ -42,14 +49,14 @@ fn files_below(directory: &Path, found: &mut BTreeSet<String>) {
 /// The files of a table that nothing names.
 fn orphans(bench: &Bench, kind: Kind) -> BTreeSet<String> {
     let (warehouse, mut all) = (warehouse(bench), BTreeSet::new());
-    files_below(&warehouse.directory(kind), &mut all);
-    let Some(TableVersion { metadata, location }) = warehouse.find(kind).unwrap() else { return all };
+    files_below(&directory(bench, kind), &mut all);
+    let Some(TableVersion { metadata, location, storage }) = warehouse.find(kind).unwrap() else { return all };
     let mut named: Vec<String> = vec![location];
     named.extend(metadata.metadata_log.iter().map(|version| version.metadata_file.clone()));
     for snapshot in &metadata.snapshots {
         named.push(snapshot.manifest_list.clone());
-        for manifest in files::manifests_of(snapshot).unwrap() {
-            named.extend(files::entries_of(&manifest).unwrap().into_iter().map(|entry| entry.file.path));
+        for manifest in files::manifests_of(&storage, snapshot).unwrap() {
+            named.extend(files::entries_of(&storage, &manifest).unwrap().into_iter().map(|entry| entry.file.path));
             named.push(manifest.path);
         }
     }
@@ -250,7 +257,7 @@ fn a_location_without_a_slash_or_with_a_character_of_uris_is_wrong_usage() {
 fn delete_by_position(bench: &Bench, kind: Kind, rows: &[(&str, i64)]) {
     let warehouse = warehouse(bench);
     let base = warehouse.find(kind).unwrap().unwrap();
-    let path = warehouse.directory(kind).join("data").join(format!("deletes-{}.parquet", rows.len()));
+    let path = directory(bench, kind).join("data").join(format!("deletes-{}.parquet", rows.len()));
     let columns: [(&str, ArrayRef); 2] = [
         ("file_path", Arc::new(StringArray::from_iter_values(rows.iter().map(|(uri, _)| uri)))),
         ("pos", Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, position)| *position)))),
@@ -259,17 +266,21 @@ fn delete_by_position(bench: &Bench, kind: Kind, rows: &[(&str, i64)]) {
     let mut writer = ArrowWriter::try_new(fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let uri = base.metadata_uri(name);
+        base.storage.write(&uri, bytes).map(|()| uri).unwrap()
+    };
     let mut next = base.metadata.clone();
     let (sequence, snapshot_id) = (next.last_sequence_number + 1, 4_711 + next.last_sequence_number);
-    let uri = warehouse::uri(&path);
+    let uri = local_uri(&path);
     let file = DataFile { content: FileContent::PositionDeletes, path: uri, rows: 1, ..DataFile::default() };
     let entry =
         ManifestEntry { status: Status::Added, snapshot: snapshot_id, sequence: None, file_sequence: None, file };
     let bytes = manifest(&[entry], next.schema().unwrap(), next.partitions().unwrap());
     let before = next.snapshot().unwrap().clone();
-    let mut all = files::manifests_of(&before).unwrap();
+    let mut all = files::manifests_of(&base.storage, &before).unwrap();
     all.push(ManifestFile {
-        path: warehouse.write(kind, &format!("deletes-{sequence}.avro"), &bytes).unwrap(),
+        path: write(&format!("deletes-{sequence}.avro"), &bytes),
         bytes: bytes.len() as i64,
         spec: 0,
         has_deletes: true,
@@ -282,10 +293,11 @@ fn delete_by_position(bench: &Bench, kind: Kind, rows: &[(&str, i64)]) {
     });
     let mut snapshot = Snapshot { snapshot_id, sequence_number: sequence, ..before };
     let bytes = manifest_list(&all, &snapshot);
-    snapshot.manifest_list = warehouse.write(kind, &format!("snap-{sequence}.avro"), &bytes).unwrap();
+    snapshot.manifest_list = write(&format!("snap-{sequence}.avro"), &bytes);
     next.add(snapshot);
-    let location = warehouse.write(kind, &format!("1000{sequence}-x.metadata.json"), &next.to_bytes()).unwrap();
-    assert!(warehouse.swap(kind, &base.location, &location).unwrap());
+    let (expired, properties) = (&BTreeSet::new(), &BTreeMap::new());
+    let next = NextVersion { base: &base, metadata: next, uuid: "x", snapshot: None, expired, properties };
+    assert!(warehouse.commit(kind, next).unwrap());
 }
 
 #[test]
@@ -298,9 +310,9 @@ fn rows_that_were_deleted_by_position_are_not_there_and_may_be_stored_again() {
         };
         bench.run(kind, std::slice::from_ref(&whole));
         let all = bench.table(kind);
-        let metadata = warehouse(&bench).find(kind).unwrap().unwrap().metadata;
-        let manifest = files::manifests_of(metadata.snapshot().unwrap()).unwrap().swap_remove(0);
-        let files = files::entries_of(&manifest).unwrap().into_iter().map(|entry| entry.file);
+        let TableVersion { metadata, storage, .. } = warehouse(&bench).find(kind).unwrap().unwrap();
+        let manifest = files::manifests_of(&storage, metadata.snapshot().unwrap()).unwrap().swap_remove(0);
+        let files = files::entries_of(&storage, &manifest).unwrap().into_iter().map(|entry| entry.file);
         let DataFile { path: first, rows, .. } = files.max_by_key(|file| file.rows).unwrap();
         delete_by_position(&bench, kind, &[(&first, 0), (&first, 1), (&first, rows - 1), ("file:///other", 1)]);
         delete_by_position(&bench, kind, &[(&first, 1), (&first, 2)]);
@@ -322,8 +334,8 @@ fn small_manifests_are_merged_and_say_the_same() {
         let first = 10 * i64::try_from(number).unwrap();
         let mut rows = Rows::new(Kind::Event, vec![rows(Kind::Event, first, first + 10)]);
         sink.commit(Epoch { run: 1, number }, &mut rows).unwrap();
-        let metadata = warehouse(&bench).find(Kind::Event).unwrap().unwrap().metadata;
-        most = most.max(files::manifests_of(metadata.snapshot().unwrap()).unwrap().len());
+        let version = warehouse(&bench).find(Kind::Event).unwrap().unwrap();
+        most = most.max(files::manifests_of(&version.storage, version.metadata.snapshot().unwrap()).unwrap().len());
     }
     assert_eq!(most, 100);
     assert_eq!(bench.table(Kind::Event), as_text(&[rows(Kind::Event, 10, 2310)]));
@@ -387,7 +399,7 @@ fn old_snapshots_go_with_their_files_and_what_nothing_names_goes_by_its_age() {
         let end = crate::sample::START + 400 * evt_core::time::DAY;
         (upkeep::UPKEEP.compact)(&bench.location, &Compaction { closed_after: 0 }, &keeper(end)).unwrap();
         let table = bench.table(kind);
-        let left = warehouse(&bench).directory(kind).join("data").join("left.parquet");
+        let left = directory(&bench, kind).join("data").join("left.parquet");
         fs::write(&left, "of a killed run of another program").unwrap();
         // Ages of files are those of the machine.
         let now =
@@ -429,7 +441,7 @@ fn versions_before_are_a_hundred_and_no_file_of_an_older_one_is_left() {
     let version = warehouse(&bench).find(Kind::Event).unwrap().unwrap();
     assert_eq!(version.metadata.metadata_log.len(), 100);
     assert!(version.location.contains("/00121-"), "{}", version.location);
-    assert!(!read(&version.metadata.metadata_log[0].metadata_file).unwrap().is_empty());
+    assert!(!version.storage.read(&version.metadata.metadata_log[0].metadata_file).unwrap().is_empty());
     assert_eq!(orphans(&bench, Kind::Event), BTreeSet::new());
     assert_eq!(bench.table(Kind::Event).len(), 10);
 }

@@ -7,12 +7,12 @@
 use crate::iceberg::commit::{TableChange, TableCommit};
 use crate::iceberg::files::{SnapshotFiles, entries_of, manifests_of};
 use crate::iceberg::pending::PendingCommit;
-use crate::iceberg::publish::Publication;
+use crate::iceberg::publish::{DataDir, Publication};
 use crate::iceberg::read::existing;
-use crate::iceberg::warehouse::{TableVersion, Warehouse, fit, local_path};
+use crate::iceberg::warehouse::catalog::TableVersion;
+use crate::iceberg::warehouse::storage::{ListedFile, normal};
+use crate::iceberg::warehouse::{Warehouse, fit};
 use crate::lake::directory::{Lake, LakePart};
-use crate::lake::disk;
-use crate::lake::disk::{entries, failed};
 use crate::lake::file::Stream;
 use crate::lake::metric::Results;
 use crate::lake::waiting::Roll;
@@ -20,14 +20,12 @@ use crate::upkeep::{Compacted, Compaction, Expired, Expiry, Keeper, TableDescrip
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::manifest::Status;
-use evt_core::iceberg::metadata::{Snapshot, TableMetadata};
+use evt_core::iceberg::metadata::Snapshot;
 use evt_core::kind::Kind;
 use evt_core::kind::span::Span;
 use evt_core::time::{DAY, format_instant};
 use evt_run::client::Location;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 /// The upkeep of a warehouse.
 pub const UPKEEP: Upkeep = Upkeep { describe, expire, compact };
@@ -50,16 +48,16 @@ fn tables(warehouse: &Warehouse) -> Result<Vec<(Kind, TableVersion)>> {
 }
 
 /// Returns the files of the present snapshot.
-fn present(kind: Kind, metadata: &TableMetadata) -> Result<Option<SnapshotFiles>> {
-    let find = |snapshot| SnapshotFiles::find(kind, metadata, snapshot, Span::default());
-    metadata.snapshot().map(find).transpose()
+fn present(kind: Kind, version: &TableVersion) -> Result<Option<SnapshotFiles>> {
+    let find = |snapshot| SnapshotFiles::find(kind, version, snapshot, Span::default());
+    version.metadata.snapshot().map(find).transpose()
 }
 
 fn describe(location: &Location) -> Result<Vec<TableDescription>> {
     let warehouse = existing(location)?;
     let describe = |(kind, version): (Kind, TableVersion)| {
         let metadata = &version.metadata;
-        let files = present(kind, metadata)?;
+        let files = present(kind, &version)?;
         let rows = files.as_ref().map_or(Ok(0), SnapshotFiles::rows)?;
         let files = files.map_or(vec![], |files| files.files);
         let days: BTreeSet<i64> = files.iter().filter_map(|file| file.day).collect();
@@ -86,20 +84,24 @@ fn describe(location: &Location) -> Result<Vec<TableDescription>> {
     tables(&warehouse)?.into_iter().map(describe).collect()
 }
 
-/// Returns the paths of the files that snapshots name: lists, manifests, files of rows and of deletes. With `gone`,
-/// also of files that a manifest of theirs names as removed.
-fn named<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>, gone: bool) -> Result<BTreeSet<PathBuf>> {
+/// Returns the files that snapshots name: lists, manifests, files of rows and of deletes. With `gone`, also files that a
+/// manifest of theirs names as removed.
+fn named<'a>(
+    version: &TableVersion,
+    snapshots: impl IntoIterator<Item = &'a Snapshot>,
+    gone: bool,
+) -> Result<BTreeSet<String>> {
     let (mut named, mut seen) = (BTreeSet::new(), BTreeSet::new());
     for snapshot in snapshots {
-        named.insert(local_path(&snapshot.manifest_list)?);
-        for manifest in manifests_of(snapshot)? {
+        named.insert(normal(&snapshot.manifest_list));
+        for manifest in manifests_of(&version.storage, snapshot)? {
             if !seen.insert(manifest.path.clone()) {
                 continue;
             }
-            for entry in entries_of(&manifest)?.iter().filter(|entry| gone || entry.status != Status::Deleted) {
-                named.insert(local_path(&entry.file.path)?);
-            }
-            named.insert(local_path(&manifest.path)?);
+            let entries = entries_of(&version.storage, &manifest)?;
+            let present = entries.iter().filter(|entry| gone || entry.status != Status::Deleted);
+            named.extend(present.map(|entry| normal(&entry.file.path)));
+            named.insert(normal(&manifest.path));
         }
     }
     Ok(named)
@@ -127,6 +129,10 @@ struct Cleaning<'a> {
 }
 
 impl Cleaning<'_> {
+    fn gone(&self) -> Error {
+        Error::failed(format!("{}: {}: the table was removed", self.warehouse.shown, self.kind.table()))
+    }
+
     /// Removes the snapshots from before an instant (µs), then the files that only they named.
     fn expire_snapshots(&mut self, mut version: TableVersion, before: i64) -> Result<()> {
         let Self { warehouse, kind, keeper, .. } = *self;
@@ -143,28 +149,26 @@ impl Cleaning<'_> {
             if is_done {
                 self.expired.snapshots = old.len() as u64;
                 let kept = version.metadata.snapshots.iter().filter(|snapshot| !gone.contains(&snapshot.snapshot_id));
-                let (kept, files) = (named(kept, false)?, named(&old, true)?);
-                for path in files.difference(&kept) {
-                    self.expired.files += u64::from(self.remove(path)?);
+                let (kept, files) = (named(&version, kept, false)?, named(&version, &old, true)?);
+                // Files elsewhere were registered by another program, and may belong to it.
+                for file in version.storage.list(&version.metadata.location)? {
+                    let uri = normal(&file.uri);
+                    if files.contains(&uri) && !kept.contains(&uri) {
+                        self.expired.files += 1;
+                        self.remove(&version, &file)?;
+                    }
                 }
                 return Ok(());
             }
-            let gone = || Error::failed(format!("{}: the table was removed", kind.table()));
-            version = warehouse.find(kind)?.ok_or_else(gone)?;
+            version = warehouse.find(kind)?.ok_or_else(|| self.gone())?;
         }
-        Err(Error::busy(format!("iceberg:{}/: other writers committed first", warehouse.root.display())))
+        Err(Error::busy(format!("{}: other writers committed first", warehouse.shown)))
     }
 
-    /// Removes a file of the warehouse and adds its size; returns whether it was there.
-    fn remove(&mut self, path: &Path) -> Result<bool> {
-        // Files elsewhere were registered by another program, and may belong to it.
-        let found = disk::found(path)?.filter(|_| path.starts_with(&self.warehouse.root));
-        let Some(found) = found else { return Ok(false) };
-        self.expired.bytes += found.len();
-        if !self.keeper.is_dry {
-            self.warehouse.remove(&path.display().to_string())?;
-        }
-        Ok(true)
+    /// Removes a file of the table and adds its size.
+    fn remove(&mut self, version: &TableVersion, file: &ListedFile) -> Result<()> {
+        self.expired.bytes += file.bytes;
+        if self.keeper.is_dry { Ok(()) } else { version.storage.remove(&file.uri) }
     }
 
     /// Removes the files in the directory of the table from before an instant (µs) that nothing names.
@@ -172,51 +176,30 @@ impl Cleaning<'_> {
     /// The files are listed first, then the notes of commits are read, then the version: what a run has made meanwhile
     /// is in a note until it is in the version.
     fn remove_orphans(&mut self, before: i64) -> Result<()> {
-        let (directory, mut found) = (self.warehouse.directory(self.kind), vec![]);
-        old_files(&directory, before, &mut found)?;
-        let pending = PendingCommit::all(&directory.join("data"))?;
-        let Some(TableVersion { metadata, location }) = self.warehouse.find(self.kind)? else { return Ok(()) };
-        let mut known = named(&metadata.snapshots, false)?;
-        known.insert(local_path(&location)?);
-        for version in &metadata.metadata_log {
-            known.insert(local_path(&version.metadata_file)?);
-        }
-        for uri in metadata.statistics_files() {
-            known.insert(local_path(uri)?);
-        }
-        let is_pending = |path: &Path| {
-            let name = path.to_string_lossy();
-            let is_data = |commit: &PendingCommit| commit.data.iter().any(|uri| uri.ends_with(&*name));
-            pending.iter().any(|commit| name.contains(&commit.uuid) || is_data(commit))
+        let Some(version) = self.warehouse.find(self.kind)? else { return Ok(()) };
+        let mut found = version.storage.list(&version.metadata.location)?;
+        let is_own = |uri: &str| {
+            let below = uri.strip_prefix(&*version.metadata.location).unwrap_or(uri);
+            below.contains("/.") || below.ends_with("/version-hint.text")
         };
-        for path in found {
-            if !known.contains(&path) && !is_pending(&path) && self.remove(&path)? {
+        found.retain(|file| file.changed < before && !is_own(&file.uri));
+        let pending = PendingCommit::all(&version)?;
+        let Some(version) = self.warehouse.find(self.kind)? else { return Ok(()) };
+        let metadata = &version.metadata;
+        let mut known = named(&version, &metadata.snapshots, false)?;
+        known.insert(normal(&version.location));
+        known.extend(metadata.metadata_log.iter().map(|version| normal(&version.metadata_file)));
+        known.extend(metadata.statistics_files().into_iter().map(normal));
+        let is_pending =
+            |uri: &str| pending.iter().any(|commit| uri.contains(&commit.uuid) || commit.data.contains(uri));
+        for file in found {
+            if !known.contains(&normal(&file.uri)) && !is_pending(&file.uri) {
+                self.remove(&version, &file)?;
                 self.expired.orphans += 1;
             }
         }
         Ok(())
     }
-}
-
-/// Lists the files below a directory that were changed before an instant (µs), but for those of evt and hidden ones.
-fn old_files(directory: &Path, before: i64, found: &mut Vec<PathBuf>) -> Result<()> {
-    for path in entries(directory)? {
-        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
-            continue;
-        }
-        let Some(metadata) = disk::found(&path)? else { continue };
-        if metadata.is_dir() {
-            old_files(&path, before, found)?;
-            continue;
-        }
-        let changed = metadata.modified().map_err(failed(&path, "cannot read"))?;
-        let changed =
-            changed.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
-        if changed < before && path.file_name().is_some_and(|name| name != "version-hint.text") {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn compact(location: &Location, compaction: &Compaction, keeper: &Keeper) -> Result<Vec<Compacted>> {
@@ -227,10 +210,10 @@ fn compact(location: &Location, compaction: &Compaction, keeper: &Keeper) -> Res
         let mut compacted = Compacted { table: kind.table().to_owned(), ..Compacted::default() };
         let days = days_to_compact(kind, &version, compaction, keeper)?;
         if !days.is_empty() && !keeper.is_dry {
-            let data = warehouse.directory(kind).join("data");
-            let mut lake = Lake::open_beside(&data, COMPACTION, keeper.disk.clone())?;
+            let data = DataDir::of(&version)?;
+            let mut lake = Lake::open_beside(data.path(), COMPACTION, keeper.disk.clone())?;
             lake.parallelism = keeper.parallelism.clone();
-            PendingCommit::clean(&warehouse, kind, &lake.dir, OUTPUT)?;
+            PendingCommit::clean(&warehouse, kind, OUTPUT, keeper.now)?;
             for day in days.into_keys() {
                 let place = DayOfTable { warehouse: &warehouse, kind, day };
                 compact_day(place, &mut lake, keeper, &mut compacted)?;
@@ -254,7 +237,7 @@ fn days_to_compact(
     compaction: &Compaction,
     keeper: &Keeper,
 ) -> Result<BTreeMap<i64, u64>> {
-    let Some(files) = present(kind, &version.metadata)? else { return Ok(BTreeMap::new()) };
+    let Some(files) = present(kind, version)? else { return Ok(BTreeMap::new()) };
     let end = keeper.now.saturating_sub(compaction.closed_after);
     let mut days: BTreeMap<i64, u64> = BTreeMap::new();
     for file in files.files.iter().filter(|file| file.bytes < SMALL) {
@@ -283,7 +266,7 @@ fn compact_day(place: DayOfTable<'_>, lake: &mut Lake, keeper: &Keeper, compacte
         let gone = || Error::failed(format!("{}: the table was removed", kind.table()));
         let base = warehouse.find(kind)?.ok_or_else(gone)?;
         let Some(snapshot) = base.metadata.snapshot() else { return Ok(()) };
-        let mut files = SnapshotFiles::find(kind, &base.metadata, snapshot, span)?;
+        let mut files = SnapshotFiles::find(kind, &base, snapshot, span)?;
         files.files.retain(|file| file.bytes < SMALL && file.day == Some(day));
         let (number, rows) = (files.files.len() as u64, files.rows()?);
         if number < 2 {
@@ -301,7 +284,7 @@ fn compact_day(place: DayOfTable<'_>, lake: &mut Lake, keeper: &Keeper, compacte
         let summary = [("evt.compaction".to_owned(), format_instant(start)[..10].to_owned())].into();
         let change = TableChange { added, removed, summary, keeps_rows: true, ..TableChange::default() };
         if publication.commit(lake, &parts, &change, keeper.now)? {
-            PendingCommit::forget(&lake.dir, OUTPUT)?;
+            PendingCommit::forget(&base, OUTPUT)?;
             compacted.days += 1;
             compacted.files_before += number;
             compacted.files_after += parts.len() as u64;
@@ -310,7 +293,7 @@ fn compact_day(place: DayOfTable<'_>, lake: &mut Lake, keeper: &Keeper, compacte
         }
         parts.iter().try_for_each(|part| lake.remove_hidden(&part.part))?;
     }
-    Err(Error::busy(format!("iceberg:{}/: other writers committed first", warehouse.root.display())))
+    Err(Error::busy(format!("{}: other writers committed first", warehouse.shown)))
 }
 
 /// Writes the rows of files to as few as possible.

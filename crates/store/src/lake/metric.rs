@@ -5,7 +5,7 @@ use crate::guard::{ConflictReport, RowOutcome, Stored, Version, judge_retraction
 use crate::lake::directory::{Lake, LakePart};
 use crate::lake::extents::Extents;
 use crate::lake::file::Writing;
-use crate::lake::read::LakeFile;
+use crate::lake::read::file::LakeFile;
 use crate::lake::repeat::StoredFiles;
 use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
@@ -237,7 +237,7 @@ impl Results {
             // Another writer may have ordered them otherwise.
             self.sort(&mut rows);
         }
-        let name = file.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let name = file.file.path().file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if rows.is_empty() {
             self.emptied.push(name);
             return Ok(None);

@@ -36,7 +36,8 @@ use crate::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Published, SCHE
 use crate::lake::file::Stream;
 use crate::lake::metric::Results;
 use crate::lake::read as lake_read;
-use crate::lake::read::{Day, LakeFile};
+use crate::lake::read::Day;
+use crate::lake::read::file::LakeFile;
 use crate::lake::repeat::{KnownRows, NewRows, PartForm, StoredFiles};
 use crate::lake::replace::{Loss, RunKeys};
 use crate::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
@@ -315,7 +316,7 @@ impl Parquet {
     fn without_repeats(&mut self, kind: Kind, part: LakePart, earlier: &[LakePart]) -> Result<Option<LakePart>> {
         self.lake.rely_on(part.day);
         let mut stored = self.stored.days.overlapping(&self.lake, part.day, kind, &part.extents)?;
-        let is_same = |file: &LakeFile| file.path == self.lake.file(part.day, &part.name);
+        let is_same = |file: &LakeFile| file.file.path() == self.lake.file(part.day, &part.name);
         if let Some(same) = stored.iter().position(is_same) {
             // It has the same keys.
             stored = vec![stored.swap_remove(same)];

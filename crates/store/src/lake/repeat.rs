@@ -10,7 +10,7 @@ use crate::lake::directory::{Lake, LakePart};
 use crate::lake::disk;
 use crate::lake::extents::{Extents, PositionSpan, position_column};
 use crate::lake::file::Writing;
-use crate::lake::read::LakeFile;
+use crate::lake::read::file::LakeFile;
 use crate::repeat::{Conflicts, Content, Contents, event_name, has_content};
 use crate::rows;
 use ahash::AHashMap;

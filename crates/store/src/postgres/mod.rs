@@ -29,7 +29,7 @@ mod metric;
 mod read;
 mod rules;
 mod schema;
-mod session;
+pub mod session;
 mod write;
 
 use crate::postgres::link::{Failure, Link, OPTIONS, PostgresServer};

@@ -2,15 +2,13 @@
 
 use super::reference::number;
 use crate::client::Location;
-use crate::client::https;
-use crate::client::outage::{RetryError, Timeouts};
+use crate::client::https::HttpsClient;
+use crate::client::outage::RetryError;
 use evt_core::error::{Error, Result};
 use evt_core::json::base64;
 use evt_core::parse::port;
 use evt_core::parse::query::unescaped;
 use serde_json::{Value, json};
-use std::io::Read;
-use ureq::Agent;
 use ureq::http::{Request, Response};
 
 /// Maximum bytes of a decompressed answer: a schema is at most 1 MiB, six times as much if JSON escapes all of it.
@@ -20,10 +18,9 @@ const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// One registry.
 pub struct Http {
-    agent: Agent,
+    client: HttpsClient,
     base: String,
     authorization: Option<String>,
-    timeouts: Timeouts,
 }
 
 /// The answer of a registry: a success, or a meaningful refusal (404, 409, 422).
@@ -64,7 +61,7 @@ impl Http {
     /// Makes the client of the registry at `location`.
     ///
     /// Errors: exit status 2 for an invalid address or option, 78 if its certificates cannot be read.
-    pub fn try_new(location: &Location, timeouts: Timeouts) -> Result<Self> {
+    pub fn try_new(location: &Location) -> Result<Self> {
         let (who, server) =
             location.path.rsplit_once('@').map_or((None, location.path.as_str()), |(who, server)| (Some(who), server));
         if server.contains('&') {
@@ -88,17 +85,8 @@ impl Http {
         if authorization.as_ref().is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
             return Err(Error::usage(format!("{location}: token= contains a control character")));
         }
-        let tls = https::tls(location.option("ca"), base.starts_with("https:"));
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(timeouts.connect))
-            .timeout_recv_response(Some(timeouts.timeout))
-            .timeout_global(Some(timeouts.connect + timeouts.timeout))
-            .user_agent("evt")
-            .tls_config(tls.map_err(|error| error.at(location.to_string()))?)
-            .build();
-        Ok(Self { agent: config.into(), base, authorization, timeouts })
+        let client = HttpsClient::try_new(location, base.starts_with("https:"))?;
+        Ok(Self { client, base, authorization })
     }
 
     /// Posts a schema to a path, or gets what is there. `path` begins with a slash, its parts escaped.
@@ -115,22 +103,7 @@ impl Http {
         }
         let wrong = |error| Error::config(format!("{path}: invalid request")).because(error);
         let request = request.header("accept", MEDIA_TYPE).body(body).map_err(wrong)?;
-        let response = self.exchange(request)?.map_err(|error| https::trouble(error, &self.timeouts))?;
-        answer(&response)
-    }
-
-    /// Returns the raw answer. A signal bounds the wait.
-    fn exchange(&self, request: Request<String>) -> Result<Result<Response<Vec<u8>>, ureq::Error>, RetryError> {
-        let agent = self.agent.clone();
-        let ask = move || {
-            let has_body = !request.body().is_empty();
-            let response = if has_body { agent.run(request) } else { agent.run(request.map(|_| ())) }?;
-            let ((head, body), mut bytes) = (response.into_parts(), vec![]);
-            body.into_reader().take(BODY_MAX + 1).read_to_end(&mut bytes)?;
-            Ok(Response::from_parts(head, bytes))
-        };
-        // The agent's own timeouts expire first.
-        https::interruptible(2 * (self.timeouts.connect + self.timeouts.timeout), &self.timeouts.stop, ask)
+        answer(&self.client.exchange(request, BODY_MAX)?)
     }
 }
 

@@ -171,7 +171,6 @@ impl Confluent {
         location.check_options("--schemas", &OPTIONS)?;
         let wrong = |name: &str, words: &str| Error::usage(format!("{location}: {name}=: {words}"));
         let option = |name: &str| location.option(name);
-        let timeouts = location.timeouts()?;
         let absence = match option("down") {
             None | Some("wait") => Absence::Wait,
             Some("dead") => Absence::Dead,
@@ -184,7 +183,7 @@ impl Confluent {
         let topic = option("topic").map(str::to_owned);
         let shown = location.to_string();
         Ok(Self {
-            http: Http::try_new(location, timeouts)?,
+            http: Http::try_new(location)?,
             retries: location.retries()?.at_start(),
             shown,
             console: location.caller.console.clone(),

@@ -1,31 +1,26 @@
-//! Reads a lake back: files in order of day and name, rows in the order they were written.
+//! Reads a lake back: files in order of day and name, rows in the order they were written. `file.rs` reads one file,
+//! whose bytes `source.rs` gets.
 //!
 //! The reader lists a day when it gets to it, and reads the files from the directory that it listed: a run that
 //! replaces the day puts another directory in its place.
 
+pub mod file;
+pub mod source;
+
+use self::file::{Reading, bits_of, foreign, kind_in, whole_rows};
 use crate::lake::directory::{Lake, LakePart, root};
 use crate::lake::disk;
-use crate::lake::file::parquet_failed;
+use crate::lake::read::source::RowsBytes;
 use crate::{ReadRequest, StreamExtent, Tables, or_error, rows};
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{FieldRef, Int64Type, TimestampMicrosecondType};
-use arrow::error::ArrowError;
-use evt_core::error::{Error, Result, UnreadableRows};
-use evt_core::format::properties::{self, is_property};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use evt_core::error::{Error, Result};
 use evt_core::kind::event::{COLUMNS, column};
 use evt_core::kind::span::Span;
-use evt_core::kind::values::blank;
 use evt_core::kind::{Kind, PartitionName};
 use evt_core::time::{DAY, parse_date};
 use evt_run::checkpoint::epoch::Batches;
 use evt_run::client::Location;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
-};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -34,8 +29,6 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Maximum rows of a batch.
-const BATCH: usize = 2048;
 /// The columns of the extent of a partition.
 const ORIGIN: &str = COLUMNS[column::ORIGIN];
 const PARTITION: &str = COLUMNS[column::PARTITION];
@@ -218,8 +211,6 @@ pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
     unreachable.map_or(Ok(None), Err)
 }
 
-type Reading = ParquetRecordBatchReaderBuilder<File>;
-
 /// One version of a day. The directory is kept open, so that its files belong to the version that was listed even if it
 /// is replaced meanwhile.
 pub struct Day {
@@ -297,7 +288,7 @@ impl Day {
         let path = self.path.join(name);
         let opened = openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         match opened {
-            Ok(file) => kind_in(&path, File::from(file)),
+            Ok(file) => kind_in(&path, RowsBytes::Disk(File::from(file))),
             Err(Errno::NOENT) if self.has_link(name) => {
                 Err(disk::failed(&path, "cannot follow the link")(Errno::NOENT.into()))
             }
@@ -310,248 +301,3 @@ impl Day {
     }
 }
 
-/// Returns the kind of the rows of a file; `None` if they are not of evt. Errors: exit status 65 if it is no Parquet
-/// file, 74 if it cannot be read.
-fn kind_in(path: &Path, file: File) -> Result<Option<(Kind, Reading)>> {
-    let builder = reading_of(path, file)?;
-    Ok(Kind::of(builder.schema()).map(|kind| (kind, builder)))
-}
-
-/// Reads the footer of a file. Errors: those of [`kind_in`].
-fn reading_of(path: &Path, file: File) -> Result<Reading> {
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
-        let of_disk = match &error {
-            ParquetError::External(cause) => cause.downcast_ref::<std::io::Error>(),
-            _ => None,
-        };
-        // A file that ends early is none of Parquet.
-        if let Some(cause) = of_disk.filter(|cause| cause.kind() != std::io::ErrorKind::UnexpectedEof) {
-            return Error::io(format!("parquet:{}: cannot read", path.display()), cause);
-        }
-        let file = path.display();
-        let message = format!("parquet:{file}: expected a Parquet file; move it away if no run of evt wrote it");
-        Error::corrupt(message).because(error)
-    })
-}
-
-#[cold]
-fn foreign(path: &Path) -> Error {
-    let path = path.display();
-    Error::usage(format!("parquet:{path}: not a file written by evt; move it out of the directory of the day"))
-}
-
-/// A file of the lake, or a part.
-pub struct LakeFile {
-    /// Its path.
-    pub path: PathBuf,
-    kind: Kind,
-    footer: ArrowReaderMetadata,
-    /// The positions of rows that are deleted, in order.
-    deleted: Vec<u64>,
-}
-
-impl LakeFile {
-    /// Reads the footer of a file of rows of `kind`.
-    pub fn open(path: PathBuf, kind: Kind) -> Result<Self> {
-        Self::open_own(&path, kind)?.ok_or_else(|| foreign(&path))
-    }
-
-    /// Reads the footer of a part, whose rows are of `kind`.
-    pub fn of_part(lake: &Lake, part: &LakePart, kind: Kind) -> Result<Self> {
-        let path = lake.dir.hidden(&part.part);
-        if lake.columns.is_some() { Self::of_table(path, kind) } else { Self::open(path, kind) }
-    }
-
-    /// Reads the footer like [`LakeFile::open`]; `None` if the rows are not of evt, so that none has a key of a lake.
-    pub fn open_own(path: &Path, kind: Kind) -> Result<Option<Self>> {
-        let Some((found, builder)) = kind_in(path, open(path)?)? else { return Ok(None) };
-        check_kind(path, found, kind)?;
-        let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
-        let footer = footer.map_err(parquet_failed(path))?;
-        Ok(Some(Self { path: path.to_owned(), kind, footer, deleted: vec![] }))
-    }
-
-    /// Reads the footer of a file of a table, whoever wrote it. Its columns have the names of those of the kind.
-    ///
-    /// Errors: exit status 65 if one without NULL is missing, 74 if the file cannot be read.
-    pub fn of_table(path: PathBuf, kind: Kind) -> Result<Self> {
-        let builder = reading_of(&path, open(&path)?)?;
-        let schema = kind.schema();
-        let missing = schema
-            .fields()
-            .iter()
-            .find(|field| !field.is_nullable() && builder.schema().column_with_name(field.name()).is_none());
-        if let Some(field) = missing {
-            return Err(Error::corrupt(format!("{}: expected a column '{}'", path.display(), field.name())));
-        }
-        let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
-        let footer = footer.map_err(parquet_failed(&path))?;
-        Ok(Self { path, kind, footer, deleted: vec![] })
-    }
-
-    /// Leaves out the rows at these positions, which are in order.
-    pub fn without(self, deleted: Vec<u64>) -> Self {
-        Self { deleted, ..self }
-    }
-
-    /// Reads some columns of all rows, as in [`ReadRequest`].
-    pub fn batches(&self, columns: Option<u32>) -> Result<Batches> {
-        whole_rows(&self.path, self.kind, self.reading(None)?, columns)
-    }
-
-    /// Returns its footer.
-    pub fn footer(&self) -> &ParquetMetaData {
-        self.footer.metadata()
-    }
-
-    /// Reads all of its rows.
-    pub fn rows(&self) -> Result<Batches> {
-        whole_rows(&self.path, self.kind, self.reading(None)?, None)
-    }
-
-    /// Reads some columns of some row groups; the other columns are blank.
-    pub fn columns<'a>(&self, names: impl Iterator<Item = &'a str>, groups: Vec<usize>) -> Result<Batches> {
-        let columns = bits_of(self.kind, names)?;
-        whole_rows(&self.path, self.kind, self.reading(Some(groups))?, Some(columns))
-    }
-
-    /// Begins to read some row groups; all without a list.
-    fn reading(&self, groups: Option<Vec<usize>>) -> Result<Reading> {
-        let mut builder = Reading::new_with_metadata(open(&self.path)?, self.footer.clone());
-        if !self.deleted.is_empty() {
-            builder = builder.with_row_selection(self.kept(groups.as_deref()));
-        }
-        Ok(match groups {
-            Some(groups) => builder.with_row_groups(groups),
-            None => builder,
-        })
-    }
-
-    /// Selects the rows of some row groups that are not deleted.
-    fn kept(&self, groups: Option<&[usize]>) -> RowSelection {
-        let (mut ranges, mut start, mut read) = (vec![], 0, 0);
-        for (at, group) in self.footer().row_groups().iter().enumerate() {
-            let rows = usize::try_from(group.num_rows()).unwrap_or(0);
-            if groups.is_none_or(|groups| groups.contains(&at)) {
-                let mut from = 0;
-                let first = self.deleted.partition_point(|position| *position < start as u64);
-                let deleted = self.deleted[first..].iter().map_while(|position| {
-                    usize::try_from(*position).ok().map(|position| position - start).filter(|place| *place < rows)
-                });
-                for place in deleted {
-                    ranges.push(read + from..read + place);
-                    from = place + 1;
-                }
-                ranges.push(read + from..read + rows);
-                read += rows;
-            }
-            start += rows;
-        }
-        RowSelection::from_consecutive_ranges(ranges.into_iter(), read)
-    }
-}
-
-/// Returns columns of a kind as bits, as in [`ReadRequest`].
-pub fn bits_of<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> Result<u32> {
-    let schema = kind.schema();
-    let mut columns = 0;
-    for name in names {
-        columns |= u32::try_from(schema.index_of(name)?).map_or(0, |index| 1 << index);
-    }
-    Ok(columns)
-}
-
-fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(disk::failed(path, "cannot open"))
-}
-
-fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -> Result<Batches> {
-    let mut builder = builder.with_batch_size(BATCH);
-    if let Some(columns) = columns {
-        let schema = kind.schema();
-        let read = schema.fields().iter().enumerate().filter(|(index, field)| {
-            let is_read =
-                u32::try_from(*index).is_ok_and(|index| columns.checked_shr(index).is_some_and(|bits| bits & 1 == 1));
-            is_read || field.name() == kind.time_column()
-        });
-        let mut names: Vec<&str> = read.map(|(_, field)| field.name().as_str()).collect();
-        let file = builder.schema().clone();
-        if names.contains(&COLUMNS[column::PROPERTIES]) {
-            names.extend(file.fields().iter().filter(|field| is_property(field)).map(|field| field.name().as_str()));
-        }
-        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-        builder = builder.with_projection(mask);
-    }
-    let left = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    let reader = builder.build().map_err(parquet_failed(path))?;
-    let path = path.to_owned();
-    Ok(Box::new(LakeRows { reader, kind, is_projected: columns.is_some(), path, left, is_over: false }))
-}
-
-fn corrupt(path: &Path, error: ArrowError) -> Error {
-    Error::corrupt(format!("parquet:{}", path.display())).because(error)
-}
-
-/// The rows of one file.
-struct LakeRows {
-    reader: ParquetRecordBatchReader,
-    kind: Kind,
-    /// Whether some columns are not read.
-    is_projected: bool,
-    path: PathBuf,
-    /// The rows that are not read yet.
-    left: u64,
-    /// Whether the rest of the file cannot be read.
-    is_over: bool,
-}
-
-impl Iterator for LakeRows {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let batch = if self.is_over { None } else { self.reader.next() }?;
-        let aligned = |batch: RecordBatch| {
-            let whole = match properties::has_properties(batch.schema_ref()) {
-                true => {
-                    let own = properties::without_properties(&batch)?;
-                    properties::merge(&own, &properties::only_properties(&batch)?)?
-                }
-                false => batch,
-            };
-            let whole = typed(self.kind, whole)?;
-            if self.is_projected { filled(self.kind, &whole) } else { rows::align(self.kind, &whole) }
-        };
-        let batch = batch.map_err(|e| {
-            self.is_over = true;
-            // The files after it can be read.
-            corrupt(&self.path, e).of_rows(UnreadableRows { count: self.left, ..UnreadableRows::default() })
-        });
-        self.left = self.left.saturating_sub(batch.as_ref().map_or(0, |batch| batch.num_rows() as u64));
-        Some(batch.and_then(aligned))
-    }
-}
-
-/// Returns a batch whose columns have the types of their kind, which another writer may have written as others.
-fn typed(kind: Kind, batch: RecordBatch) -> Result<RecordBatch> {
-    let schema = kind.schema();
-    let wanted = |field: &FieldRef| Some(schema.column_with_name(field.name())?.1.data_type());
-    let fields = batch.schema_ref().fields().clone();
-    if fields.iter().all(|field| wanted(field).is_none_or(|wanted| wanted == field.data_type())) {
-        return Ok(batch);
-    }
-    let columns = fields.iter().zip(batch.columns()).map(|(field, column)| match wanted(field) {
-        Some(wanted) if wanted != field.data_type() => Ok((field.name(), cast(column, wanted)?)),
-        _ => Ok((field.name(), column.clone())),
-    });
-    Ok(RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>>>()?)?)
-}
-
-/// Returns the columns of a kind; those that `batch` does not have are blank.
-fn filled(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
-    let schema = kind.schema();
-    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-        Some(column) => Ok(column.clone()),
-        None => blank(field, batch.num_rows()),
-    });
-    Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?)
-}
