@@ -20,6 +20,7 @@ slot_of() {
         s3) echo 12 ;;
         flink.0) echo 14 ;;
         azure) echo 18 ;;
+        catalog) echo 19 ;;
         flink.[12]) echo $((${1#flink.} + 15)) ;;
     esac
 }

@@ -9,6 +9,7 @@ use clap::{Args as Flags, Parser, Subcommand};
 use evt_core::error::{Error, Result};
 use evt_core::time::parse_duration;
 use evt_run::client::Location;
+use evt_run::clock::Clock;
 use evt_run::metrics;
 use evt_run::metrics::ServerStatus;
 use evt_run::run::{Run, report_file};
@@ -128,9 +129,10 @@ impl Tool for Args {
 impl KeeperArgs {
     fn keeper(&self, run: &Run) -> Result<Keeper> {
         let options = open_options(run, ServerStatus::default());
-        let now = run.clock.now();
-        let now = instant_of("--now", self.now.as_deref(), now, None)?.unwrap_or(now);
-        Ok(Keeper { is_dry: self.dry_run, now, disk: options.disk, parallelism: options.parallelism })
+        // A snapshot has the time at which it was made, whatever ages are counted from.
+        let time = Clock::System.now();
+        let now = instant_of("--now", self.now.as_deref(), time, None)?.unwrap_or(time);
+        Ok(Keeper { is_dry: self.dry_run, time, now, disk: options.disk, parallelism: options.parallelism })
     }
 }
 

@@ -71,7 +71,7 @@ impl CheckpointLocation {
     /// Returns it behind a proxy.
     pub fn behind(&self, proxy: &Proxy) -> Self {
         let endpoint = std::env::var("EVT_S3").expect("a server");
-        Self { name: self.name.replace(&endpoint, &format!("http://127.0.0.1:{}", proxy.port)), ..self.clone() }
+        Self { name: self.name.replace(&endpoint, &proxy.address()), ..self.clone() }
     }
 }
 
@@ -88,16 +88,21 @@ pub enum Fault {
     Cuts,
 }
 
-/// A proxy before the S3 server.
+/// A proxy before a server.
 pub struct Proxy {
     port: u16,
     requests: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    /// Starts a proxy; `fault` decides by the line of a request and its number.
+    /// Starts a proxy before the S3 server; `fault` decides by the line of a request and its number.
     pub fn new(fault: impl Fn(&str, usize) -> Option<Fault> + Send + Sync + 'static) -> Self {
-        let upstream = std::env::var("EVT_S3").expect("a server").replace("http://", "");
+        Self::before(&std::env::var("EVT_S3").expect("a server"), fault)
+    }
+
+    /// Starts a proxy before the server at an address.
+    pub fn before(server: &str, fault: impl Fn(&str, usize) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        let upstream = server.replace("http://", "");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (fault, requests) = (Arc::new(fault), Arc::new(AtomicUsize::new(0)));
@@ -111,6 +116,11 @@ impl Proxy {
             }
         });
         Self { port, requests }
+    }
+
+    /// Returns its address.
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Returns the number of requests so far.

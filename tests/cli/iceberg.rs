@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Events over three days, one in a hundred broken and one in a thousand late.
-fn lines(count: i64) -> String {
+pub fn lines(count: i64) -> String {
     let mut text = String::new();
     for number in 0..count {
         let at = 1_704_067_200 + number * 3 * 86_400 / count - if number % 1_000 == 999 { 7_200 } else { 0 };

@@ -27,6 +27,7 @@ mod broker;
 mod brokers;
 mod bucket;
 mod calendar;
+mod catalogs;
 mod channels;
 mod check_kinds;
 mod check_runs;

@@ -1,4 +1,5 @@
-"""Tables of Iceberg as PyIceberg has them.
+"""Tables of Iceberg as PyIceberg has them. DIR is a directory with its catalog, or the properties of another one as JSON, with
+its name and the namespace.
 
 `iceberg_table.py compare DIR TABLE FILE [FILTER]`: the table has the rows of an Arrow file (with a filter: those of the
 filter), and the types of evt; prints one JSON object about its snapshots.
@@ -14,7 +15,7 @@ import warnings
 
 import pyarrow as pa
 import pyarrow.ipc
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException
 from sqlalchemy.exc import OperationalError
 
@@ -28,17 +29,20 @@ TYPES = {
 
 
 def main(command, directory, name, *rest):
-    catalog = SqlCatalog("evt", uri=f"sqlite:///{directory}/catalog.db", warehouse=f"file://{directory}")
+    properties = json.loads(directory) if directory.startswith("{") else {
+        "name": "evt", "namespace": "evt", "type": "sql", "uri": f"sqlite:///{directory}/catalog.db", "warehouse": f"file://{directory}"}
+    name_of_catalog, namespace = properties.pop("name"), properties.pop("namespace")
+    catalog = load_catalog(name_of_catalog, **properties)
     end = time.monotonic() + 60
-    while command == "disturb" and not is_there(catalog, name) and time.monotonic() < end:
+    while command == "disturb" and not is_there(catalog, namespace, name) and time.monotonic() < end:
         time.sleep(0.01)
-    table = catalog.load_table(("evt", name))
+    table = catalog.load_table((namespace, name))
     {"compare": compare, "append": append, "delete": delete, "disturb": disturb}[command](table, name, *rest)
 
 
-def is_there(catalog, name):
+def is_there(catalog, namespace, name):
     try:
-        return catalog.table_exists(("evt", name))
+        return catalog.table_exists((namespace, name))
     except OperationalError:
         return False
 

@@ -23,7 +23,9 @@ pub struct Upkeep {
 pub struct Keeper {
     /// Only says what would be done.
     pub is_dry: bool,
-    /// The time (µs): of the commits, and from which ages are counted.
+    /// The time of its commits (µs).
+    pub time: i64,
+    /// The time from which ages are counted (µs).
     pub now: i64,
     /// The disk.
     pub disk: Disk,

@@ -92,7 +92,10 @@ pub fn existing(location: &Location) -> Result<Warehouse> {
     let warehouse = Warehouse::of(location, &Disk::default())?;
     match warehouse.exists()? {
         true => Ok(warehouse),
-        false => Err(Error::usage(format!("{location}: expected a warehouse with catalog.db, found none"))),
+        false if location.path.ends_with('/') => {
+            Err(Error::usage(format!("{location}: expected a warehouse with catalog.db, found none")))
+        }
+        false => Err(Error::usage(format!("{location}: the catalog has no tables yet"))),
     }
 }
 

@@ -346,7 +346,7 @@ fn small_manifests_are_merged_and_say_the_same() {
 
 /// An upkeep of the tables of a bench at an instant.
 fn keeper(now: i64) -> crate::upkeep::Keeper {
-    crate::upkeep::Keeper { is_dry: false, now, disk: Disk::default(), parallelism: Default::default() }
+    crate::upkeep::Keeper { is_dry: false, time: now, now, disk: Disk::default(), parallelism: Default::default() }
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Cleaning<'_> {
             let gone: BTreeSet<i64> = old.iter().map(|snapshot| snapshot.snapshot_id).collect();
             let is_done = keeper.is_dry || {
                 let change = TableChange { expired: gone.clone(), ..TableChange::default() };
-                TableCommit::new(warehouse, kind, &version).run(&change, keeper.now)?
+                TableCommit::new(warehouse, kind, &version).run(&change, keeper.time)?
             };
             if is_done {
                 self.expired.snapshots = old.len() as u64;
@@ -213,7 +213,7 @@ fn compact(location: &Location, compaction: &Compaction, keeper: &Keeper) -> Res
             let data = DataDir::of(&version)?;
             let mut lake = Lake::open_beside(data.path(), COMPACTION, keeper.disk.clone())?;
             lake.parallelism = keeper.parallelism.clone();
-            PendingCommit::clean(&warehouse, kind, OUTPUT, keeper.now)?;
+            PendingCommit::clean(&warehouse, kind, OUTPUT, keeper.time)?;
             for day in days.into_keys() {
                 let place = DayOfTable { warehouse: &warehouse, kind, day };
                 compact_day(place, &mut lake, keeper, &mut compacted)?;
@@ -283,7 +283,7 @@ fn compact_day(place: DayOfTable<'_>, lake: &mut Lake, keeper: &Keeper, compacte
         let added = publication.describe(lake, &mut parts)?;
         let summary = [("evt.compaction".to_owned(), format_instant(start)[..10].to_owned())].into();
         let change = TableChange { added, removed, summary, keeps_rows: true, ..TableChange::default() };
-        if publication.commit(lake, &parts, &change, keeper.now)? {
+        if publication.commit(lake, &parts, &change, keeper.time)? {
             PendingCommit::forget(&base, OUTPUT)?;
             compacted.days += 1;
             compacted.files_before += number;

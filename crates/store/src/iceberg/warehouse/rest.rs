@@ -5,7 +5,7 @@
 
 use super::catalog::{Catalog, NextVersion, TableVersion, VERSIONS_BEFORE};
 use super::storage::TableStorage;
-use evt_core::error::{Error, Result};
+use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::iceberg::metadata::{MAIN, NewTable, TableMetadata};
 use evt_run::client::Location;
 use evt_run::client::https::HttpsClient;
@@ -47,6 +47,8 @@ pub struct RestCatalog {
     /// The token that the server has given.
     token: RefCell<Option<String>>,
     retries: RetryPolicy,
+    /// The server, for messages.
+    shown: String,
     /// What the server wants between the version and the names.
     prefix: OnceCell<String>,
     storage: TableStorage,
@@ -85,8 +87,17 @@ impl RestCatalog {
             settings,
             token: RefCell::default(),
             retries: server.retries()?.at_start(),
+            shown: server.to_string(),
             prefix: OnceCell::new(),
             storage,
+        })
+    }
+
+    /// Makes an attempt, and again while the server is away.
+    fn run<T>(&self, attempt: impl FnMut() -> Result<T, RetryError>) -> Result<T> {
+        self.retries.run(attempt).map_err(|error| match error.position() {
+            None if error.kind() != ErrorKind::Unavailable => error.at(self.shown.clone()),
+            _ => error,
         })
     }
 
@@ -235,11 +246,11 @@ impl Catalog for RestCatalog {
     }
 
     fn exists(&self) -> Result<bool> {
-        self.retries.run(|| self.path("")).map(|_| true)
+        self.run(|| self.path("")).map(|_| true)
     }
 
     fn create(&self) -> Result<()> {
-        self.retries.run(|| {
+        self.run(|| {
             if self.send(Method::GET, &self.path("")?, None)?.status != 404 {
                 return Ok(());
             }
@@ -254,7 +265,7 @@ impl Catalog for RestCatalog {
     }
 
     fn find(&self, table: &str) -> Result<Option<TableVersion>> {
-        self.retries.run(|| self.try_find(table))
+        self.run(|| self.try_find(table))
     }
 
     fn create_table(&self, table: &str, new: NewTable) -> Result<TableVersion> {
@@ -272,7 +283,7 @@ impl Catalog for RestCatalog {
         if !new.order.is_empty() {
             body["write-order"] = json!({"order-id": 1, "fields": new.order});
         }
-        self.retries.run(|| {
+        self.run(|| {
             let answer = self.send(Method::POST, &self.path("/tables")?, Some(&body))?;
             match answer.status {
                 200 => self.version(&answer),
@@ -286,7 +297,7 @@ impl Catalog for RestCatalog {
     fn commit(&self, table: &str, next: NextVersion<'_>) -> Result<bool> {
         let body = request(table, &self.settings.namespace, &next);
         let mut is_unclear = false;
-        self.retries.run(|| {
+        self.run(|| {
             if is_unclear && let Some(is_done) = self.outcome(table, &next)? {
                 return Ok(is_done);
             }
@@ -299,5 +310,99 @@ impl Catalog for RestCatalog {
                 _ => Ok(true),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    /// Answers requests by `answer`, which gets the line, the header `authorization` and the body; keeps the lines.
+    fn catalog(
+        settings: RestSettings,
+        answer: impl Fn(&str, &str, &str) -> (u16, Value) + Send + 'static,
+    ) -> (RestCatalog, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let path = format!("{}/base", listener.local_addr().unwrap());
+        let lines = Arc::new(Mutex::new(vec![]));
+        let kept = lines.clone();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let (mut line, mut headers) = (String::new(), BTreeMap::new());
+                reader.read_line(&mut line).unwrap();
+                loop {
+                    let mut header = String::new();
+                    reader.read_line(&mut header).unwrap();
+                    let Some((name, value)) = header.trim_end().split_once(": ") else { break };
+                    headers.insert(name.to_ascii_lowercase(), value.to_owned());
+                }
+                let header = |name: &str| headers.get(name).map_or("", String::as_str);
+                let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
+                reader.read_exact(&mut body).unwrap();
+                let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+                let (status, said) = answer(&line, header("authorization"), str::from_utf8(&body).unwrap());
+                kept.lock().unwrap().push(line);
+                let said = said.to_string();
+                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", said.len());
+                stream.write_all((head + &said).as_bytes()).unwrap();
+            }
+        });
+        let server = Location { scheme: "http".to_owned(), slashes: true, is_remote: true, path, ..Location::default() };
+        let settings = RestSettings { namespace: "a b".to_owned(), ..settings };
+        (RestCatalog::try_new(&server, settings, TableStorage::default()).unwrap(), lines)
+    }
+
+    #[test]
+    fn paths_have_the_prefix_of_the_server_and_requests_its_token() {
+        let settings = RestSettings {
+            credential: Some("me:hush&hush".to_owned()),
+            warehouse: Some("my lake".to_owned()),
+            ..RestSettings::default()
+        };
+        let given = Mutex::new(0);
+        let (catalog, lines) = catalog(settings, move |line, authorization, body| {
+            let mut given = given.lock().unwrap();
+            if line.contains("/oauth/tokens") {
+                assert_eq!(body, "grant_type=client_credentials&client_id=me&client_secret=hush%26hush&scope=catalog");
+                *given += 1;
+                return (200, json!({"access_token": format!("token{given}"), "token_type": "bearer"}));
+            }
+            match (authorization, line.contains("/config")) {
+                // The first one expires after one request.
+                ("Bearer token1", true) => (200, json!({"defaults": {}, "overrides": {"prefix": "ws/1"}})),
+                ("Bearer token2", false) => (404, json!({"error": {"message": "none", "code": 404}})),
+                _ => (401, json!({"error": {"message": "expired", "code": 401}})),
+            }
+        });
+        assert!(catalog.find("raw_events").unwrap().is_none());
+        let expected = [
+            "POST /base/v1/oauth/tokens",
+            "GET /base/v1/config?warehouse=my%20lake",
+            "GET /base/v1/ws/1/namespaces/a%20b/tables/raw%5Fevents",
+            "POST /base/v1/oauth/tokens",
+            "GET /base/v1/ws/1/namespaces/a%20b/tables/raw%5Fevents",
+        ];
+        assert_eq!(*lines.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_token_that_is_refused_and_a_server_that_is_none_of_iceberg_are_wrong_configuration() {
+        let settings = RestSettings { token: Some("t".to_owned()), ..RestSettings::default() };
+        let (refusing, _) = catalog(settings, |_, authorization, _| {
+            assert_eq!(authorization, "Bearer t");
+            (403, json!({"error": {"message": "not you\n\tat java", "code": 403}}))
+        });
+        let error = refusing.find("raw_events").err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().ends_with("access denied: not you"), "{error}");
+        let (other, _) = catalog(RestSettings::default(), |_, _, _| (404, json!("hello")));
+        let error = other.exists().err().unwrap();
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains("expected a catalog of Iceberg"), "{error}");
     }
 }

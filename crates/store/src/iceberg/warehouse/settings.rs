@@ -220,3 +220,56 @@ impl<'a> Section<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evt_core::error::ErrorKind;
+    use evt_run::client::{Caller, CatalogSections};
+    use std::sync::Arc;
+
+    /// Finds the catalog of a URI's path in a file with one section `lake`.
+    fn find(path: &str, section: &[(&str, &str)], options: &[(&str, &str)]) -> Result<NamedCatalog> {
+        let pairs = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let sections = CatalogSections { path: "evt.toml".to_owned(), sections: [("lake".to_owned(), pairs(section))].into() };
+        let caller = Caller { catalogs: Arc::new(sections), ..Caller::default() };
+        let (scheme, path) = ("iceberg".to_owned(), path.to_owned());
+        catalog(&Location { scheme, path, options: pairs(options), caller, ..Location::default() }, &Disk::default())
+    }
+
+    const REST: [(&str, &str); 2] = [("type", "rest"), ("uri", "http://127.0.0.1:1/")];
+
+    #[test]
+    fn a_uri_names_a_section_and_perhaps_one_table() {
+        assert_eq!(find("lake", &REST, &[]).unwrap().table, None);
+        assert_eq!(find("lake/gold.hourly", &REST, &[]).unwrap().table.as_deref(), Some("hourly"));
+        let sql = [("type", "sql"), ("uri", "sqlite:c.db"), ("warehouse", "s3://bucket/x/")];
+        assert_eq!(find("lake", &sql, &[("namespace", "silver")]).unwrap().shown, "iceberg:lake");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let of = |pairs: &[(&'static str, &'static str)]| [&REST[..], pairs].concat();
+        let pair = |kind: &'static str, uri: &'static str| vec![("type", kind), ("uri", uri)];
+        for (path, section, options, kind, words) in [
+            ("other", of(&[]), &[][..], ErrorKind::Usage, "expected a section [catalog.other]; evt.toml has none"),
+            ("lake/x", of(&[]), &[], ErrorKind::Usage, "iceberg:CATALOG/NAMESPACE.TABLE"),
+            ("lake/a.b.c", of(&[]), &[], ErrorKind::Usage, "iceberg:CATALOG/NAMESPACE.TABLE"),
+            ("lake/a.b", of(&[]), &[("namespace", "c")], ErrorKind::Usage, "give no namespace="),
+            ("lake", of(&[]), &[("namespace", "a.b")], ErrorKind::Usage, "expected one name, found 'a.b'"),
+            ("lake", of(&[("tokn", "x")]), &[], ErrorKind::Config, "unknown key 'tokn'"),
+            ("lake", vec![("type", "rest")], &[], ErrorKind::Config, "expected uri"),
+            ("lake", vec![("uri", "http://h")], &[], ErrorKind::Config, "expected type"),
+            ("lake", pair("hive", "http://h"), &[], ErrorKind::Config, "expected rest or sql, found 'hive'"),
+            ("lake", pair("rest", "sqlite:x"), &[], ErrorKind::Config, "expected http://"),
+            ("lake", pair("sql", "http://h"), &[], ErrorKind::Config, "expected postgres://"),
+            ("lake", pair("sql", "sqlite:x"), &[], ErrorKind::Config, "expected warehouse"),
+            ("lake", pair("rest", "http://h?tls=1"), &[], ErrorKind::Usage, "unknown option 'tls'"),
+        ] {
+            let error = find(path, &section, options).err().unwrap();
+            assert!(error.kind() == kind && error.to_string().contains(words), "{path} {section:?}: {error}");
+        }
+    }
+}

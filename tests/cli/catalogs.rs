@@ -1,0 +1,290 @@
+//! Tables of Iceberg in a bucket, whose catalog is a server: a database, or one with the REST API. Nothing locks a bucket,
+//! and every request may fail.
+
+use crate::bucket::{Fault, Proxy};
+use crate::harness::{Dir, Draws, Run, ask, ended, eventually, python};
+use crate::iceberg::lines;
+use crate::servers::server;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The catalogs of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Rest,
+    Postgres,
+}
+
+/// A namespace of a catalog, and the directory of a test.
+struct Tables {
+    dir: Dir,
+    kind: Kind,
+    namespace: String,
+    python: String,
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).expect("scripts/services sets it")
+}
+
+/// The bucket of the catalog with the REST API.
+const BUCKET: &str = "evt-catalog";
+
+impl Tables {
+    /// An empty namespace; `None`, with one message, if a server is missing.
+    fn new(kind: Kind, name: &str) -> Option<Self> {
+        let python = python()?;
+        server("EVT_S3")?;
+        server(if kind == Kind::Rest { "EVT_CATALOG" } else { "EVT_POSTGRES" })?;
+        let dir = Dir::new(name);
+        let root = dir.path("");
+        let namespace = root.file_name().expect("a name").to_string_lossy().replace(['-', '.'], "_");
+        // The server keeps buckets as directories.
+        std::fs::create_dir_all(Path::new(&variable("EVT_SERVICES")).join("s3/data").join(BUCKET)).expect("a bucket");
+        dir.write("s3.secret", variable("EVT_S3_SECRET_KEY"));
+        let tables = Self { dir, kind, namespace, python };
+        tables.configure(&variable("EVT_S3"), &tables.catalog());
+        Some(tables)
+    }
+
+    fn catalog(&self) -> String {
+        variable(if self.kind == Kind::Rest { "EVT_CATALOG" } else { "EVT_POSTGRES" })
+    }
+
+    /// Writes the section of the catalog, with these addresses of the servers.
+    fn configure(&self, bucket: &str, catalog: &str) {
+        let secret = self.dir.path("s3.secret").display().to_string();
+        let (region, key) = (variable("EVT_S3_REGION"), variable("EVT_S3_ACCESS_KEY"));
+        let options = format!(
+            "endpoint={bucket}&region={region}&access_key={key}&secret_key={{file:{secret}}}&retry=1m&timeout=2s"
+        );
+        let of_kind = match self.kind {
+            Kind::Rest => format!("type = \"rest\"\nuri = \"{catalog}?retry=1m&timeout=2s\""),
+            Kind::Postgres => {
+                format!("type = \"sql\"\nuri = \"{catalog}\"\nwarehouse = \"s3://{BUCKET}/{}\"", self.namespace)
+            }
+        };
+        self.dir.write("evt.toml", format!("[catalog.lake]\n{of_kind}\nbucket-options = \"{options}\"\n"));
+    }
+
+    /// Returns the URI of the tables, with options.
+    fn uri(&self, options: &str) -> String {
+        format!("iceberg:lake?namespace={}{options}", self.namespace)
+    }
+
+    /// Runs a line in which `LAKE` is the URI.
+    fn shell(&self, line: &str) -> Run {
+        self.dir.shell(&format!("export EVT_CONFIG=evt.toml; {}", self.line(line)))
+    }
+
+    fn line(&self, line: &str) -> String {
+        line.replace("LAKE", &self.uri(""))
+    }
+
+    /// Asks PyIceberg.
+    fn table(&self, command: &str, args: &[&str]) -> Run {
+        let mut properties = json!({
+            "name": "lake", "namespace": self.namespace, "s3.endpoint": variable("EVT_S3"),
+            "s3.access-key-id": variable("EVT_S3_ACCESS_KEY"), "s3.secret-access-key": variable("EVT_S3_SECRET_KEY"),
+            "s3.region": variable("EVT_S3_REGION"),
+        });
+        match self.kind {
+            Kind::Rest => {
+                properties["type"] = json!("rest");
+                properties["uri"] = json!(self.catalog());
+            }
+            Kind::Postgres => {
+                properties["type"] = json!("sql");
+                properties["uri"] = json!(self.catalog().replace("postgres://", "postgresql+pg8000://"));
+            }
+        }
+        ask(&self.dir, &self.python, "iceberg_table.py", &[&[command, &properties.to_string()], args].concat())
+    }
+
+    /// What PyIceberg says of a table whose rows are those of evt-view.
+    fn compared(&self, name: &str) -> Value {
+        self.shell(&format!("evt-view 'LAKE&table={name}' -q -o arrow --to rows.arrow --overwrite")).succeeds();
+        let rows = self.dir.path("rows.arrow").display().to_string();
+        serde_json::from_str(&self.table("compare", &[name, &rows]).succeeds().text()).expect("it is JSON")
+    }
+
+    /// Returns the metrics of a store, in order.
+    fn metrics(&self, uri: &str) -> String {
+        let columns = "metric_name,window_start,dimensions,value,rows,revision";
+        let mark = if uri.contains('?') { '&' } else { '?' };
+        let line = format!("evt-view '{uri}{mark}table=aggregated_metrics' --columns {columns} -q -o csv | sort");
+        self.shell(&line).succeeds().text()
+    }
+
+    /// Returns the descriptions of the tables after each day has one file and only the present snapshot is left.
+    fn kept(&self) -> Vec<Value> {
+        self.shell("evt-lake compact LAKE --now 2100-01-01").succeeds();
+        self.shell("evt-lake expire LAKE --snapshots 0s --orphans-older-than 0s --now 2100-01-03").succeeds();
+        let again = "evt-lake expire LAKE --snapshots 0s --orphans-older-than 0s --now 2100-01-03 --dry-run";
+        let again = self.shell(again).succeeds().rows();
+        assert!(again.iter().all(|table| table["orphans"] == 0 && table["files"] == 0), "{again:?}");
+        self.shell("evt-lake describe LAKE").succeeds().rows()
+    }
+
+    /// The keys of the objects of its tables that are neither files of rows nor metadata.
+    fn notes(&self) -> Vec<String> {
+        let bucket = Path::new(&variable("EVT_SERVICES")).join("s3/data").join(BUCKET);
+        let line = format!("find {} -path '*{}*' -name '*.pending'", bucket.display(), self.namespace);
+        self.dir.shell(&line).text().lines().map(str::to_owned).collect()
+    }
+}
+
+const METRICS: &str = "[[metric]]\nname = \"events\"\nsize = \"1h\"\nby = [\"user_id\"]\n";
+
+#[test]
+fn tables_in_a_bucket_are_those_of_a_directory() {
+    for kind in [Kind::Rest, Kind::Postgres] {
+        let Some(tables) = Tables::new(kind, &format!("catalog_{kind:?}").to_lowercase()) else { return };
+        let dir = &tables.dir;
+        dir.write("a.jsonl", lines(6_000));
+        dir.write("m.toml", METRICS);
+        let missing = tables.shell("evt-view 'LAKE&table=raw_events'").ends_with(2).stderr();
+        let said = ["there is no table raw_events", "the catalog has no tables yet"];
+        assert!(said.iter().any(|said| missing.contains(said)), "{missing}");
+        let ingest = || tables.shell("evt-ingest a.jsonl --time at --dlq LAKE --to LAKE").ends_with(0).stderr();
+        assert!(ingest().contains("in 5940 inserted 5940"));
+        assert!(ingest().contains("in 5940 unchanged 5940"));
+        let window = "evt-ingest a.jsonl --time at -q --dlq null: | evt-window -q -m m.toml --out-of-orderness 1m \
+                      --late LAKE --to LAKE --to sqlite:m.db";
+        tables.shell(window).succeeds();
+        assert!(tables.metrics(&tables.uri("")) == tables.metrics("sqlite:m.db"));
+        for (name, rows) in [("raw_events", 5_940), ("dead_letters", 60), ("late_events", 6)] {
+            assert_eq!(tables.compared(name)["rows"], rows, "{kind:?} {name}");
+        }
+        let found = tables.compared("aggregated_metrics");
+        let first = found["ids"][0].as_i64().expect("an id");
+        // A correction is a snapshot, and the one before it is read as it was.
+        let wrong = tables.metrics(&tables.uri(""));
+        dir.write("sum.toml", METRICS.replace("by =", "aggregate = \"sum(n)\"\nby ="));
+        tables.shell("evt-backfill 'LAKE&table=raw_events' -m sum.toml --all-closed --to LAKE").succeeds();
+        let sums = window.replace("m.toml", "sum.toml").replace("--to LAKE --to sqlite:m.db", "--to sqlite:right.db");
+        tables.shell(&sums).succeeds();
+        let right = tables.metrics(&tables.uri(""));
+        assert!(right != wrong);
+        assert_eq!(tables.metrics(&tables.uri(&format!("&snapshot={first}"))), wrong);
+        let values = |text: &str| {
+            let mut lines: Vec<String> =
+                text.lines().map(|line| line.rsplit_once(',').map_or(line, |(row, _)| row).to_owned()).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(values(&right), values(&tables.metrics("sqlite:right.db")), "{kind:?}");
+        for table in tables.kept() {
+            assert_eq!((&table["snapshots"], &table["files"]), (&json!(1), &table["days"]), "{table}");
+        }
+        assert!(tables.metrics(&tables.uri("")) == right);
+        tables.compared("aggregated_metrics");
+        // One table of the namespace, by its name.
+        let one = tables.shell(&format!("evt-view 'iceberg:lake/{}.dead_letters' -q -o jsonl", tables.namespace));
+        assert_eq!(one.succeeds().rows().len(), 60);
+    }
+}
+
+#[test]
+fn rows_in_a_bucket_are_there_once_although_runs_are_killed_and_others_commit() {
+    for kind in [Kind::Rest, Kind::Postgres] {
+        let Some(tables) = Tables::new(kind, &format!("catalog_killed_{kind:?}").to_lowercase()) else { return };
+        let dir = &tables.dir;
+        dir.write("a.jsonl", lines(40_000));
+        dir.write("m.toml", METRICS);
+        let line = "evt-window a.jsonl --time at -m m.toml --out-of-orderness 3h -q --checkpoint state \
+                    --checkpoint-every 20ms --to LAKE --to sqlite:m.db --dlq LAKE";
+        let upkeep = "for n in $(seq 12); do timeout -s KILL 1.$n evt-lake compact LAKE --now 2100-01-01; \
+                      timeout -s KILL 0.9 evt-lake expire LAKE --snapshots 0s --orphans-older-than 0s --now 2100-01-02; \
+                      done >/dev/null 2>&1; true";
+        let upkeep = format!("export EVT_CONFIG=evt.toml; {}", tables.line(upkeep));
+        let mut other = dir.command("bash", &["-c", &upkeep]).spawn().expect("it starts");
+        let mut draws = Draws::new();
+        for _ in 0..6 {
+            let millis = 300 + draws.below(1_500);
+            tables.shell(&format!("timeout -s KILL {}.{:03} {line}; true", millis / 1_000, millis % 1_000)).succeeds();
+        }
+        assert_eq!(ended("the upkeep", &mut other), 0);
+        tables.shell(line).ends_with(0);
+        let found = tables.metrics(&tables.uri(""));
+        assert!(found.lines().count() > 1_000 && found == tables.metrics("sqlite:m.db"), "{kind:?}");
+        assert_eq!(tables.compared("dead_letters")["rows"], 400, "{kind:?}");
+        tables.compared("aggregated_metrics");
+        // The upkeep may have been killed.
+        tables.kept();
+        assert_eq!(tables.notes(), Vec::<String>::new(), "{kind:?}");
+        assert!(tables.metrics(&tables.uri("")) == found);
+    }
+}
+
+/// Each request of the catalog and of the bucket fails once, in each of three ways.
+#[test]
+fn each_request_may_fail_and_each_answer_may_be_lost() {
+    let Some(tables) = Tables::new(Kind::Rest, "catalog_faults") else { return };
+    let dir = &tables.dir;
+    dir.write("a.jsonl", lines(3_000));
+    dir.write("m.toml", METRICS);
+    dir.write("sum.toml", METRICS.replace("by =", "aggregate = \"sum(n)\"\nby ="));
+    let faults = [Fault::Fails, Fault::LosesAnswer, Fault::Cuts];
+    let number = Arc::new(AtomicUsize::new(0));
+    let decide = |offset: usize| {
+        let number = number.clone();
+        move |_: &str, _: usize| {
+            let at = number.fetch_add(1, Ordering::Relaxed);
+            (at % 3 == offset).then(|| faults[at / 3 % 3])
+        }
+    };
+    let (bucket, catalog) =
+        (Proxy::before(&variable("EVT_S3"), decide(0)), Proxy::before(&variable("EVT_CATALOG"), decide(1)));
+    tables.configure(&bucket.address(), &catalog.address());
+    let line = "evt-window a.jsonl --time at -m m.toml --out-of-orderness 3h -q --checkpoint state --checkpoint-every 1ms \
+                --to LAKE --to sqlite:m.db --dlq LAKE";
+    tables.shell(line).ends_with(0);
+    tables.shell("evt-ingest a.jsonl --time at -q --dlq null: --to parquet:raw").ends_with(0);
+    for to in ["LAKE", "sqlite:m.db"] {
+        tables.shell(&format!("evt-backfill parquet:raw -m sum.toml --all-closed --to {to}")).succeeds();
+    }
+    tables.shell("evt-lake compact LAKE --now 2100-01-01").succeeds();
+    assert!(bucket.requests() > 60 && catalog.requests() > 60, "{} {}", bucket.requests(), catalog.requests());
+    tables.configure(&variable("EVT_S3"), &variable("EVT_CATALOG"));
+    let found = tables.metrics(&tables.uri(""));
+    assert!(found.lines().count() > 400 && found == tables.metrics("sqlite:m.db"), "{found}");
+    assert_eq!(tables.compared("dead_letters")["rows"], 30);
+    tables.compared("aggregated_metrics");
+    assert_eq!(tables.notes(), Vec::<String>::new());
+    // A request whose answer was lost has left nothing but what the table names.
+    let before = "evt-lake expire LAKE --snapshots 9999d --orphans-older-than 0s --now 2100-01-01 --dry-run";
+    let before = tables.shell(before).succeeds().rows();
+    assert!(before.iter().all(|table| table["orphans"] == 0), "{before:?}");
+}
+
+/// The note of a run that hangs in its commit looks like that of a killed one.
+#[test]
+fn a_run_that_hangs_in_its_commit_does_not_name_files_that_its_successor_has_removed() {
+    let Some(tables) = Tables::new(Kind::Rest, "catalog_fence") else { return };
+    let dir = &tables.dir;
+    dir.write("a.jsonl", lines(3_000));
+    // The table is there, and empty.
+    dir.write("none.jsonl", "{\"at\":1704067200,\"n\":-1}\n");
+    let ingest = |file: &str| format!("evt-ingest {file} --time at --dlq null: --to LAKE");
+    tables.shell(&ingest("none.jsonl")).succeeds();
+    let hung = Arc::new(AtomicUsize::new(0));
+    let seen = hung.clone();
+    let proxy = Proxy::before(&variable("EVT_CATALOG"), move |line, _| {
+        let is_commit = line.starts_with("POST ") && line.contains("/tables/");
+        (is_commit && seen.fetch_add(1, Ordering::Relaxed) == 0).then_some(Fault::Hangs)
+    });
+    tables.configure(&variable("EVT_S3"), &proxy.address());
+    let line = format!("export EVT_CONFIG=evt.toml; {}", tables.line(&ingest("a.jsonl")));
+    let mut first = dir.command("bash", &["-c", &line]).spawn().expect("it starts");
+    eventually("the first run commits", || hung.load(Ordering::Relaxed) > 0);
+    tables.configure(&variable("EVT_S3"), &variable("EVT_CATALOG"));
+    // It removes the files of the first one, and has nothing to add.
+    let said = tables.shell(&ingest("none.jsonl")).succeeds().stderr();
+    assert!(said.contains("in 1 unchanged 1"), "{said}");
+    assert_eq!(ended("the first run", &mut first), 0);
+    assert_eq!(tables.compared("raw_events")["rows"], 2_971);
+    assert_eq!(tables.notes(), Vec::<String>::new());
+}
