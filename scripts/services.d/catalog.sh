@@ -36,6 +36,7 @@ END
     # Two of them would log, and the other one needs more.
     rm -f "$dir"/lib/slf4j-reload4j*.jar
     cat >"$dir/Catalog.java" <<'END'
+import java.net.InetSocketAddress;
 import java.util.HashMap;
 import java.util.Map;
 import org.apache.hadoop.conf.Configuration;
@@ -45,7 +46,6 @@ import org.apache.iceberg.rest.RESTCatalogServlet;
 import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
 import org.eclipse.jetty.ee10.servlet.ServletHolder;
 import org.eclipse.jetty.server.Server;
-import org.eclipse.jetty.server.ServerConnector;
 
 /** Serves a catalog on loopback: the port, then its properties. */
 public class Catalog {
@@ -58,11 +58,7 @@ public class Catalog {
         var catalog = CatalogUtil.buildIcebergCatalog("evt", properties, new Configuration());
         ServletContextHandler handler = new ServletContextHandler();
         handler.addServlet(new ServletHolder(new RESTCatalogServlet(new RESTCatalogAdapter(catalog))), "/*");
-        Server server = new Server();
-        ServerConnector connector = new ServerConnector(server);
-        connector.setHost("127.0.0.1");
-        connector.setPort(Integer.parseInt(arguments[0]));
-        server.addConnector(connector);
+        Server server = new Server(new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[0])));
         server.setHandler(handler);
         server.start();
         server.join();

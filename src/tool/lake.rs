@@ -31,14 +31,14 @@ pub struct Args {
 enum LakeAction {
     /// Print rows, files, days, snapshots and last epochs of each table
     Describe {
-        /// Describe the tables of this warehouse
-        #[arg(value_name = "iceberg:DIR/")]
+        /// Describe the tables of iceberg:DIR/, iceberg:CATALOG or iceberg:CATALOG/NAMESPACE.TABLE
+        #[arg(value_name = "TABLES")]
         tables: String,
     },
     /// Join the small files of each closed day to files of 128 MiB
     Compact {
-        /// Compact the tables of this warehouse
-        #[arg(value_name = "iceberg:DIR/")]
+        /// Compact the tables of iceberg:DIR/, iceberg:CATALOG or iceberg:CATALOG/NAMESPACE.TABLE
+        #[arg(value_name = "TABLES")]
         tables: String,
         /// Compact days that ended at least DURATION ago
         #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = parse_duration)]
@@ -48,8 +48,8 @@ enum LakeAction {
     },
     /// Remove old snapshots, and files that nothing names
     Expire {
-        /// Clean the tables of this warehouse
-        #[arg(value_name = "iceberg:DIR/")]
+        /// Clean the tables of iceberg:DIR/, iceberg:CATALOG or iceberg:CATALOG/NAMESPACE.TABLE
+        #[arg(value_name = "TABLES")]
         tables: String,
         /// Remove snapshots that are older than DURATION, but the present one and those that a branch or tag names
         #[arg(long, value_name = "DURATION", default_value = "5d", value_parser = parse_duration)]
@@ -130,7 +130,7 @@ impl KeeperArgs {
     fn keeper(&self, run: &Run) -> Result<Keeper> {
         let options = open_options(run, ServerStatus::default());
         // A snapshot has the time at which it was made, whatever ages are counted from.
-        let time = Clock::System.now();
+        let time = Clock::of_machine();
         let now = instant_of("--now", self.now.as_deref(), time, None)?.unwrap_or(time);
         Ok(Keeper { is_dry: self.dry_run, time, now, disk: options.disk, parallelism: options.parallelism })
     }
@@ -141,9 +141,9 @@ fn opened(uri: &str, run: &Run) -> Result<(Upkeep, Location)> {
     match Uri::parse(uri, &run.caller())? {
         Uri::Store(store, location) => match store.upkeep {
             Some(upkeep) => Ok((upkeep, location)),
-            None => Err(Error::usage(format!("{location}: expected iceberg:DIR/"))),
+            None => Err(Error::usage(format!("{location}: expected iceberg:DIR/ or iceberg:CATALOG"))),
         },
-        other => Err(Error::usage(format!("{other}: expected iceberg:DIR/"))),
+        other => Err(Error::usage(format!("{other}: expected iceberg:DIR/ or iceberg:CATALOG"))),
     }
 }
 

@@ -1,7 +1,8 @@
-//! Tables of Iceberg in a bucket, whose catalog is a server: a database, or one with the REST API. Nothing locks a bucket,
-//! and every request may fail.
+//! Tables of Iceberg in a bucket, whose catalog is a server: a database, or one with the REST API. Nothing locks a
+//! bucket, and every request may fail.
 
 use crate::bucket::{Fault, Proxy};
+use crate::documents::blocks;
 use crate::harness::{Dir, Draws, Run, ask, ended, eventually, python};
 use crate::iceberg::lines;
 use crate::servers::server;
@@ -216,6 +217,41 @@ fn rows_in_a_bucket_are_there_once_although_runs_are_killed_and_others_commit() 
         tables.kept();
         assert_eq!(tables.notes(), Vec::<String>::new(), "{kind:?}");
         assert!(tables.metrics(&tables.uri("")) == found);
+    }
+}
+
+#[test]
+fn the_sections_of_the_page_are_catalogs() {
+    let tables = [Kind::Rest, Kind::Postgres].map(|kind| Tables::new(kind, "catalog_page"));
+    let [Some(rest), Some(sql)] = tables else { return };
+    let block = &blocks("man/evt.7", "CATALOGS")[0];
+    let (bucket, options) = (format!("s3://{BUCKET}/page"), "\nbucket-options = \"endpoint=");
+    let options = format!("{options}{}&region={}\"", variable("EVT_S3"), variable("EVT_S3_REGION"));
+    let (server, database) = (rest.catalog(), sql.catalog());
+    let (_, password) = database.split_once("postgres://evt:").expect("a user");
+    let (password, database) = password.split_once('@').expect("a password");
+    let text = block
+        .replace("db.example.com/catalog", database)
+        .replace("s3://company-lake/evt", &bucket)
+        .replace("\nbucket-options = \"region=eu-central-1&retry=10m\"", &options)
+        .replace("https://catalog.example.com/iceberg", &server)
+        .replace("warehouse = \"company\"", &options);
+    rest.dir.write("evt.toml", text);
+    rest.dir.write("a.jsonl", lines(200));
+    let secrets = [
+        format!("export PGPASSWORD={password} CATALOG_TOKEN=secret"),
+        format!(
+            "AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}",
+            variable("EVT_S3_ACCESS_KEY"),
+            variable("EVT_S3_SECRET_KEY")
+        ),
+    ]
+    .join(" ");
+    for name in ["lake", "shared"] {
+        let uri = format!("iceberg:{name}?namespace={}", rest.namespace);
+        rest.shell(&format!("{secrets}; evt-ingest a.jsonl --time at -q --dlq null: --to '{uri}'")).succeeds();
+        let rows = rest.shell(&format!("{secrets}; evt-view '{uri}' -q -o jsonl")).succeeds().rows();
+        assert_eq!(rows.len(), 198, "{name}");
     }
 }
 

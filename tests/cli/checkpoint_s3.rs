@@ -108,7 +108,7 @@ fn what_a_bucket_needs_is_said_before_anything_is_read() {
     };
     dir.write("wrong.secret", "not-the-secret");
     for (uri, status, words) in [
-        ("s3://x/y", 2, "expected s3://BUCKET/PREFIX"),
+        ("s3://x/y", 2, "expected the name of a bucket"),
         ("s3://evt-tests/y?secret_key=plain&access_key=a&region=r", 2, "found a secret in plain text"),
         ("s3://evt-tests/y?colour=red", 2, "unknown option 'colour'"),
         ("s3://evt-tests/y?region=r", 78, "expected credentials (AWS_ACCESS_KEY_ID"),

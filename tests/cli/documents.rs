@@ -214,6 +214,7 @@ const ROWS: &[Row] = &[
     row("man/evt.7", "DESCRIPTION", 1, Not("it is a drawing of the tools")),
     row("man/evt.7", "DAILY JOBS", 4, By(&DAILY)),
     row("man/evt.7", "ICEBERG", 2, By(&["iceberg::the_lines_of_the_page_make_tables_that_pyiceberg_opens"])),
+    row("man/evt.7", "CATALOGS", 1, By(&["catalogs::the_sections_of_the_page_are_catalogs"])),
     row("man/evt.7", "KAFKA", 1, By(&["docs_loops::a_stage_without_state_commits_its_rows_and_offsets_together"])),
     row("man/evt.7", "SCALING", 1, By(&["flink::a_pipeline_moves_to_flink_and_back_without_a_gap_or_a_double"])),
     row("man/evt.7", "CONFIGURATION", 1, By(&["docs_files::the_configuration_is_that_of_a_pipe"])),

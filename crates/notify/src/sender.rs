@@ -287,10 +287,13 @@ impl Worker {
             self.pruned_at = Some(Instant::now());
         }
         let pause = self.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
-        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
-            return Ok(SenderStep::Wait(pause));
-        }
-        let due = match self.outbox.next(now)? {
+        let pause = pause.filter(|pause| !pause.is_zero());
+        let due = match (self.outbox.next(now)?, pause) {
+            // The end of the run does not wait for a pause after which nothing is sent.
+            (Next::Due(_) | Next::Later(_), Some(pause)) => return Ok(SenderStep::Wait(pause)),
+            (next, _) => next,
+        };
+        let due = match due {
             Next::Due(due) => due,
             Next::Unreadable(error) => {
                 self.count(|counts| counts.refused += 1);

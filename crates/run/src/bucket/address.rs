@@ -59,8 +59,14 @@ impl BucketAddress {
         location.check_options(scheme, options(scheme))?;
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
         let prefix = prefix.trim_matches('/');
-        if bucket.len() < 3 || !bucket.bytes().all(is_name) || Path::parse(prefix).is_err() {
-            return Err(Error::usage(format!("{location}: expected {scheme}://BUCKET/PREFIX")));
+        if bucket.len() < 3 || !bucket.bytes().all(is_name) {
+            let expected = "expected the name of a bucket, at least 3 characters of a-z, 0-9, '.', '-' and '_'";
+            return Err(Error::usage(format!("{location}: {expected}")));
+        }
+        if Path::parse(prefix).is_err() {
+            return Err(Error::usage(format!(
+                "{location}: expected {scheme}://BUCKET/PREFIX without empty parts, . and .."
+            )));
         }
         let parts = AddressParts { bucket, location: &location, written, variable };
         let CloudAddress { cloud, server, written } = match scheme {
@@ -180,9 +186,9 @@ mod tests {
     fn what_is_wrong_or_missing_is_named() {
         let alone = [ALONE];
         for (text, variables, kind, words) in [
-            ("s3://b/x", &KEYS[..], ErrorKind::Usage, "expected s3://BUCKET/PREFIX"),
-            ("s3://UPPER/x", &KEYS, ErrorKind::Usage, "expected s3://BUCKET/PREFIX"),
-            ("s3://bucket/../x", &KEYS, ErrorKind::Usage, "expected s3://BUCKET/PREFIX"),
+            ("s3://b/x", &KEYS[..], ErrorKind::Usage, "expected the name of a bucket, at least 3 characters"),
+            ("s3://UPPER/x", &KEYS, ErrorKind::Usage, "expected the name of a bucket, at least 3 characters"),
+            ("s3://bucket/../x", &KEYS, ErrorKind::Usage, "expected s3://BUCKET/PREFIX without empty parts"),
             ("s3://bucket/x?endpoint=host", &KEYS, ErrorKind::Usage, "endpoint: expected http://HOST"),
             ("s3://bucket/x?endpoint=http://u:p@h", &KEYS, ErrorKind::Usage, "endpoint: expected http://HOST"),
             ("s3://bucket/x?access_key=a&secret_key=b", &KEYS, ErrorKind::Usage, "found a secret in plain text"),

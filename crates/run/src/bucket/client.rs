@@ -13,7 +13,7 @@ use std::fmt;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -187,45 +187,75 @@ impl Bucket {
         }
     }
 
-    /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one
-    /// after another.
+    /// Makes a request for each item, several at once. After a transient failure no further one begins, and those that
+    /// are left are repeated as one request is: an outage has one limit and one message, however many it concerns.
     pub(super) fn each<T: Sync, R: Send>(
         &self,
         items: &[T],
         threads: usize,
         request: impl Fn(&T) -> Result<R, RetryError> + Sync,
     ) -> Result<Vec<R>> {
-        if let [item] = items {
-            return self.retries.run(|| request(item)).map(|done| vec![done]);
-        }
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut done = vec![];
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(item) = items.get(at) else { return done };
-                done.push((at, request(item)));
+        let mut done: Vec<Option<R>> = items.iter().map(|_| None).collect();
+        let mut fault = None;
+        loop {
+            let is_whole = self.retries.run(|| {
+                // The pause before the next attempt.
+                if let Some(cause) = fault.take() {
+                    return Err(RetryError::Transient(cause));
+                }
+                let left = Vec::from_iter((0..items.len()).filter(|at| done[*at].is_none()));
+                let found = at_once(&left, threads, |at| request(&items[at]));
+                let (mut has_progress, mut failed) = (false, None);
+                for (at, outcome) in found {
+                    match outcome {
+                        Ok(value) => (done[at], has_progress) = (Some(value), true),
+                        Err(RetryError::Permanent(error)) => return Err(error.into()),
+                        Err(RetryError::Transient(cause)) => failed = Some(cause),
+                    }
+                }
+                match failed {
+                    None => Ok(true),
+                    // The server has answered, so that the time of an outage begins anew.
+                    Some(cause) if has_progress => {
+                        fault = Some(cause);
+                        Ok(false)
+                    }
+                    Some(cause) => Err(RetryError::Transient(cause)),
+                }
+            })?;
+            if is_whole {
+                let whole: Option<Vec<R>> = done.into_iter().collect();
+                return whole.ok_or_else(|| Error::broken("a thread of requests"));
             }
-        };
-        let mut done: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-        });
-        done.sort_by_key(|(at, _)| *at);
-        if done.len() != items.len() {
-            return Err(Error::broken("a thread of requests"));
         }
-        let again = |((_, outcome), item): ((usize, Result<R, RetryError>), &T)| match outcome {
-            Err(RetryError::Transient(cause)) => {
-                let mut first = Some(cause);
-                self.retries
-                    .run(|| first.take().map_or_else(|| request(item), |cause| Err(RetryError::Transient(cause))))
-            }
-            Err(RetryError::Permanent(error)) => Err(error),
-            Ok(value) => Ok(value),
-        };
-        done.into_iter().zip(items).map(again).collect()
     }
+}
+
+/// Makes requests by the numbers of their items until one fails; returns what became of those that were made.
+fn at_once<R: Send>(
+    items: &[usize],
+    threads: usize,
+    request: impl Fn(usize) -> Result<R, RetryError> + Sync,
+) -> Vec<(usize, Result<R, RetryError>)> {
+    if let [item] = items {
+        return vec![(*item, request(*item))];
+    }
+    let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        let mut done = vec![];
+        while !has_failed.load(Ordering::Relaxed)
+            && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let outcome = request(*item);
+            has_failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+            done.push((*item, outcome));
+        }
+        done
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    })
 }
 
 impl Objects for Bucket {

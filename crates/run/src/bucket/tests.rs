@@ -64,9 +64,33 @@ fn a_server_that_hangs_or_refuses_ends_the_wait() {
             assert!(error.to_string().contains("s3://bucket/a") && !error.to_string().contains(&secret), "{error}");
         }
         if status != 503 {
-            assert_eq!(server.state().requests.len(), 3, "such requests are not repeated");
+            assert!(server.state().requests.len() <= 3, "such requests are not repeated");
         }
     }
+}
+
+/// Each of many requests would wait for its own timeout otherwise.
+#[test]
+fn a_server_that_stops_to_answer_ends_many_requests_as_it_ends_one() {
+    let keys: Vec<String> = (0..400).map(|number| format!("{number}")).collect();
+    for fault in [FakeFault::Hang, FakeFault::Status(503)] {
+        let server = FakeS3::new(move |request, _| (!request.contains("/a/0")).then_some(fault));
+        let error = bucket(&server, "&timeout=100ms&retry=300ms").get_all(&keys).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().starts_with("s3://bucket/a: unavailable for 300ms (?retry="), "{error}");
+        let count = server.state().requests.len();
+        // At most eight at once, and as many attempts as there are pauses of 50 ms or more.
+        assert!(count <= 8 * 8, "{fault:?}: {count} requests");
+    }
+}
+
+/// An outage is over once a request succeeds, whatever the others need.
+#[test]
+fn many_requests_of_which_each_fails_twice_succeed() {
+    let server = FakeS3::new(|_, before| (before < 2).then_some(FakeFault::Status(500)));
+    let keys: Vec<String> = (0..12).map(|number| format!("{number}")).collect();
+    let found = bucket(&server, "&retry=1s").get_all(&keys).unwrap();
+    assert_eq!(found, vec![None; 12]);
 }
 
 #[test]

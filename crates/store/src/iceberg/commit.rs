@@ -1,8 +1,9 @@
 //! A commit: files that are added to a table and removed from it, as one snapshot.
 
 use crate::iceberg::files::{FileSums, entries_of, manifests_of};
+use crate::iceberg::warehouse::Warehouse;
 use crate::iceberg::warehouse::catalog::{NextVersion, TableVersion};
-use crate::iceberg::warehouse::{Warehouse, random, random_uuid};
+use crate::iceberg::warehouse::names::{random, random_uuid};
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::manifest::{DataFile, ManifestEntry, ManifestFile, Status, manifest, manifest_list};
 use evt_core::iceberg::metadata::Snapshot;
@@ -176,7 +177,8 @@ impl<'a> TableCommit<'a> {
                 bytes = 0;
             }
             bytes += manifest.bytes;
-            let present = entries_of(&self.base.storage, &manifest)?.into_iter().filter(|entry| entry.status != Status::Deleted);
+            let present =
+                entries_of(&self.base.storage, &manifest)?.into_iter().filter(|entry| entry.status != Status::Deleted);
             entries.extend(present.map(|entry| ManifestEntry { status: Status::Existing, ..entry }));
         }
         if !entries.is_empty() {

@@ -1,10 +1,10 @@
-//! `iceberg:DIR/`: tables of Apache Iceberg in a directory, one for each kind of row, with a catalog that PyIceberg
-//! opens.
+//! `iceberg:DIR/`: tables of Apache Iceberg, one for each kind of row, in a directory with a catalog that PyIceberg
+//! opens; `iceberg:NAME`: in a catalog of the `--config` file, and perhaps in a bucket.
 //!
 //! ```text
 //! rows ─► lake: parts (files of one day) ─► repeat: which rows has the table? ─► names of the table
 //!                                                                                 │
-//!   describe: counts and bounds ─► commit: manifests, list, metadata.json ─► warehouse: swap in the catalog
+//!   describe: counts and bounds ─► commit: manifests, list ─► warehouse: metadata.json, swap in the catalog
 //! ```
 //!
 //! A run without a checkpoint commits one snapshot at its proven end, one with a checkpoint a snapshot for each epoch:
@@ -12,7 +12,7 @@
 //! the version that was read; if another one came first, the rows are compared with the new version and committed
 //! again.
 //!
-//! `warehouse.rs` is the directory with its catalog, `files.rs` the data files of a version, `commit.rs` a commit,
+//! `warehouse` has the catalogs and the access to files, `files.rs` the data files of a version, `commit.rs` a commit,
 //! `publish.rs` the files that it adds, `describe.rs` what a manifest says of one, `pending.rs` removes what a killed
 //! commit leaves, `correct.rs` corrects metrics, and `read.rs` reads tables back, without
 //! the rows of `deletes.rs`; `upkeep.rs` removes old snapshots and joins small files. Files of rows are written by the
@@ -60,7 +60,8 @@ use evt_run::client::Location;
 pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
-    about: "iceberg:DIR/: tables of Apache Iceberg in a directory, a snapshot for each run or epoch (?namespace=)",
+    about: "iceberg:DIR/: tables of Apache Iceberg in a directory, a snapshot for each run or epoch (?namespace=), or in \
+            a catalog of the configuration: iceberg:NAME",
     extensions: &[],
     magic: b"",
     client: None,

@@ -2,8 +2,9 @@
 
 use crate::iceberg::commit::{TableChange, TableCommit};
 use crate::iceberg::files::{entries_of, manifests_of};
+use crate::iceberg::warehouse::Warehouse;
 use crate::iceberg::warehouse::catalog::TableVersion;
-use crate::iceberg::warehouse::{Warehouse, random_uuid};
+use crate::iceberg::warehouse::names::random_uuid;
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::manifest::Status;
 use evt_core::kind::Kind;

@@ -84,8 +84,8 @@ fn describe(location: &Location) -> Result<Vec<TableDescription>> {
     tables(&warehouse)?.into_iter().map(describe).collect()
 }
 
-/// Returns the files that snapshots name: lists, manifests, files of rows and of deletes. With `gone`, also files that a
-/// manifest of theirs names as removed.
+/// Returns the files that snapshots name: lists, manifests, files of rows and of deletes. With `gone`, also files that
+/// a manifest of theirs names as removed.
 fn named<'a>(
     version: &TableVersion,
     snapshots: impl IntoIterator<Item = &'a Snapshot>,

@@ -13,6 +13,7 @@ use crate::lake::disk::{self, read_json};
 use crate::lake::exchange;
 use crate::lake::metric::Results;
 use crate::lake::read as lake_read;
+use crate::lake::read::file::check_kind;
 use crate::progress::KeptProgress;
 use evt_core::backfill::{Difference, LateCell};
 use evt_core::counts::SinkCounts;
@@ -31,7 +32,7 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Correc
     let root = root(location)?;
     exchange::check(&root)?;
     if let Some(found) = lake_read::kind_of(&root)? {
-        lake_read::check_kind(&root, found, Kind::Metric)?;
+        check_kind(&root, found, Kind::Metric)?;
     }
     let lake = Lake::open_beside(&root, CORRECTION, options.disk.clone())?;
     LakeCorrections::open(root, Some(lake), options)

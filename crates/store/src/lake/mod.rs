@@ -37,7 +37,7 @@ use crate::lake::file::Stream;
 use crate::lake::metric::Results;
 use crate::lake::read as lake_read;
 use crate::lake::read::Day;
-use crate::lake::read::file::LakeFile;
+use crate::lake::read::file::{LakeFile, check_kind};
 use crate::lake::repeat::{KnownRows, NewRows, PartForm, StoredFiles};
 use crate::lake::replace::{Loss, RunKeys};
 use crate::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
@@ -170,7 +170,7 @@ impl LakeOptions {
         }
         match (lake_read::kind_of(&self.root)?, scope) {
             (Some(found), CheckScope::Rows(RowsToWrite { kind: Some(kind), .. })) => {
-                lake_read::check_kind(&self.root, found, kind)
+                check_kind(&self.root, found, kind)
             }
             _ => Ok(()),
         }
@@ -439,7 +439,7 @@ impl Parquet {
 
 impl Sink for Parquet {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        lake_read::check_kind(&self.lake.dir.root, *self.kind.get_or_insert(kind), kind)?;
+        check_kind(&self.lake.dir.root, *self.kind.get_or_insert(kind), kind)?;
         if self.property_columns {
             check_columns(Some(kind))?;
         }

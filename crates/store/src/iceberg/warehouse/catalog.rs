@@ -1,12 +1,11 @@
 //! The contract of catalogs: which version a table has.
 
-use super::random_uuid;
+use super::names::random_uuid;
 use super::storage::{TableStorage, local_path, shown};
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::metadata::{MetadataLogEntry, NewTable, Snapshot, TableMetadata};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-
 
 /// The versions before that a table names; older files are removed.
 pub const VERSIONS_BEFORE: usize = 100;

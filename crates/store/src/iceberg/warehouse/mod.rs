@@ -11,9 +11,10 @@
 //!
 //! Iceberg names files by absolute paths: a warehouse cannot be moved. The catalog may be in a database or a server
 //! instead (`settings.rs`), and the tables in a bucket (`storage.rs`). `catalog.rs` is the contract of catalogs, which
-//! `sqlite.rs`, `postgres.rs` and `rest.rs` keep.
+//! `sqlite.rs`, `postgres.rs` and `rest.rs` keep. `names.rs` makes names that are never used again.
 
 pub mod catalog;
+pub mod names;
 mod postgres;
 mod rest;
 mod settings;
@@ -21,6 +22,7 @@ mod sqlite;
 pub mod storage;
 
 use self::catalog::{Catalog, NextVersion, TableVersion};
+use self::names::random_uuid;
 use self::settings::NamedCatalog;
 use crate::progress::PipelineMetrics;
 use arrow::datatypes::SchemaRef;
@@ -31,9 +33,7 @@ use evt_core::kind::Kind;
 use evt_run::client::Location;
 use evt_run::storage::disk::Disk;
 use serde::Serialize;
-use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
-use uuid::Uuid;
 
 /// The scheme of its URIs.
 pub const SCHEME: &str = "iceberg";
@@ -41,17 +41,6 @@ pub const SCHEME: &str = "iceberg";
 pub const OPTIONS: [&str; 4] = ["as-of", "namespace", "snapshot", "table"];
 /// The property of a table with the kind of its rows.
 pub const KIND: &str = "evt.kind";
-
-/// Returns a number, never 0, that no other process has, with high probability.
-pub fn random() -> u64 {
-    // The standard library's only source of randomness: each new state has other keys.
-    RandomState::new().hash_one(0).max(1)
-}
-
-/// Returns a UUID for the name of a file.
-pub fn random_uuid() -> Uuid {
-    uuid::Builder::from_random_bytes((u128::from(random()) << 64 | u128::from(random())).to_be_bytes()).into_uuid()
-}
 
 /// Returns the columns by which the rows of a file are ordered; none for rows in the order of their streams.
 pub fn order(kind: Kind) -> &'static [&'static str] {

@@ -82,7 +82,7 @@ impl RestCatalog {
             return Err(Error::usage(format!("{server}: expected http://HOST[:PORT][/BASE]")));
         }
         Ok(Self {
-            client: HttpsClient::try_new(server, server.scheme == "https")?,
+            client: HttpsClient::try_new(server, base.starts_with("https:"))?,
             base: format!("{}/v1", base.trim_end_matches("/v1")),
             settings,
             token: RefCell::default(),
@@ -168,7 +168,11 @@ impl RestCatalog {
         let prefix = match self.prefix.get() {
             Some(prefix) => prefix,
             None => {
-                let warehouse = self.settings.warehouse.as_ref().map_or(String::new(), |name| format!("?warehouse={}", escaped(name)));
+                let warehouse = self
+                    .settings
+                    .warehouse
+                    .as_ref()
+                    .map_or(String::new(), |name| format!("?warehouse={}", escaped(name)));
                 let answer = self.send(Method::GET, &format!("/config{warehouse}"), None)?;
                 if !answer.body.is_object() || answer.status != 200 {
                     return Err(Error::config("expected a catalog of Iceberg").because(answer.message()).into());
@@ -256,7 +260,8 @@ impl Catalog for RestCatalog {
             }
             let path = self.path("")?;
             let all = path.rsplit_once('/').map_or(&*path, |(all, _)| all);
-            self.send(Method::POST, all, Some(&json!({"namespace": [self.settings.namespace], "properties": {}}))).map(drop)
+            self.send(Method::POST, all, Some(&json!({"namespace": [self.settings.namespace], "properties": {}})))
+                .map(drop)
         })
     }
 
@@ -349,11 +354,13 @@ mod tests {
                 let (status, said) = answer(&line, header("authorization"), str::from_utf8(&body).unwrap());
                 kept.lock().unwrap().push(line);
                 let said = said.to_string();
-                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", said.len());
+                let head =
+                    format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", said.len());
                 stream.write_all((head + &said).as_bytes()).unwrap();
             }
         });
-        let server = Location { scheme: "http".to_owned(), slashes: true, is_remote: true, path, ..Location::default() };
+        let server =
+            Location { scheme: "http".to_owned(), slashes: true, is_remote: true, path, ..Location::default() };
         let settings = RestSettings { namespace: "a b".to_owned(), ..settings };
         (RestCatalog::try_new(&server, settings, TableStorage::default()).unwrap(), lines)
     }
@@ -403,6 +410,9 @@ mod tests {
         assert!(error.to_string().ends_with("access denied: not you"), "{error}");
         let (other, _) = catalog(RestSettings::default(), |_, _, _| (404, json!("hello")));
         let error = other.exists().err().unwrap();
-        assert!(error.kind() == ErrorKind::Config && error.to_string().contains("expected a catalog of Iceberg"), "{error}");
+        assert!(
+            error.kind() == ErrorKind::Config && error.to_string().contains("expected a catalog of Iceberg"),
+            "{error}"
+        );
     }
 }

@@ -61,7 +61,9 @@ pub fn catalog(location: &Location, disk: &Disk) -> Result<NamedCatalog> {
         }
     };
     let namespace = match (space, location.option("namespace")) {
-        (Some(_), Some(_)) => return Err(Error::usage(format!("{location}: it names a namespace, give no namespace="))),
+        (Some(_), Some(_)) => {
+            return Err(Error::usage(format!("{location}: it names a namespace, give no namespace=")));
+        }
         (Some(space), None) => space,
         (None, _) => namespace(location)?,
     };
@@ -191,16 +193,12 @@ impl<'a> Section<'a> {
                     None => local_uri(&absolute(Path::new(warehouse))?),
                 };
                 let key = TableKey { catalog: self.name.to_owned(), namespace, table: String::new() };
-                Ok(match &*server.scheme {
-                    "sqlite" => {
-                        let rows = SqliteCatalog { file: sqlite(&server.path)?, disk: disk.clone() };
-                        Rc::new(SqlCatalog { rows, storage, key, root, directory: None })
-                    }
-                    _ => {
-                        let rows = PostgresCatalog::try_new(&server).map_err(at)?;
-                        Rc::new(SqlCatalog { rows, storage, key, root, directory: None })
-                    }
-                })
+                if !server.slashes {
+                    let rows = SqliteCatalog { file: sqlite(&server.path)?, disk: disk.clone() };
+                    return Ok(Rc::new(SqlCatalog { rows, storage, key, root, directory: None }));
+                }
+                let rows = PostgresCatalog::try_new(&server).map_err(at)?;
+                Ok(Rc::new(SqlCatalog { rows, storage, key, root, directory: None }))
             }
             ("rest", "http" | "https") => {
                 let text = |key: &str| self.revealed(key);
@@ -233,7 +231,8 @@ mod tests {
         let pairs = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
         };
-        let sections = CatalogSections { path: "evt.toml".to_owned(), sections: [("lake".to_owned(), pairs(section))].into() };
+        let sections =
+            CatalogSections { path: "evt.toml".to_owned(), sections: [("lake".to_owned(), pairs(section))].into() };
         let caller = Caller { catalogs: Arc::new(sections), ..Caller::default() };
         let (scheme, path) = ("iceberg".to_owned(), path.to_owned());
         catalog(&Location { scheme, path, options: pairs(options), caller, ..Location::default() }, &Disk::default())

@@ -32,7 +32,7 @@ pub struct TableStorage {
 }
 
 /// Where a file is.
-enum Place {
+enum FilePlace {
     Disk(PathBuf),
     Object(Arc<Bucket>, String),
 }
@@ -56,9 +56,9 @@ impl TableStorage {
 
     /// Finds a file. Errors: exit status 65 for a URI of another scheme; those of
     /// [`BucketAddress::parse`].
-    fn place(&self, uri: &str) -> Result<Place> {
+    fn place(&self, uri: &str) -> Result<FilePlace> {
         if let Some(path) = local_path(uri) {
-            return Ok(Place::Disk(path));
+            return Ok(FilePlace::Disk(path));
         }
         let unknown = || Error::corrupt(format!("{uri}: expected a file of this machine, s3:// or gs://"));
         let (scheme, rest) = uri.split_once("://").ok_or_else(unknown)?;
@@ -66,19 +66,19 @@ impl TableStorage {
         let (bucket, key) = rest.split_once('/').ok_or_else(unknown)?;
         let name = format!("{scheme}://{bucket}");
         if let Some(bucket) = self.buckets.borrow().get(&name) {
-            return Ok(Place::Object(bucket.clone(), key.to_owned()));
+            return Ok(FilePlace::Object(bucket.clone(), key.to_owned()));
         }
         let address = BucketAddress::parse(&format!("{name}{}", self.options), &self.caller)?;
         let bucket = Arc::new(Bucket::try_new(address)?);
         self.buckets.borrow_mut().insert(name, bucket.clone());
-        Ok(Place::Object(bucket, key.to_owned()))
+        Ok(FilePlace::Object(bucket, key.to_owned()))
     }
 
     /// Reads a file; `None` if there is none.
     pub fn find(&self, uri: &str) -> Result<Option<Vec<u8>>> {
         match self.place(uri)? {
-            Place::Disk(path) => disk::found(fs::read(&path)).map_err(failed(&path, "cannot read")),
-            Place::Object(bucket, key) => bucket.get(&key),
+            FilePlace::Disk(path) => disk::found(fs::read(&path)).map_err(failed(&path, "cannot read")),
+            FilePlace::Object(bucket, key) => bucket.get(&key),
         }
     }
 
@@ -90,14 +90,14 @@ impl TableStorage {
     /// Writes a file. It has all of its bytes or is not there.
     pub fn write(&self, uri: &str, bytes: &[u8]) -> Result<()> {
         match self.place(uri)? {
-            Place::Disk(path) => {
+            FilePlace::Disk(path) => {
                 if let Some(directory) = path.parent() {
                     self.disk.create_directories(directory).map_err(failed(directory, "cannot make the directory"))?;
                 }
                 let written = self.disk.write_whole(&path, &path.with_added_extension("new"), bytes);
                 written.map_err(failed(&path, "cannot write"))
             }
-            Place::Object(bucket, key) => bucket.put(&key, bytes),
+            FilePlace::Object(bucket, key) => bucket.put(&key, bytes),
         }
     }
 
@@ -105,7 +105,7 @@ impl TableStorage {
     pub fn upload(&self, files: &[(PathBuf, String)]) -> Result<()> {
         let (mut uploads, mut found) = (vec![], None);
         for (path, uri) in files {
-            let Place::Object(bucket, key) = self.place(uri)? else {
+            let FilePlace::Object(bucket, key) = self.place(uri)? else {
                 return Err(Error::broken(format!("{uri}: expected an object")));
             };
             uploads.push(Upload { key, path: path.clone() });
@@ -117,8 +117,10 @@ impl TableStorage {
     /// Removes a file that nothing names; it need not exist.
     pub fn remove(&self, uri: &str) -> Result<()> {
         match self.place(uri)? {
-            Place::Disk(path) => LakeDir { root: PathBuf::new(), disk: self.disk.clone() }.remove(&path, fs::remove_file),
-            Place::Object(bucket, key) => bucket.delete(&[key]),
+            FilePlace::Disk(path) => {
+                LakeDir { root: PathBuf::new(), disk: self.disk.clone() }.remove(&path, fs::remove_file)
+            }
+            FilePlace::Object(bucket, key) => bucket.delete(&[key]),
         }
     }
 
@@ -126,8 +128,8 @@ impl TableStorage {
     pub fn list(&self, directory: &str) -> Result<Vec<ListedFile>> {
         let mut found = vec![];
         match self.place(directory)? {
-            Place::Disk(path) => files_below(&path, directory, &mut found)?,
-            Place::Object(bucket, key) => {
+            FilePlace::Disk(path) => files_below(&path, directory, &mut found)?,
+            FilePlace::Object(bucket, key) => {
                 let start = format!("{key}/");
                 let entries = bucket.entries(&start)?;
                 let listed = |ObjectEntry { key, size, changed, .. }: ObjectEntry| {
@@ -143,8 +145,8 @@ impl TableStorage {
     /// Returns a file of rows, of which a manifest says the size (bytes).
     pub fn rows(&self, uri: &str, bytes: u64) -> Result<RowsFile> {
         Ok(match self.place(uri)? {
-            Place::Disk(path) => RowsFile::Disk(path),
-            Place::Object(bucket, key) => {
+            FilePlace::Disk(path) => RowsFile::Disk(path),
+            FilePlace::Object(bucket, key) => {
                 RowsFile::object(bucket, ObjectEntry { key, size: bytes, version: None, changed: 0 })
             }
         })

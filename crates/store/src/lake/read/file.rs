@@ -1,6 +1,5 @@
 //! Reads one file of rows.
 
-use super::check_kind;
 use super::source::{RowsBytes, RowsFaults, RowsFile};
 use crate::lake::directory::{Lake, LakePart};
 use crate::lake::file::parquet_failed;
@@ -29,6 +28,15 @@ const BATCH: usize = 2048;
 
 /// The reader of a file whose footer is known.
 pub type Reading = ParquetRecordBatchReaderBuilder<RowsBytes>;
+
+/// Checks that a lake holds the requested kind. Errors: exit status 2.
+pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
+    if found == kind {
+        return Ok(());
+    }
+    let (root, found, kind) = (root.display(), found.table(), kind.table());
+    Err(Error::usage(format!("parquet:{root}: expected {kind}, found {found}; use another directory")))
+}
 
 /// Returns the kind of the rows of a file; `None` if they are not of evt. Errors: exit status 65 if it is no Parquet
 /// file, 74 if it cannot be read.

@@ -7,7 +7,7 @@
 pub mod file;
 pub mod source;
 
-use self::file::{Reading, bits_of, foreign, kind_in, whole_rows};
+use self::file::{Reading, bits_of, check_kind, foreign, kind_in, whole_rows};
 use crate::lake::directory::{Lake, LakePart, root};
 use crate::lake::disk;
 use crate::lake::read::source::RowsBytes;
@@ -178,15 +178,6 @@ fn empty(root: &Path) -> Result<()> {
     }
 }
 
-/// Checks that a lake holds the requested kind. Errors: exit status 2.
-pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
-    if found == kind {
-        return Ok(());
-    }
-    let (root, found, kind) = (root.display(), found.table(), kind.table());
-    Err(Error::usage(format!("parquet:{root}: expected {kind}, found {found}; use another directory")))
-}
-
 /// Returns the kind of the files in a lake, if there are any with rows of evt. Errors: exit status 74 if no file that
 /// can be read shows the kind, and a day cannot be reached.
 pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
@@ -300,4 +291,3 @@ impl Day {
         }
     }
 }
-

@@ -89,7 +89,12 @@ pub enum RowsBytes {
 
 impl RowsBytes {
     /// Says which columns of which row groups will be read; all without a list.
-    pub fn with_plan(self, footer: &ParquetMetaData, groups: Option<&[usize]>, columns: Option<&ProjectionMask>) -> Self {
+    pub fn with_plan(
+        self,
+        footer: &ParquetMetaData,
+        groups: Option<&[usize]>,
+        columns: Option<&ProjectionMask>,
+    ) -> Self {
         let Self::Object(object) = self else { return self };
         let is_read = |at: usize| groups.is_none_or(|groups| groups.contains(&at));
         let plan = footer.row_groups().iter().enumerate().filter(|(at, _)| is_read(*at)).map(|(_, group)| {
@@ -173,17 +178,13 @@ impl ObjectBytes {
             return Ok(bytes);
         }
         let has = |range: &Range<u64>| range.start <= start && start + least <= range.end;
-        let wanted = match self.groups.iter().find(|group| group.iter().any(has)) {
-            Some(group) => group.clone(),
-            None => {
-                // Nothing but a footer is read without a plan.
-                let first = start.min(self.entry.size.saturating_sub(TAIL));
-                vec![first..(start + least).max(self.entry.size)]
-            }
-        };
+        // Nothing but a footer is read without a plan.
+        let tail = start.min(self.entry.size.saturating_sub(TAIL))..(start + least).max(self.entry.size);
+        let group = self.groups.iter().find(|group| group.iter().any(has));
+        let wanted = group.map_or(std::slice::from_ref(&tail), Vec::as_slice);
         // What was read before belongs to an earlier row group.
         kept.clear();
-        let read = self.bucket.read_ranges(&self.entry, &wanted)?;
+        let read = self.bucket.read_ranges(&self.entry, wanted)?;
         kept.extend(wanted.iter().map(|range| range.start).zip(read.into_iter().map(Bytes::from)));
         found(&kept).ok_or_else(|| Error::corrupt("ends early").at(self.bucket.name(&self.entry.key)))
     }
