@@ -129,7 +129,7 @@ impl LakeFile {
         Self { deleted, ..self }
     }
 
-    /// Reads some columns of all rows, as in [`ReadRequest`].
+    /// Reads some columns of all rows, as in [`ReadRequest`](crate::ReadRequest).
     pub fn batches(&self, columns: Option<u32>) -> Result<Batches> {
         self.read(None, columns)
     }
@@ -189,7 +189,7 @@ impl LakeFile {
     }
 }
 
-/// Returns columns of a kind as bits, as in [`ReadRequest`].
+/// Returns columns of a kind as bits, as in [`ReadRequest`](crate::ReadRequest).
 pub fn bits_of<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> Result<u32> {
     let schema = kind.schema();
     let mut columns = 0;
