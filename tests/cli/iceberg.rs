@@ -5,6 +5,7 @@ use crate::docs_files::of_cron;
 use crate::documents::blocks;
 use crate::harness::{Dir, ask, ended, python};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Events over three days, one in a hundred broken and one in a thousand late.
@@ -154,6 +155,10 @@ fn a_snapshot_that_is_gone_and_a_table_that_is_missing_are_named() {
         let text = said(&format!("{INGEST} --to 'iceberg:lake/?{option}'"), 2);
         assert!(text.contains("= is an option of inputs only"), "{text}");
     }
+    let text = said(&format!("{INGEST} --to 'iceberg:other/?create=no'"), 2);
+    assert!(text.contains("there are no tables, and create=no allows none"), "{text}");
+    assert!(!dir.path("other").exists());
+    dir.shell(&format!("{INGEST} -q --dlq null: --to 'iceberg:lake/?create=no'")).succeeds();
     dir.shell("mv lake moved").succeeds();
     let text = said("evt-view iceberg:moved/", 78);
     assert!(text.contains("a warehouse cannot be moved or copied"), "{text}");
@@ -326,4 +331,115 @@ fn the_three_steps_of_the_page_are_a_lake() {
     assert_eq!(dir.shell(&format!("{} -q -o jsonl", travel.trim_end())).succeeds().rows().len(), wrong.len());
     line("RETENTION");
     assert!(rows("namespace=gold") == right);
+}
+
+/// The properties of all events of a store, by their ids.
+fn properties_of(dir: &Dir, uri: &str) -> BTreeMap<String, Value> {
+    let rows = dir.shell(&format!("evt-view '{uri}table=raw_events' -q -o jsonl")).succeeds().rows();
+    let pair = |row: &Value| (row["event_id"].as_str().expect("an id").to_owned(), row["properties"].clone());
+    rows.iter().map(pair).collect()
+}
+
+/// Whether two JSON values are equal; 4 equals 4.0.
+fn is_same(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(name, left)| right.get(name).is_some_and(|right| is_same(left, right)))
+        }
+        (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),
+        (left, right) => left == right,
+    }
+}
+
+#[test]
+fn properties_get_columns_that_other_programs_read_and_no_value_is_lost() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_columns");
+    dir.write("a.jsonl", lines(3_000));
+    let mut later = String::new();
+    for number in 0..2_000 {
+        let n = if number % 7 == 0 { json!("seven") } else { json!(number) };
+        let ratio = if number % 2 == 0 { json!(4) } else { json!(0.25) };
+        let event = json!({"at": 1_704_067_200 + number * 60, "n": n, "ratio": ratio, "flag": number % 3 == 0, "N": 1,
+                           "a.b": 2, "list": [number], "none": null, "big": "12345678901234567890"});
+        writeln!(later, "{event}").expect("written");
+    }
+    dir.write("b.jsonl", later.replace("\"12345678901234567890\"", "12345678901234567890"));
+    dir.write("c.jsonl", lines(5_000).replace("{\"", "{\"more\":1,\""));
+    let ingest = |file: &str, options: &str| {
+        let line =
+            format!("evt-ingest {file} --time at -q --dlq null: --to sqlite:all.db --to 'iceberg:lake/{options}'");
+        dir.shell(&line).succeeds();
+        let again = dir.shell(&format!("evt-ingest {file} --time at --dlq null: --to 'iceberg:lake/{options}'"));
+        let said = again.succeeds().stderr();
+        assert!(said.contains(" unchanged ") && !said.contains("inserted") && !said.contains("conflict"), "{said}");
+    };
+    ingest("a.jsonl", "?columns=auto");
+    let columns =
+        || -> Value { serde_json::from_str(&table(&dir, &python, "columns", &["raw_events"]).text()).expect("JSON") };
+    let of_n = json!(["long", 2_970, 0, 2_999]);
+    assert_eq!(columns()["columns"]["n"], of_n);
+    ingest("b.jsonl", "?columns=auto");
+    // A table with columns keeps them; no option adds none.
+    ingest("c.jsonl", "");
+    dir.shell("evt-lake compact iceberg:lake/").succeeds();
+    let found = columns();
+    assert_eq!(found["rows"], 2_970 + 2_000 + 4_950);
+    let expected = json!({"n": ["long", 2_970 + 1_714 + 4_950, 0, 4_999], "text": found["columns"]["text"], "flag": ["boolean", 2_000, false, true],
+                          "ratio": ["double", 2_000, 0.25, 4.0]});
+    let mut own = found["columns"].clone();
+    own.as_object_mut().expect("columns").retain(|name, _| expected.get(name).is_some());
+    assert_eq!(own, expected);
+    assert!(["N", "a.b", "more", "list", "none"].iter().all(|name| found["columns"].get(name).is_none()), "{found}");
+    let (stored, tables) = (properties_of(&dir, "sqlite:all.db?"), properties_of(&dir, "iceberg:lake/?"));
+    assert_eq!(stored.len(), tables.len());
+    for (id, properties) in &stored {
+        assert!(is_same(properties, &tables[id]), "{properties} {}", tables[id]);
+    }
+    let text =
+        dir.shell("evt-window a.jsonl --time at --size 1h -q --to 'iceberg:lake/?columns=auto'").ends_with(2).stderr();
+    assert!(text.contains("columns=auto: expected events"), "{text}");
+    let text = dir.shell("evt-view 'iceberg:lake/?columns=auto&table=raw_events'").ends_with(2).stderr();
+    assert!(text.contains("columns= is an option of outputs only"), "{text}");
+}
+
+#[test]
+fn columns_that_another_program_adds_meanwhile_do_not_get_the_numbers_of_those_of_a_run() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_evolved");
+    let mut text = String::new();
+    for number in 0..20_000i64 {
+        // Each thousand events have a property of their own.
+        let name = format!("p{}", number / 1_000);
+        writeln!(text, "{}", json!({"at": 1_704_067_200 + number, "n": number, name: number})).expect("written");
+    }
+    dir.write("a.jsonl", text);
+    let root = dir.path("lake").display().to_string();
+    let oracle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/iceberg_table.py");
+    let mut other =
+        dir.command(&python, &[oracle, "evolve", &root, "raw_events", "15"]).spawn().expect("Python starts");
+    let line =
+        "evt-ingest a.jsonl --time at -q --checkpoint state --checkpoint-every 20ms --to 'iceberg:lake/?columns=auto'";
+    for seconds in ["0.6", "0.9"] {
+        dir.shell(&format!("timeout -s KILL {seconds} {line}; true")).succeeds();
+    }
+    dir.shell(line).succeeds();
+    assert_eq!(ended("the other writer", &mut other), 0);
+    let found: Value = serde_json::from_str(&table(&dir, &python, "columns", &["raw_events"]).text()).expect("JSON");
+    assert_eq!(found["rows"], 20_000);
+    assert_eq!(found["columns"]["n"], json!(["long", 20_000, 0, 19_999]));
+    let columns = found["columns"].as_object().expect("columns");
+    let of = |start: &str| columns.iter().filter(|(name, _)| name.starts_with(start)).collect::<Vec<_>>();
+    assert!(of("other_").len() == 15 && of("other_").iter().all(|(_, column)| column[1] == 0), "{found}");
+    for (name, column) in of("p") {
+        let first = 1_000 * name[1..].parse::<i64>().expect("a number");
+        assert!(column[2].as_i64() >= Some(first) && column[3].as_i64() < Some(first + 1_000), "{name} {column}");
+    }
+    let rows = properties_of(&dir, "iceberg:lake/?");
+    assert_eq!(rows.len(), 20_000);
+    for properties in rows.values() {
+        let n = properties["n"].as_i64().expect("a number");
+        assert_eq!(properties, &json!({"at": 1_704_067_200 + n, "n": n, format!("p{}", n / 1_000): n}));
+    }
 }

@@ -5,6 +5,9 @@ its name and the namespace.
 filter), and the types of evt; prints one JSON object about its snapshots.
 `iceberg_table.py append DIR TABLE FILE`: appends the rows of an Arrow file.
 `iceberg_table.py delete DIR TABLE FILTER`: deletes rows by rewriting files.
+`iceberg_table.py columns DIR TABLE`: prints the number of rows, and of each column that is none of evt's its type, the number of its
+values and the least and greatest one, as JSON.
+`iceberg_table.py evolve DIR TABLE COUNT`: adds that many columns, one with each commit, whoever commits meanwhile.
 `iceberg_table.py disturb DIR TABLE COUNT`: commits that many changes of a property, whoever commits meanwhile.
 """
 
@@ -14,9 +17,11 @@ import time
 import warnings
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.types import LongType
 from sqlalchemy.exc import OperationalError
 
 TYPES = {
@@ -34,10 +39,11 @@ def main(command, directory, name, *rest):
     name_of_catalog, namespace = properties.pop("name"), properties.pop("namespace")
     catalog = load_catalog(name_of_catalog, **properties)
     end = time.monotonic() + 60
-    while command == "disturb" and not is_there(catalog, namespace, name) and time.monotonic() < end:
+    while command in ("disturb", "evolve") and not is_there(catalog, namespace, name) and time.monotonic() < end:
         time.sleep(0.01)
     table = catalog.load_table((namespace, name))
-    {"compare": compare, "append": append, "delete": delete, "disturb": disturb}[command](table, name, *rest)
+    commands = {"compare": compare, "append": append, "delete": delete, "columns": columns, "disturb": disturb, "evolve": evolve}
+    commands[command](table, name, *rest)
 
 
 def is_there(catalog, namespace, name):
@@ -99,6 +105,29 @@ def plain_column(column, wanted):
 
 def delete(table, name, row_filter):
     table.delete(row_filter)
+
+
+def columns(table, name):
+    rows = table.scan().to_arrow()
+    found = {}
+    for field in table.schema().fields:
+        if field.field_id > 14:
+            column = rows[field.name].drop_null()
+            extremes = pc.min_max(column)
+            found[field.name] = [str(field.field_type), len(column), extremes["min"].as_py(), extremes["max"].as_py()]
+    print(json.dumps({"rows": rows.num_rows, "columns": found}))
+
+
+def evolve(table, name, count):
+    done = 0
+    while done < int(count):
+        table = table.refresh()
+        try:
+            with table.update_schema() as update:
+                update.add_column(f"other_{done}", LongType())
+        except (CommitFailedException, OperationalError):
+            continue
+        done += 1
 
 
 def disturb(table, name, count):

@@ -13,13 +13,18 @@ const EXACT_DIGITS: usize = 15;
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueType {
+    /// `true` and `false`.
     Boolean,
+    /// Integers of 64 bits.
     Integer,
+    /// Doubles.
     Double,
+    /// Text.
     Text,
 }
 
 impl ValueType {
+    /// Returns the type of the column.
     pub fn data_type(self) -> DataType {
         match self {
             Self::Boolean => DataType::Boolean,

@@ -256,6 +256,14 @@ impl TableMetadata {
         present.ok_or_else(|| Error::corrupt(format!("{}: no schema {}", self.location, self.current_schema_id)))
     }
 
+    /// Makes a schema the present one.
+    pub fn evolve(&mut self, schema: TableSchema) {
+        let last = schema.fields.iter().map(|column| column.id).max().unwrap_or(0);
+        self.last_column_id = self.last_column_id.max(last);
+        self.current_schema_id = schema.id;
+        self.schemas.push(schema);
+    }
+
     /// Returns the present rule of partitions. Errors: exit status 65 if it is missing.
     pub fn partitions(&self) -> Result<&PartitionSpec> {
         let present = self.partition_specs.iter().find(|spec| spec.spec_id == self.default_spec_id);

@@ -1,12 +1,24 @@
 //! The columns of a table.
 
 use crate::error::{Error, Result};
+use crate::format::parquet::{TableColumn, ValueType};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// The member with the documentation of a column, and that of columns of properties.
+const DOC: &str = "doc";
+const PROPERTY: &str = "property";
+/// The types of columns of properties.
+const VALUE_TYPES: [(&str, ValueType); 4] = [
+    ("boolean", ValueType::Boolean),
+    ("long", ValueType::Integer),
+    ("double", ValueType::Double),
+    ("string", ValueType::Text),
+];
 
 /// A column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +70,31 @@ impl TableSchema {
     /// Returns the column of a name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.fields.iter().find(|column| column.name == name)
+    }
+
+    /// Returns the columns of properties.
+    pub fn properties(&self) -> Vec<TableColumn> {
+        let property = |column: &Column| {
+            let is_one = column.rest.get(DOC).and_then(Value::as_str) == Some(PROPERTY);
+            let kind =
+                VALUE_TYPES.into_iter().find(|(name, _)| column.kind.as_str() == Some(name)).filter(|_| is_one)?;
+            Some(TableColumn { name: column.name.clone(), kind: kind.1, id: column.id })
+        };
+        self.fields.iter().filter_map(property).collect()
+    }
+
+    /// Returns a schema with more columns of properties, under another number.
+    pub fn with_properties(&self, more: &[TableColumn], id: i32) -> Self {
+        let column = |property: &TableColumn| {
+            let name =
+                VALUE_TYPES.into_iter().find(|(_, kind)| *kind == property.kind).map_or("string", |(name, _)| name);
+            let (name, kind) = (property.name.clone(), json!(name));
+            let rest = Map::from_iter([(DOC.to_owned(), json!(PROPERTY))]);
+            Column { id: property.id, name, required: false, kind, rest }
+        };
+        let mut extended = Self { id, ..self.clone() };
+        extended.fields.extend(more.iter().map(column));
+        extended
     }
 
     /// Returns an Arrow schema whose fields have the numbers of the columns with their names, as files of the table

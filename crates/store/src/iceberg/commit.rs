@@ -5,8 +5,10 @@ use crate::iceberg::warehouse::Warehouse;
 use crate::iceberg::warehouse::catalog::{NextVersion, TableVersion};
 use crate::iceberg::warehouse::names::{random, random_uuid};
 use evt_core::error::{Error, Result};
+use evt_core::format::parquet::TableColumn;
 use evt_core::iceberg::manifest::{DataFile, ManifestEntry, ManifestFile, Status, manifest, manifest_list};
 use evt_core::iceberg::metadata::Snapshot;
+use evt_core::iceberg::schema::TableSchema;
 use evt_core::kind::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +39,8 @@ pub struct TableCommit<'a> {
     warehouse: &'a Warehouse,
     kind: Kind,
     base: &'a TableVersion,
+    /// The schema of the next version.
+    schema: TableSchema,
     snapshot_id: i64,
     /// In the names of its files.
     pub uuid: String,
@@ -45,16 +49,21 @@ pub struct TableCommit<'a> {
 }
 
 impl<'a> TableCommit<'a> {
-    /// Begins a commit after a version.
-    pub fn new(warehouse: &'a Warehouse, kind: Kind, base: &'a TableVersion) -> Self {
+    /// Begins a commit after a version, to which the table gets columns.
+    pub fn new(warehouse: &'a Warehouse, kind: Kind, base: &'a TableVersion, columns: &[TableColumn]) -> Result<Self> {
         let snapshot_id = (random() >> 1).max(1).cast_signed();
-        Self { warehouse, kind, base, snapshot_id, uuid: random_uuid().to_string(), written: vec![] }
+        let (schema, uuid) = (extended(base, columns)?, random_uuid().to_string());
+        Ok(Self { warehouse, kind, base, schema, snapshot_id, uuid, written: vec![] })
     }
 
     /// Writes the next version and makes it the present one; returns whether it is. If another commit came first,
     /// nothing is left. After an error it may be the present one or not.
     pub fn run(mut self, change: &TableChange, micros: i64) -> Result<bool> {
         let mut next = self.base.metadata.clone();
+        let is_extended = self.schema.id != next.current_schema_id;
+        if is_extended {
+            next.evolve(self.schema.clone());
+        }
         let millis = micros.div_euclid(1000).max(next.last_updated_ms);
         let is_judged = self.warehouse.needs_snapshots() && !change.properties.is_empty();
         let snapshot = match is_judged || !change.added.is_empty() || !change.removed.is_empty() {
@@ -71,6 +80,7 @@ impl<'a> TableCommit<'a> {
             base: self.base,
             metadata: next,
             uuid: &self.uuid,
+            schema: is_extended.then_some(&self.schema),
             snapshot: snapshot.as_ref(),
             expired: &change.expired,
             properties: &change.properties,
@@ -92,7 +102,7 @@ impl<'a> TableCommit<'a> {
     /// Writes the manifests of a snapshot and their list.
     fn snapshot(&mut self, change: &TableChange, timestamp_ms: i64) -> Result<Snapshot> {
         let metadata = &self.base.metadata;
-        let (schema, parent) = (metadata.schema()?, metadata.snapshot());
+        let parent = metadata.snapshot();
         let sequence = metadata.last_sequence_number + 1;
         let (mut manifests, mut removed) = (vec![], vec![]);
         for before in parent.map_or(Ok(vec![]), |parent| manifests_of(&self.base.storage, parent))? {
@@ -113,7 +123,7 @@ impl<'a> TableCommit<'a> {
             timestamp_ms,
             manifest_list: String::new(),
             summary: summary(change, parent, &removed),
-            schema_id: Some(schema.id),
+            schema_id: Some(self.schema.id),
             rest: serde_json::Map::new(),
         };
         let name = format!("snap-{}-0-{}.avro", self.snapshot_id, self.uuid);
@@ -192,7 +202,7 @@ impl<'a> TableCommit<'a> {
         let metadata = &self.base.metadata;
         let spec = metadata.partition_specs.iter().find(|spec| spec.spec_id == spec_id);
         let spec = spec.ok_or_else(|| Error::corrupt(format!("{}: no partition spec {spec_id}", metadata.location)))?;
-        let bytes = manifest(entries, metadata.schema()?, spec);
+        let bytes = manifest(entries, &self.schema, spec);
         let path = self.write(&format!("{}-m{}.avro", self.uuid, self.written.len()), &bytes)?;
         let sequence = metadata.last_sequence_number + 1;
         let of = |status| entries.iter().filter(move |entry: &&ManifestEntry| entry.status == status);
@@ -212,6 +222,14 @@ impl<'a> TableCommit<'a> {
             days: days.and_then(|days| Some([*days.first()?, *days.last()?])),
         })
     }
+}
+
+/// Returns the schema of a version with more columns.
+pub fn extended(version: &TableVersion, columns: &[TableColumn]) -> Result<TableSchema> {
+    let metadata = &version.metadata;
+    let next = metadata.schemas.iter().map(|schema| schema.id).max().unwrap_or(0) + 1;
+    let schema = metadata.schema()?;
+    Ok(if columns.is_empty() { schema.clone() } else { schema.with_properties(columns, next) })
 }
 
 fn summary(change: &TableChange, parent: Option<&Snapshot>, removed: &[DataFile]) -> BTreeMap<String, String> {

@@ -145,8 +145,13 @@ impl TableCorrections {
             lake.columns = Some(fit(&base, Kind::Metric)?);
             let mut state = state_of(&base)?;
             let (result, mut exchange) = decide(self, lake, &base, &mut state)?;
-            let publication =
-                Publication { warehouse: &self.warehouse, kind: Kind::Metric, base: &base, output: OUTPUT };
+            let publication = Publication {
+                warehouse: &self.warehouse,
+                kind: Kind::Metric,
+                base: &base,
+                output: OUTPUT,
+                columns: &[],
+            };
             let added = publication.describe(lake, &mut exchange.parts)?;
             let uri = write_beside(&base, &state)?;
             let change = TableChange {

@@ -2,12 +2,14 @@
 
 use crate::iceberg::deletes::Deletes;
 use crate::iceberg::warehouse::catalog::TableVersion;
+use crate::iceberg::warehouse::property_fields;
 use crate::iceberg::warehouse::storage::TableStorage;
 use crate::lake::directory::Lake;
 use crate::lake::extents::{Extents, PositionSpan, position_column};
 use crate::lake::read::file::LakeFile;
 use crate::lake::repeat::StoredFiles;
 use crate::or_error;
+use arrow::datatypes::Field;
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::bounds::read_long;
 use evt_core::iceberg::manifest::{DataFile, ManifestEntry, ManifestFile, Status};
@@ -20,6 +22,7 @@ use evt_run::checkpoint::epoch::Batches;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Maximum number of manifests whose entries are kept, and of streams whose extents are.
 const MANIFESTS_MAX: usize = 1 << 10;
@@ -69,10 +72,20 @@ impl StoredFile {
     }
 
     /// Opens it without its deleted rows.
-    fn open(&self, kind: Kind, storage: &TableStorage, deletes: &Deletes) -> Result<LakeFile> {
-        let file = LakeFile::of_table(storage.rows(&self.uri, self.bytes)?, kind)?;
+    fn open(&self, kind: Kind, table: &TableFiles) -> Result<LakeFile> {
+        let TableFiles { storage, deletes, properties } = table;
+        let file = LakeFile::of_table(storage.rows(&self.uri, self.bytes)?, kind)?.with_properties(properties.clone());
         if deletes.is_empty() { Ok(file) } else { Ok(file.without(deletes.of(&self.uri, self.sequence)?)) }
     }
+}
+
+/// What the files of a version have in common.
+#[derive(Default)]
+struct TableFiles {
+    storage: TableStorage,
+    deletes: Deletes,
+    /// The columns that are properties.
+    properties: Arc<[Field]>,
 }
 
 /// Returns the manifests of a snapshot.
@@ -106,8 +119,7 @@ pub struct SnapshotFiles {
     kind: Kind,
     /// In the order of their days, and of their commits.
     pub files: Vec<StoredFile>,
-    deletes: Deletes,
-    storage: TableStorage,
+    table: TableFiles,
 }
 
 impl SnapshotFiles {
@@ -126,19 +138,20 @@ impl SnapshotFiles {
             let key = |file: &StoredFile| (file.span.since, file.sequence);
             key(left).cmp(&key(right)).then_with(|| left.uri.cmp(&right.uri))
         });
-        Ok(Self { kind, files, deletes, storage: storage.clone() })
+        let table = TableFiles { storage: storage.clone(), deletes, properties: property_fields(version, kind)? };
+        Ok(Self { kind, files, table })
     }
 
     /// Returns the number of rows.
     pub fn rows(&self) -> Result<u64> {
-        let rows = |file: &StoredFile| Ok(file.rows - self.deletes.of(&file.uri, file.sequence)?.len() as u64);
+        let rows = |file: &StoredFile| Ok(file.rows - self.table.deletes.of(&file.uri, file.sequence)?.len() as u64);
         self.files.iter().map(rows).sum()
     }
 
     /// Reads some columns of the rows, as in [`ReadRequest`](crate::ReadRequest).
     pub fn batches(self, columns: Option<u32>) -> Batches {
-        let Self { kind, files, deletes, storage } = self;
-        let open = move |file: StoredFile| file.open(kind, &storage, &deletes)?.batches(columns);
+        let Self { kind, files, table } = self;
+        let open = move |file: StoredFile| file.open(kind, &table)?.batches(columns);
         Box::new(files.into_iter().flat_map(move |file| or_error(open(file))))
     }
 }
@@ -151,16 +164,16 @@ pub struct KnownFiles {
     /// The manifests of the version.
     present: Vec<(ManifestFile, Option<Rc<Vec<StoredFile>>>)>,
     version: Option<TableVersion>,
-    deletes: Deletes,
+    table: TableFiles,
 }
 
 impl KnownFiles {
-    /// Begins to look for rows in a version.
-    pub fn look_in(&mut self, version: &TableVersion) -> Result<()> {
+    /// Begins to look for rows of a kind in a version.
+    pub fn look_in(&mut self, version: &TableVersion, kind: Kind) -> Result<()> {
         let storage = &version.storage;
         let manifests = version.metadata.snapshot().map_or(Ok(vec![]), |snapshot| manifests_of(storage, snapshot))?;
         let (deletes, manifests) = deletes_of(storage, manifests)?;
-        self.deletes = deletes;
+        self.table = TableFiles { storage: storage.clone(), deletes, properties: property_fields(version, kind)? };
         let names: BTreeSet<&str> = manifests.iter().map(|manifest| &*manifest.path).collect();
         self.manifests.retain(|path, _| names.contains(&**path));
         if self.manifests.len() > MANIFESTS_MAX {
@@ -209,7 +222,6 @@ impl StoredFiles for KnownFiles {
         let start = day.saturating_mul(DAY);
         let span = Span { since: Some(start), until: Some(start.saturating_add(DAY)) };
         let mut found = vec![];
-        let Some(storage) = self.version.as_ref().map(|version| version.storage.clone()) else { return Ok(found) };
         for at in 0..self.present.len() {
             if !is_in(&self.present[at].0, span) {
                 continue;
@@ -224,7 +236,7 @@ impl StoredFiles for KnownFiles {
                 {
                     continue;
                 }
-                let opened = file.open(kind, &storage, &self.deletes)?;
+                let opened = file.open(kind, &self.table)?;
                 let known = Extents::of_file(opened.footer().file_metadata());
                 if known.overlaps(extents) {
                     found.push(opened);

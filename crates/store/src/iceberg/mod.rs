@@ -35,9 +35,9 @@ use crate::iceberg::pending::PendingCommit;
 use crate::iceberg::publish::{DataDir, Publication};
 use crate::iceberg::read as iceberg_read;
 use crate::iceberg::warehouse::catalog::TableVersion;
-use crate::iceberg::warehouse::{METRICS, OPTIONS, SCHEME, Warehouse, fit, metrics_of};
+use crate::iceberg::warehouse::{METRICS, OPTIONS, SCHEME, Warehouse, fit, metrics_of, property_columns};
 use crate::lake::directory::{Lake, LakePart, pipeline_id};
-use crate::lake::file::Stream;
+use crate::lake::file::{Stream, Writing};
 use crate::lake::metric::Results;
 use crate::lake::read::file::LakeFile;
 use crate::lake::repeat::{NewRows, PartForm, StoredFiles};
@@ -50,6 +50,7 @@ use crate::{CorrectionStore, Medium, OpenOptions, Sink, SinkOutcome, Store, Stor
 use arrow::array::RecordBatch;
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
+use evt_core::format::parquet::{TableColumns, check_columns, parse_columns};
 use evt_core::frame::MetricProgress;
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
@@ -92,6 +93,8 @@ const ATTEMPTS: usize = 100;
 struct Iceberg {
     warehouse: Warehouse,
     options: OpenOptions,
+    /// `columns=auto`: properties get columns.
+    property_columns: bool,
     /// The name of this output in properties and names.
     output: String,
     table: Option<TableRows>,
@@ -107,6 +110,7 @@ struct TableRows {
     lake: Lake,
     /// Keeps the directory of the lake.
     _data: DataDir,
+    may_add_columns: bool,
     stream: Stream,
     results: Results,
     /// Finished parts that no snapshot has.
@@ -130,6 +134,7 @@ impl Iceberg {
         warehouse.create()?;
         // The path of a directory that did not exist may have had links.
         let warehouse = Warehouse::of(location, &options.disk)?;
+        let property_columns = location.option("columns").map(parse_columns).transpose()?.is_some();
         let output = pipeline_id(&options.pipeline);
         if options.epochs {
             // A run that was killed in its last commit has no other after it.
@@ -146,6 +151,7 @@ impl Iceberg {
         Ok(Self {
             warehouse,
             options: options.clone(),
+            property_columns,
             output,
             table: None,
             counts: SinkCounts::default(),
@@ -162,7 +168,10 @@ impl Iceberg {
                 return Err(Error::usage(format!("{shown}: expected rows of kind {first}, found {kind}")));
             }
             None => {
-                let mut table = TableRows::open(&self.warehouse, kind, &self.options)?;
+                if self.property_columns {
+                    check_columns(Some(kind))?;
+                }
+                let mut table = TableRows::open(&self.warehouse, kind, &self.options, self.property_columns)?;
                 if !self.options.epochs {
                     PendingCommit::clean(&self.warehouse, kind, &self.output, (self.options.clock)())?;
                 }
@@ -263,28 +272,38 @@ impl Iceberg {
         prepared: &mut Prepared,
         epoch: Option<Epoch>,
     ) -> Result<bool> {
-        let publication = Publication { warehouse: &self.warehouse, kind: table.kind, base, output: &self.output };
+        // A file may have new columns although its rows have no value there.
+        let columns = table.lake.table.as_ref().map_or(vec![], TableColumns::added);
+        let columns = if prepared.parts.is_empty() { &[] } else { &columns[..] };
+        let (warehouse, output) = (&self.warehouse, &*self.output);
+        let publication = Publication { warehouse, kind: table.kind, base, output, columns };
         let mut change = self.change(table, base, prepared, epoch)?;
         change.added = publication.describe(&table.lake, &mut prepared.parts)?;
         if change.added.is_empty() && change.removed.is_empty() && change.properties.is_empty() {
             return Ok(true);
         }
-        publication.commit(&mut table.lake, &prepared.parts, &change, (self.options.clock)())
+        let is_done = publication.commit(&mut table.lake, &prepared.parts, &change, (self.options.clock)())?;
+        if let Some(table) = table.lake.table.as_ref().filter(|_| is_done && !columns.is_empty()) {
+            table.settle();
+        }
+        Ok(is_done)
     }
 }
 
 impl TableRows {
-    fn open(warehouse: &Warehouse, kind: Kind, options: &OpenOptions) -> Result<Self> {
+    fn open(warehouse: &Warehouse, kind: Kind, options: &OpenOptions, may_add_columns: bool) -> Result<Self> {
         let version = warehouse.find_or_create(kind, (options.clock)())?;
         let data = DataDir::of(&version)?;
         let open = if options.epochs { Lake::create } else { Lake::open };
         let mut lake = open(data.path(), &options.pipeline, options.disk.clone())?;
         lake.parallelism = options.parallelism.clone();
         lake.columns = Some(fit(&version, kind)?);
+        lake.table = property_columns(&version, kind, may_add_columns)?;
         Ok(Self {
             kind,
             lake,
             _data: data,
+            may_add_columns,
             stream: Stream::new(kind, Roll::default()),
             results: Results::new(options.epochs).of_table(),
             parts: vec![],
@@ -296,8 +315,8 @@ impl TableRows {
 
     /// Finishes the rows of a commit that is based on a version: leaves out those that it has.
     fn prepare(&mut self, base: &TableVersion, counts: SinkCounts) -> Result<Prepared> {
-        self.lake.columns = Some(fit(base, self.kind)?);
-        self.known.look_in(base)?;
+        self.renumber(base)?;
+        self.known.look_in(base, self.kind)?;
         let mut prepared = Prepared { counts, ..Prepared::default() };
         if self.kind == Kind::Metric {
             let parts = self.results.finish(&mut self.lake, Some(&mut self.known), &mut prepared.counts)?;
@@ -317,6 +336,30 @@ impl TableRows {
             }
         }
         Ok(prepared)
+    }
+
+    /// Writes the parts again if their columns of properties do not fit to those of a version, which another writer has
+    /// changed.
+    fn renumber(&mut self, base: &TableVersion) -> Result<()> {
+        let present = property_columns(base, self.kind, self.may_add_columns)?;
+        let fits = match (&self.lake.table, &present) {
+            (Some(own), Some(present)) => own.fits(present),
+            (own, present) => own.is_none() && present.is_none(),
+        };
+        self.lake.columns = Some(fit(base, self.kind)?);
+        if fits {
+            return Ok(());
+        }
+        let files: Result<Vec<LakeFile>> =
+            self.parts.iter().map(|part| LakeFile::of_part(&self.lake, part, self.kind)).collect();
+        self.lake.table = present;
+        for (part, file) in std::mem::take(&mut self.parts).into_iter().zip(files?) {
+            let mut again = Writing::create(&mut self.lake, self.kind, part.day, false)?;
+            file.rows()?.try_for_each(|batch| again.write(&self.lake, &batch?))?;
+            self.parts.push(again.finish(&self.lake)?);
+            self.lake.remove_hidden(&part.part)?;
+        }
+        Ok(())
     }
 
     /// Adds the rows of a part that neither the version nor an earlier part has.

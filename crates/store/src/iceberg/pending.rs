@@ -123,7 +123,7 @@ fn fenced(warehouse: &Warehouse, kind: Kind, output: &str, now: i64) -> Result<T
         let properties = [(format!("{FENCE}{output}"), random_uuid().to_string())].into();
         let change = TableChange { properties, ..TableChange::default() };
         // Each attempt that fails is the commit of another run.
-        if TableCommit::new(warehouse, kind, &version).run(&change, now)? {
+        if TableCommit::new(warehouse, kind, &version, &[])?.run(&change, now)? {
             return warehouse.find(kind)?.ok_or_else(gone);
         }
     }

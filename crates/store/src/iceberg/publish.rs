@@ -1,6 +1,6 @@
 //! Parts become files of a table: they get names that are never used again, and a commit adds them.
 
-use crate::iceberg::commit::{TableChange, TableCommit};
+use crate::iceberg::commit::{TableChange, TableCommit, extended};
 use crate::iceberg::describe::describe;
 use crate::iceberg::pending::PendingCommit;
 use crate::iceberg::warehouse::catalog::TableVersion;
@@ -10,6 +10,7 @@ use crate::lake::directory::{Lake, LakePart};
 use crate::lake::disk::{EXTENSION, day_name};
 use crate::lake::read::file::LakeFile;
 use evt_core::error::{Error, Result};
+use evt_core::format::parquet::TableColumn;
 use evt_core::iceberg::manifest::DataFile;
 use evt_core::kind::Kind;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,8 @@ pub struct Publication<'a> {
     pub base: &'a TableVersion,
     /// The output that commits, by which the next run finds what this one leaves if it is killed.
     pub output: &'a str,
+    /// The columns that the table gets.
+    pub columns: &'a [TableColumn],
 }
 
 impl Publication<'_> {
@@ -65,13 +68,13 @@ impl Publication<'_> {
 
     /// Names finished parts, and returns what manifests say of them.
     pub fn describe(&self, lake: &Lake, parts: &mut [LakePart]) -> Result<Vec<DataFile>> {
-        let (schema, sort_order) = (self.base.metadata.schema()?, self.base.metadata.order_by(order(self.kind)));
+        let (schema, sort_order) = (extended(self.base, self.columns)?, self.base.metadata.order_by(order(self.kind)));
         let mut files = vec![];
         for (number, part) in parts.iter_mut().enumerate() {
             part.name = format!("{:016x}-{number}-{}", random(), part.name);
             part.replace = false;
             let file = LakeFile::of_part(lake, part, self.kind)?;
-            let described = describe(&file, self.uri(part), part.day, schema)?;
+            let described = describe(&file, self.uri(part), part.day, &schema)?;
             files.push(DataFile { sort_order, ..described });
         }
         Ok(files)
@@ -80,7 +83,7 @@ impl Publication<'_> {
     /// Gives parts their names and commits them, now (µs); returns whether no other commit came first. If one did, the
     /// parts are parts again.
     pub fn commit(&self, lake: &mut Lake, parts: &[LakePart], change: &TableChange, now: i64) -> Result<bool> {
-        let commit = TableCommit::new(self.warehouse, self.kind, self.base);
+        let commit = TableCommit::new(self.warehouse, self.kind, self.base, self.columns)?;
         let data = change.added.iter().map(|file| file.path.clone()).collect();
         let pending = PendingCommit { base: self.base.location.clone(), data, uuid: commit.uuid.clone() };
         pending.write(self.base, self.output)?;

@@ -89,6 +89,9 @@ fn open(location: &Location, kind: Kind) -> Result<TableVersion> {
 
 /// Opens the warehouse of a URI. Errors: exit status 2 if there is none.
 pub fn existing(location: &Location) -> Result<Warehouse> {
+    if let Some(name) = ["columns", "create"].into_iter().find(|name| location.option(name).is_some()) {
+        return Err(Error::usage(format!("{location}: {name}= is an option of outputs only")));
+    }
     let warehouse = Warehouse::of(location, &Disk::default())?;
     match warehouse.exists()? {
         true => Ok(warehouse),

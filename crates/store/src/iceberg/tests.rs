@@ -164,7 +164,7 @@ fn commit_beside(bench: &Bench, kind: Kind) {
     let base = warehouse.find(kind).unwrap().unwrap();
     let change =
         TableChange { properties: [("owner".to_owned(), "other".to_owned())].into(), ..TableChange::default() };
-    assert!(TableCommit::new(&warehouse, kind, &base).run(&change, 0).unwrap());
+    assert!(TableCommit::new(&warehouse, kind, &base, &[]).unwrap().run(&change, 0).unwrap());
 }
 
 #[test]
@@ -296,7 +296,8 @@ fn delete_by_position(bench: &Bench, kind: Kind, rows: &[(&str, i64)]) {
     snapshot.manifest_list = write(&format!("snap-{sequence}.avro"), &bytes);
     next.add(snapshot);
     let (expired, properties) = (&BTreeSet::new(), &BTreeMap::new());
-    let next = NextVersion { base: &base, metadata: next, uuid: "x", snapshot: None, expired, properties };
+    let (schema, snapshot) = (None, None);
+    let next = NextVersion { base: &base, metadata: next, uuid: "x", schema, snapshot, expired, properties };
     assert!(warehouse.commit(kind, next).unwrap());
 }
 
@@ -444,4 +445,43 @@ fn versions_before_are_a_hundred_and_no_file_of_an_older_one_is_left() {
     assert!(!version.storage.read(&version.metadata.metadata_log[0].metadata_file).unwrap().is_empty());
     assert_eq!(orphans(&bench, Kind::Event), BTreeSet::new());
     assert_eq!(bench.table(Kind::Event).len(), 10);
+}
+
+/// The bytes of metadata that the last commit of a table has written.
+fn metadata_bytes(bench: &Bench, kind: Kind) -> u64 {
+    let TableVersion { metadata, location, storage } = warehouse(bench).find(kind).unwrap().unwrap();
+    let snapshot = metadata.snapshot().unwrap();
+    let manifests = files::manifests_of(&storage, snapshot).unwrap();
+    let own = manifests.iter().filter(|manifest| manifest.snapshot == snapshot.snapshot_id);
+    let names = own.map(|manifest| &manifest.path).chain([&location, &snapshot.manifest_list]);
+    names.map(|uri| storage.read(uri).unwrap().len() as u64).sum()
+}
+
+/// Epochs of metrics with upkeep after each tenth of them: the last tenth writes as much as the second. With
+/// EVT_ICEBERG_COMMITS=5000 they are more.
+#[test]
+fn what_a_commit_writes_does_not_grow_with_those_before_and_a_day_is_a_file() {
+    use crate::upkeep::{Compaction, Expiry};
+    let commits: u64 = std::env::var("EVT_ICEBERG_COMMITS").map_or(500, |text| text.parse().unwrap());
+    let (bench, kind, period) = (bench(), Kind::Metric, commits / 10);
+    let mut sink = bench.open_as("1", true).unwrap();
+    let end = crate::sample::START + 400 * evt_core::time::DAY;
+    let mut written = vec![];
+    for tenth in 0..10 {
+        let mut bytes = 0;
+        for number in 1 + tenth * period..=(tenth + 1) * period {
+            let key = i64::try_from(number).unwrap();
+            let mut rows = Rows::new(kind, vec![metrics(&[(key, 0, 1, false)])]);
+            sink.commit(Epoch { run: 1, number }, &mut rows).unwrap();
+            bytes += metadata_bytes(&bench, kind);
+        }
+        written.push(bytes / period);
+        let keeper = crate::upkeep::Keeper { time: crate::sample::START, ..keeper(end) };
+        (upkeep::UPKEEP.compact)(&bench.location, &Compaction { closed_after: 0 }, &keeper).unwrap();
+        (upkeep::UPKEEP.expire)(&bench.location, &Expiry { snapshots: 0, orphans: 0 }, &keeper).unwrap();
+        let described = (upkeep::UPKEEP.describe)(&bench.location).unwrap().swap_remove(0);
+        assert_eq!((described.files, described.rows), (described.days, (tenth + 1) * period));
+    }
+    // Small manifests are merged once there are a hundred of them.
+    assert!(written[9] <= written[1] + written[1] / 4, "bytes of metadata per commit, by tenths: {written:?}");
 }

@@ -11,7 +11,7 @@ use crate::iceberg::publish::{DataDir, Publication};
 use crate::iceberg::read::existing;
 use crate::iceberg::warehouse::catalog::TableVersion;
 use crate::iceberg::warehouse::storage::{ListedFile, normal};
-use crate::iceberg::warehouse::{Warehouse, fit};
+use crate::iceberg::warehouse::{Warehouse, fit, property_columns};
 use crate::lake::directory::{Lake, LakePart};
 use crate::lake::file::Stream;
 use crate::lake::metric::Results;
@@ -144,7 +144,7 @@ impl Cleaning<'_> {
             let gone: BTreeSet<i64> = old.iter().map(|snapshot| snapshot.snapshot_id).collect();
             let is_done = keeper.is_dry || {
                 let change = TableChange { expired: gone.clone(), ..TableChange::default() };
-                TableCommit::new(warehouse, kind, &version).run(&change, keeper.time)?
+                TableCommit::new(warehouse, kind, &version, &[])?.run(&change, keeper.time)?
             };
             if is_done {
                 self.expired.snapshots = old.len() as u64;
@@ -273,13 +273,14 @@ fn compact_day(place: DayOfTable<'_>, lake: &mut Lake, keeper: &Keeper, compacte
             return Ok(());
         }
         lake.columns = Some(fit(&base, kind)?);
+        lake.table = property_columns(&base, kind, false)?;
         let removed = files.files.iter().map(|file| file.uri.clone()).collect();
         let mut parts = joined(kind, lake, files)?;
         let written: u64 = parts.iter().map(|part| part.inserted).sum();
         if written != rows {
             return Err(Error::broken(format!("{}: {rows} rows of a day became {written}", kind.table())));
         }
-        let publication = Publication { warehouse, kind, base: &base, output: OUTPUT };
+        let publication = Publication { warehouse, kind, base: &base, output: OUTPUT, columns: &[] };
         let added = publication.describe(lake, &mut parts)?;
         let summary = [("evt.compaction".to_owned(), format_instant(start)[..10].to_owned())].into();
         let change = TableChange { added, removed, summary, keeps_rows: true, ..TableChange::default() };

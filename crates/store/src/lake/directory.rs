@@ -24,6 +24,7 @@ use crate::lake::waiting::{CommittedEpochs, WaitingFile};
 use crate::progress::{KeptProgress, NotedMetrics, PipelineMetrics, from_json};
 use arrow::datatypes::SchemaRef;
 use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::format::parquet::TableColumns;
 use evt_core::parallel::Parallelism;
 use evt_run::checkpoint::epoch::Epoch;
 use evt_run::client::Location;
@@ -153,6 +154,8 @@ pub struct Lake {
     pub parallelism: Parallelism,
     /// The schema of its files, if it is not that of their kind: with the numbers of a table's columns.
     pub columns: Option<SchemaRef>,
+    /// The columns that properties have in the table of its files.
+    pub table: Option<TableColumns>,
 }
 
 /// Removes the files that a failed run leaves, which would otherwise fill the disk until the next run.
@@ -208,6 +211,7 @@ impl Lake {
             found,
             parallelism: Parallelism::default(),
             columns: None,
+            table: None,
         }
     }
 

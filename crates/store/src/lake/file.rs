@@ -76,7 +76,8 @@ impl Writing {
     pub fn create(lake: &mut Lake, kind: Kind, day: i64, property_columns: bool) -> Result<Self> {
         let (part, file) = lake.create_part()?;
         let (parallelism, has_arrow_types) = (lake.parallelism.clone(), lake.columns.is_none());
-        let layout = FileLayout { property_columns, properties, parallelism, has_arrow_types };
+        let table = lake.table.clone();
+        let layout = FileLayout { property_columns, table, properties, parallelism, has_arrow_types };
         let schema = lake.columns.clone().unwrap_or_else(|| kind.schema());
         let writer = RowWriter::try_new(file, schema, layout);
         let writer = writer.map_err(parquet_failed(&lake.dir.root))?;

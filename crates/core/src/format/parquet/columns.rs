@@ -5,6 +5,7 @@
 //! to it (integers beyond 64 bits, numbers with more digits than a double has, text with a lone surrogate, `null`), or
 //! if the row has its name twice. [`crate::format::properties`] reads the columns back.
 
+use super::table_columns::{TableColumn, TableColumns};
 use crate::error::Result;
 use crate::format::properties::property_field;
 use crate::format::value_type::{TypeCounts, ValueBuilder, ValueType};
@@ -14,7 +15,7 @@ use crate::json::walk::predicted_members;
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
 use crate::kind::extended;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -58,39 +59,30 @@ pub struct PropertyColumns {
 impl PropertyColumns {
     /// Chooses the columns by the first rows of a file whose schema without these columns is `schema`.
     pub fn choose(schema: &SchemaRef, sample: &[RecordBatch]) -> Self {
-        let mut found: BTreeMap<String, TypeCounts> = BTreeMap::new();
-        let mut predictor = KeyPredictor::default();
-        for object in sample.iter().flat_map(|batch| properties(batch).iter().flatten()) {
-            predicted_members(
-                object,
-                &mut predictor,
-                |_| UNMARKED,
-                |member| {
-                    // A name that is not text stays as it is written.
-                    if !is_text(member.key()) {
-                        return true;
-                    }
-                    let name = unescape(member.key());
-                    match found.get_mut(&*name) {
-                        Some(counts) => counts.add(member.value()),
-                        None => found.entry(name.into_owned()).or_default().add(member.value()),
-                    }
-                    true
-                },
-            );
-        }
-        let mut chosen: Vec<ChosenColumn> =
-            found.into_iter().filter_map(|(name, counts)| ChosenColumn::new(name, counts)).collect();
-        chosen.sort_by_key(|column| Reverse(column.values));
-        // DuckDB and Spark find a column by its name in any case.
-        let mut taken: HashSet<String> = schema.fields().iter().map(|field| field.name().to_lowercase()).collect();
-        taken.extend(COLUMNS.iter().chain(&[RAW, RAW_BASE64, DATE, ""]).map(|name| (*name).to_owned()));
+        let mut chosen = by_values(sample);
+        let mut taken = taken(schema);
         chosen.retain(|column| taken.insert(column.name.to_lowercase()));
         chosen.truncate(COLUMNS_MAX);
         chosen.sort_by(|one, other| one.name.cmp(&other.name));
         let schema = extended(schema, chosen.iter().map(ChosenColumn::field));
-        let types = chosen.iter().map(|column| column.kind).collect();
-        let index = chosen.into_iter().zip(0..).map(|(column, index)| (column.name, index)).collect();
+        Self::of(schema, chosen.into_iter().map(|column| (column.name, column.kind)))
+    }
+
+    /// Takes the columns of a table, and adds columns by the first rows of a file if it may have more.
+    pub fn of_table(schema: &SchemaRef, sample: &[RecordBatch], table: &TableColumns) -> Self {
+        let taken = taken(schema);
+        let found = by_values(sample).into_iter().filter(|column| !taken.contains(&column.name.to_lowercase()));
+        let columns = table.extend(found.map(|column| (column.name, column.kind)));
+        let schema = extended(schema, columns.iter().map(TableColumn::field));
+        Self::of(schema, columns.into_iter().map(|column| (column.name, column.kind)))
+    }
+
+    fn of(schema: SchemaRef, columns: impl Iterator<Item = (String, ValueType)>) -> Self {
+        let (mut types, mut index) = (vec![], HashMap::new());
+        for ((name, kind), at) in columns.zip(0..) {
+            types.push(kind);
+            index.insert(name, at);
+        }
         Self { schema, types, index, predictor: KeyPredictor::default() }
     }
 
@@ -138,6 +130,43 @@ impl PropertyColumns {
         columns.extend(builders.into_iter().map(ValueBuilder::finish));
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
+}
+
+/// Returns the names that the column of a property must not have, in lower case: DuckDB and Spark find a column by its
+/// name in any case.
+fn taken(schema: &Schema) -> HashSet<String> {
+    let mut taken: HashSet<String> = schema.fields().iter().map(|field| field.name().to_lowercase()).collect();
+    taken.extend(COLUMNS.iter().chain(&[RAW, RAW_BASE64, DATE, ""]).map(|name| (*name).to_owned()));
+    taken
+}
+
+/// Returns the properties of rows with the types of their columns, those with the most values first.
+fn by_values(sample: &[RecordBatch]) -> Vec<ChosenColumn> {
+    let mut found: BTreeMap<String, TypeCounts> = BTreeMap::new();
+    let mut predictor = KeyPredictor::default();
+    for object in sample.iter().flat_map(|batch| properties(batch).iter().flatten()) {
+        predicted_members(
+            object,
+            &mut predictor,
+            |_| UNMARKED,
+            |member| {
+                // A name that is not text stays as it is written.
+                if !is_text(member.key()) {
+                    return true;
+                }
+                let name = unescape(member.key());
+                match found.get_mut(&*name) {
+                    Some(counts) => counts.add(member.value()),
+                    None => found.entry(name.into_owned()).or_default().add(member.value()),
+                }
+                true
+            },
+        );
+    }
+    let mut chosen: Vec<ChosenColumn> =
+        found.into_iter().filter_map(|(name, counts)| ChosenColumn::new(name, counts)).collect();
+    chosen.sort_by_key(|column| Reverse(column.values));
+    chosen
 }
 
 fn properties(batch: &RecordBatch) -> &StringArray {

@@ -20,8 +20,11 @@ mod footer;
 mod leaves;
 mod page;
 mod row_groups;
+mod table_columns;
 mod writer;
 
+pub use crate::format::value_type::ValueType;
+pub use table_columns::{TableColumn, TableColumns};
 pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 
 use self::column_types::at_column;

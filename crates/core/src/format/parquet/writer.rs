@@ -2,6 +2,7 @@
 
 use super::columns::PropertyColumns;
 use super::row_groups::RowGroupWriter;
+use super::table_columns::TableColumns;
 use crate::error::{Error, Result};
 use crate::format::first_rows::{FirstRows, SAMPLE_ROWS};
 use crate::format::properties::is_property;
@@ -25,6 +26,8 @@ pub const ROW_GROUP_ROWS: usize = SAMPLE_ROWS;
 pub struct FileLayout {
     /// Whether properties get columns (`columns=auto`).
     pub property_columns: bool,
+    /// The columns that properties have in the table of the file.
+    pub table: Option<TableColumns>,
     /// Returns the settings of a file with a schema.
     pub properties: fn(&Schema) -> WriterProperties,
     /// How its columns are encoded.
@@ -45,6 +48,7 @@ impl Default for FileLayout {
     fn default() -> Self {
         Self {
             property_columns: false,
+            table: None,
             properties: writer_properties,
             parallelism: Parallelism::default(),
             has_arrow_types: true,
@@ -96,12 +100,15 @@ enum State<W: Write + Send> {
 impl<W: Write + Send> RowWriter<W> {
     /// Makes the writer of a file for rows of `schema`.
     pub fn try_new(target: W, schema: SchemaRef, layout: FileLayout) -> ParquetResult<Self> {
-        let state = match layout.property_columns {
+        let may_add = layout.property_columns || layout.table.as_ref().is_some_and(TableColumns::may_add);
+        let state = match may_add {
             true => State::Sampling { target: Some(target), sample: FirstRows::default() },
             false => {
-                let options = layout.options(&schema);
-                let writer = RowGroupWriter::new(target, schema.clone(), options, layout.parallelism.clone())?;
-                State::Writing { writer: Box::new(writer), columns: None }
+                let columns = layout.table.as_ref().map(|table| PropertyColumns::of_table(&schema, &[], table));
+                let written = columns.as_ref().map_or(&schema, PropertyColumns::schema);
+                let options = layout.options(written);
+                let writer = RowGroupWriter::new(target, written.clone(), options, layout.parallelism.clone())?;
+                State::Writing { writer: Box::new(writer), columns }
             }
         };
         Ok(Self { state, layout, schema })
@@ -126,7 +133,10 @@ impl<W: Write + Send> RowWriter<W> {
             && let Some(target) = target.take()
         {
             let sample = std::mem::take(sample);
-            let mut columns = PropertyColumns::choose(&self.schema, &sample.deciding());
+            let mut columns = match &self.layout.table {
+                Some(table) => PropertyColumns::of_table(&self.schema, &sample.deciding(), table),
+                None => PropertyColumns::choose(&self.schema, &sample.deciding()),
+            };
             let options = self.layout.options(columns.schema());
             let (schema, parallelism) = (columns.schema().clone(), self.layout.parallelism.clone());
             let mut writer = Box::new(RowGroupWriter::new(target, schema, options, parallelism)?);

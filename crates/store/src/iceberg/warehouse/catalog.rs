@@ -4,6 +4,7 @@ use super::names::random_uuid;
 use super::storage::{TableStorage, local_path, shown};
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::metadata::{MetadataLogEntry, NewTable, Snapshot, TableMetadata};
+use evt_core::iceberg::schema::TableSchema;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -51,6 +52,8 @@ pub struct NextVersion<'a> {
     pub metadata: TableMetadata,
     /// What the names of its files contain.
     pub uuid: &'a str,
+    /// Its schema, if that is another one than before.
+    pub schema: Option<&'a TableSchema>,
     /// The snapshot that it adds.
     pub snapshot: Option<&'a Snapshot>,
     /// Those that it forgets.

@@ -25,8 +25,10 @@ use self::catalog::{Catalog, NextVersion, TableVersion};
 use self::names::random_uuid;
 use self::settings::NamedCatalog;
 use crate::progress::PipelineMetrics;
-use arrow::datatypes::SchemaRef;
+use crate::repeat::has_content;
+use arrow::datatypes::{Field, SchemaRef};
 use evt_core::error::{Error, Result};
+use evt_core::format::parquet::TableColumns;
 use evt_core::iceberg::metadata::{NewTable, PartitionField, PartitionSpec, SortField};
 use evt_core::iceberg::schema::TableSchema;
 use evt_core::kind::Kind;
@@ -34,11 +36,12 @@ use evt_run::client::Location;
 use evt_run::storage::disk::Disk;
 use serde::Serialize;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The scheme of its URIs.
 pub const SCHEME: &str = "iceberg";
 /// The options of its URIs.
-pub const OPTIONS: [&str; 4] = ["as-of", "namespace", "snapshot", "table"];
+pub const OPTIONS: [&str; 6] = ["as-of", "columns", "create", "namespace", "snapshot", "table"];
 /// The property of a table with the kind of its rows.
 pub const KIND: &str = "evt.kind";
 
@@ -75,12 +78,32 @@ pub fn fit(version: &TableVersion, kind: Kind) -> Result<SchemaRef> {
     schema.numbered(&kind.schema()).map_err(wrong)
 }
 
+/// Returns the columns of properties of a version, if rows of a kind have properties and there are columns, or files may
+/// add some.
+pub fn property_columns(version: &TableVersion, kind: Kind, may_add: bool) -> Result<Option<TableColumns>> {
+    let schema = version.metadata.schema()?;
+    let columns = if has_content(kind) { schema.properties() } else { vec![] };
+    if columns.is_empty() && !may_add {
+        return Ok(None);
+    }
+    let names = schema.fields.iter().map(|column| &*column.name);
+    Ok(Some(TableColumns::new(columns, names, version.metadata.last_column_id, may_add)))
+}
+
+/// Returns the columns of files of a version that are properties.
+pub fn property_fields(version: &TableVersion, kind: Kind) -> Result<Arc<[Field]>> {
+    let columns = property_columns(version, kind, false)?;
+    Ok(columns.iter().flat_map(TableColumns::all).map(|column| column.field()).collect())
+}
+
 /// The tables of a namespace of a catalog.
 #[derive(Clone)]
 pub struct Warehouse {
     catalog: Rc<dyn Catalog>,
     /// The only table, if the URI names one.
     table: Option<String>,
+    /// Whether it may get tables (`create=no`).
+    may_create: bool,
     /// What messages call it.
     pub shown: String,
 }
@@ -90,8 +113,13 @@ impl Warehouse {
     /// section of the `--config` file.
     pub fn of(location: &Location, disk: &Disk) -> Result<Self> {
         location.check_options(SCHEME, &OPTIONS)?;
+        let may_create = match location.option("create") {
+            None => true,
+            Some("no") => false,
+            Some(other) => return Err(Error::usage(format!("{location}: create: expected no, found '{other}'"))),
+        };
         let NamedCatalog { catalog, table, shown } = settings::catalog(location, disk)?;
-        Ok(Self { catalog, table, shown })
+        Ok(Self { catalog, table, may_create, shown })
     }
 
     /// Returns the warehouse of the URI of an output. Errors: also exit status 2 for an option that chooses a snapshot.
@@ -105,10 +133,11 @@ impl Warehouse {
     /// Checks that tables could be made or changed; creates nothing.
     pub fn check(&self) -> Result<()> {
         self.catalog.check()?;
-        if self.exists()? {
-            return Kind::ALL.into_iter().try_for_each(|kind| self.find(kind).map(|_| ()));
+        match self.exists()? {
+            true => Kind::ALL.into_iter().try_for_each(|kind| self.find(kind).map(|_| ())),
+            false if self.may_create => Ok(()),
+            false => Err(Error::usage(format!("{}: there are no tables, and create=no allows none", self.shown))),
         }
-        Ok(())
     }
 
     /// Whether it has a catalog.
@@ -116,9 +145,9 @@ impl Warehouse {
         self.catalog.exists()
     }
 
-    /// Makes the catalog, if there is none.
+    /// Makes the catalog, if there is none and it may have tables.
     pub fn create(&self) -> Result<()> {
-        self.catalog.create()
+        if self.may_create { self.catalog.create() } else { Ok(()) }
     }
 
     /// Returns the name of the table of a kind.
@@ -138,10 +167,15 @@ impl Warehouse {
         Ok(found.filter(|version| !is_other(version)))
     }
 
-    /// Returns the present version of a table; makes the table if there is none.
+    /// Returns the present version of a table; makes the table if there is none. Errors: also exit status 2 if there
+    /// may be none.
     pub fn find_or_create(&self, kind: Kind, micros: i64) -> Result<TableVersion> {
         if let Some(found) = self.find(kind)? {
             return Ok(found);
+        }
+        if !self.may_create {
+            let message = format!("{}: there is no table {}, and create=no allows none", self.shown, self.name(kind));
+            return Err(Error::usage(message));
         }
         let (schema, last_column) = TableSchema::of(&kind.schema())?;
         let source_id = schema.column(kind.time_column()).map_or(0, |column| column.id);

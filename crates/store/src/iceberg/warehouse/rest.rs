@@ -222,7 +222,19 @@ impl RestCatalog {
 fn request(table: &str, namespace: &str, next: &NextVersion<'_>) -> Value {
     let base = &next.base.metadata;
     let main = base.snapshot().map(|snapshot| snapshot.snapshot_id);
+    let mut requirements = vec![
+        json!({"type": "assert-table-uuid", "uuid": base.table_uuid}),
+        json!({"type": "assert-ref-snapshot-id", "ref": MAIN, "snapshot-id": main}),
+    ];
     let mut updates = vec![];
+    if let Some(schema) = next.schema {
+        requirements.push(json!({"type": "assert-current-schema-id", "current-schema-id": base.current_schema_id}));
+        requirements
+            .push(json!({"type": "assert-last-assigned-field-id", "last-assigned-field-id": base.last_column_id}));
+        let last = next.metadata.last_column_id;
+        updates.push(json!({"action": "add-schema", "schema": schema, "last-column-id": last}));
+        updates.push(json!({"action": "set-current-schema", "schema-id": -1}));
+    }
     if let Some(snapshot) = next.snapshot {
         let id = snapshot.snapshot_id;
         updates.push(json!({"action": "add-snapshot", "snapshot": snapshot}));
@@ -236,10 +248,7 @@ fn request(table: &str, namespace: &str, next: &NextVersion<'_>) -> Value {
     }
     json!({
         "identifier": {"namespace": [namespace], "name": table},
-        "requirements": [
-            {"type": "assert-table-uuid", "uuid": base.table_uuid},
-            {"type": "assert-ref-snapshot-id", "ref": MAIN, "snapshot-id": main},
-        ],
+        "requirements": requirements,
         "updates": updates,
     })
 }

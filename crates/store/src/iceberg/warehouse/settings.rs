@@ -84,7 +84,8 @@ fn namespace(location: &Location) -> Result<String> {
 fn absolute(given: &Path) -> Result<PathBuf> {
     match fs::canonicalize(given) {
         Ok(root) => Ok(root),
-        Err(_) => std::path::absolute(given).map_err(failed(given, "cannot find")),
+        // A slash at the end is no part of the name.
+        Err(_) => Ok(std::path::absolute(given).map_err(failed(given, "cannot find"))?.components().collect()),
     }
 }
 

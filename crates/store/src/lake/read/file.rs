@@ -6,9 +6,10 @@ use crate::lake::file::parquet_failed;
 use crate::rows;
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use evt_core::error::{Error, Result, UnreadableRows};
+use evt_core::format::parquet::TableColumns;
 use evt_core::format::properties::{self, is_property};
 use evt_core::kind::Kind;
 use evt_core::kind::event::{COLUMNS, column};
@@ -22,6 +23,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::SchemaDescriptor;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Maximum rows of a batch.
 const BATCH: usize = 2048;
@@ -81,6 +83,8 @@ pub struct LakeFile {
     footer: ArrowReaderMetadata,
     /// The positions of rows that are deleted, in order.
     deleted: Vec<u64>,
+    /// The columns of its table that are properties.
+    properties: Arc<[Field]>,
 }
 
 impl LakeFile {
@@ -92,7 +96,11 @@ impl LakeFile {
     /// Reads the footer of a part, whose rows are of `kind`.
     pub fn of_part(lake: &Lake, part: &LakePart, kind: Kind) -> Result<Self> {
         let path = lake.dir.hidden(&part.part);
-        if lake.columns.is_some() { Self::of_table(RowsFile::Disk(path), kind) } else { Self::open(path, kind) }
+        if lake.columns.is_none() {
+            return Self::open(path, kind);
+        }
+        let columns = lake.table.iter().flat_map(TableColumns::all);
+        Ok(Self::of_table(RowsFile::Disk(path), kind)?.with_properties(columns.map(|column| column.field()).collect()))
     }
 
     /// Reads the footer like [`LakeFile::open`]; `None` if the rows are not of evt, so that none has a key of a lake.
@@ -102,7 +110,7 @@ impl LakeFile {
         check_kind(path, found, kind)?;
         let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
         let footer = footer.map_err(parquet_failed(path))?;
-        Ok(Some(Self { file, kind, footer, deleted: vec![] }))
+        Ok(Some(Self { file, kind, footer, deleted: vec![], properties: Arc::default() }))
     }
 
     /// Reads the footer of a file of a table, whoever wrote it. Its columns have the names of those of the kind.
@@ -121,12 +129,17 @@ impl LakeFile {
         }
         let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
         let footer = footer.map_err(parquet_failed(path))?;
-        Ok(Self { file, kind, footer, deleted: vec![] })
+        Ok(Self { file, kind, footer, deleted: vec![], properties: Arc::default() })
     }
 
     /// Leaves out the rows at these positions, which are in order.
     pub fn without(self, deleted: Vec<u64>) -> Self {
         Self { deleted, ..self }
+    }
+
+    /// Reads these columns as properties.
+    pub fn with_properties(self, properties: Arc<[Field]>) -> Self {
+        Self { properties, ..self }
     }
 
     /// Reads some columns of all rows, as in [`ReadRequest`](crate::ReadRequest).
@@ -152,7 +165,8 @@ impl LakeFile {
 
     /// Reads some columns of some row groups; all without a list.
     fn read(&self, groups: Option<Vec<usize>>, columns: Option<u32>) -> Result<Batches> {
-        let mask = columns.map(|columns| mask(self.kind, columns, self.footer.schema(), self.footer.parquet_schema()));
+        let own = marked(self.footer.schema(), &self.properties);
+        let mask = columns.map(|columns| mask(self.kind, columns, &own, self.footer.parquet_schema()));
         let bytes = self.file.open()?.with_plan(self.footer(), groups.as_deref(), mask.as_ref());
         let faults = bytes.faults();
         let mut builder = Reading::new_with_metadata(bytes, self.footer.clone());
@@ -162,7 +176,8 @@ impl LakeFile {
         if let Some(groups) = groups {
             builder = builder.with_row_groups(groups);
         }
-        rows_of(FileToRead { path: self.file.path(), kind: self.kind, builder, faults }, mask)
+        let (path, kind, properties) = (self.file.path(), self.kind, self.properties.clone());
+        rows_of(FileToRead { path, kind, builder, faults, properties }, mask)
     }
 
     /// Selects the rows of some row groups that are not deleted.
@@ -217,7 +232,8 @@ fn mask(kind: Kind, columns: u32, file: &Schema, leaves: &SchemaDescriptor) -> P
 /// Reads some columns of a file, as in [`ReadRequest`](crate::ReadRequest).
 pub fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -> Result<Batches> {
     let mask = columns.map(|columns| mask(kind, columns, builder.schema(), builder.parquet_schema()));
-    rows_of(FileToRead { path, kind, builder, faults: RowsFaults::default() }, mask)
+    let (faults, properties) = (RowsFaults::default(), Arc::default());
+    rows_of(FileToRead { path, kind, builder, faults, properties }, mask)
 }
 
 /// A file that is opened.
@@ -226,15 +242,26 @@ struct FileToRead<'a> {
     kind: Kind,
     builder: Reading,
     faults: RowsFaults,
+    /// The columns that are properties, besides those that say so.
+    properties: Arc<[Field]>,
 }
 
 fn rows_of(file: FileToRead<'_>, mask: Option<ProjectionMask>) -> Result<Batches> {
-    let FileToRead { path, kind, builder, faults } = file;
+    let FileToRead { path, kind, builder, faults, properties } = file;
     let is_projected = mask.is_some();
     let builder = builder.with_batch_size(BATCH).with_projection(mask.unwrap_or_else(ProjectionMask::all));
     let left = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let reader = builder.build().map_err(parquet_failed(path))?;
-    Ok(Box::new(LakeRows { reader, kind, is_projected, path: path.to_owned(), faults, left, is_over: false }))
+    Ok(Box::new(LakeRows {
+        reader,
+        kind,
+        is_projected,
+        path: path.to_owned(),
+        faults,
+        properties,
+        left,
+        is_over: false,
+    }))
 }
 
 fn corrupt(path: &Path, error: ArrowError) -> Error {
@@ -249,6 +276,7 @@ struct LakeRows {
     is_projected: bool,
     path: PathBuf,
     faults: RowsFaults,
+    properties: Arc<[Field]>,
     /// The rows that are not read yet.
     left: u64,
     /// Whether the rest of the file cannot be read.
@@ -261,6 +289,7 @@ impl Iterator for LakeRows {
     fn next(&mut self) -> Option<Self::Item> {
         let batch = if self.is_over { None } else { self.reader.next() }?;
         let aligned = |batch: RecordBatch| {
+            let batch = RecordBatch::try_new(marked(batch.schema_ref(), &self.properties), batch.columns().to_vec())?;
             let whole = match properties::has_properties(batch.schema_ref()) {
                 true => {
                     let own = properties::without_properties(&batch)?;
@@ -282,6 +311,21 @@ impl Iterator for LakeRows {
         self.left = self.left.saturating_sub(batch.as_ref().map_or(0, |batch| batch.num_rows() as u64));
         Some(batch.and_then(aligned))
     }
+}
+
+/// Marks the columns of a schema that are properties.
+fn marked(schema: &SchemaRef, properties: &[Field]) -> SchemaRef {
+    if properties.is_empty() {
+        return schema.clone();
+    }
+    let property = |field: &FieldRef| {
+        let is_same = |property: &&Field| {
+            property.name() == field.name() && property.data_type() == field.data_type() && field.is_nullable()
+        };
+        properties.iter().find(is_same).map_or_else(|| field.clone(), |property| Arc::new(property.clone()))
+    };
+    let fields = schema.fields().iter().map(property).collect();
+    Arc::new(Schema { fields, metadata: schema.metadata().clone() })
 }
 
 /// Returns a batch whose columns have the types of their kind, which another writer may have written as others.

@@ -1,7 +1,7 @@
 //! Where the bytes of a file of rows are: on this machine, or in a bucket.
 //!
-//! Of an object the end is read, which has the footer of most files, then of each row group the columns that are read,
-//! by a few requests at once. Memory has one row group of them.
+//! Of an object the end is read, which has the footer of most files and all of a small one, then of each row group the
+//! columns that are read, by a few requests at once. Memory has one row group of them.
 
 use crate::lake::disk;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Bytes at the end of an object that are read first.
 const TAIL: u64 = 128 << 10;
@@ -39,6 +39,8 @@ pub enum RowsFile {
         entry: ObjectEntry,
         /// Its name in messages.
         shown: PathBuf,
+        /// Its end, once it was read.
+        tail: Arc<OnceLock<Bytes>>,
     },
 }
 
@@ -46,7 +48,7 @@ impl RowsFile {
     /// Makes the file of an object.
     pub fn object(bucket: Arc<Bucket>, entry: ObjectEntry) -> Self {
         let shown = bucket.name(&entry.key).into();
-        Self::Object { bucket, entry, shown }
+        Self::Object { bucket, entry, shown, tail: Arc::default() }
     }
 
     /// Returns its name in messages, which is its path on this machine.
@@ -68,9 +70,10 @@ impl RowsFile {
     pub fn open(&self) -> Result<RowsBytes> {
         match self {
             Self::Disk(path) => Ok(RowsBytes::Disk(File::open(path).map_err(disk::failed(path, "cannot open"))?)),
-            Self::Object { bucket, entry, .. } => Ok(RowsBytes::Object(Arc::new(ObjectBytes {
+            Self::Object { bucket, entry, tail, .. } => Ok(RowsBytes::Object(Arc::new(ObjectBytes {
                 bucket: bucket.clone(),
                 entry: entry.clone(),
+                tail: tail.clone(),
                 groups: vec![],
                 kept: Mutex::default(),
                 fault: Mutex::default(),
@@ -106,9 +109,9 @@ impl RowsBytes {
             });
             joined(ranges.collect())
         });
-        let (bucket, entry) = (object.bucket.clone(), object.entry.clone());
+        let (bucket, entry, tail) = (object.bucket.clone(), object.entry.clone(), object.tail.clone());
         let (kept, fault) = Default::default();
-        Self::Object(Arc::new(ObjectBytes { bucket, entry, groups: plan.collect(), kept, fault }))
+        Self::Object(Arc::new(ObjectBytes { bucket, entry, tail, groups: plan.collect(), kept, fault }))
     }
 
     /// Returns what knows why reading has failed.
@@ -150,6 +153,7 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 pub struct ObjectBytes {
     bucket: Arc<Bucket>,
     entry: ObjectEntry,
+    tail: Arc<OnceLock<Bytes>>,
     /// The ranges of each row group that is read.
     groups: Vec<Vec<Range<u64>>>,
     /// Ranges by their start.
@@ -168,6 +172,18 @@ impl ObjectBytes {
     }
 
     fn requested(&self, start: u64, least: u64) -> Result<Bytes> {
+        let size = self.entry.size;
+        let first = size.saturating_sub(TAIL);
+        if start >= first && start + least <= size {
+            let tail = match self.tail.get() {
+                Some(tail) => tail,
+                None => {
+                    let read = self.bucket.read(&self.entry, first..size)?;
+                    self.tail.get_or_init(|| read.into())
+                }
+            };
+            return Ok(tail.slice(usize::try_from(start - first).unwrap_or(usize::MAX)..));
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = |kept: &BTreeMap<u64, Bytes>| {
             let (first, bytes) = kept.range(..=start).next_back()?;
@@ -178,10 +194,10 @@ impl ObjectBytes {
             return Ok(bytes);
         }
         let has = |range: &Range<u64>| range.start <= start && start + least <= range.end;
-        // Nothing but a footer is read without a plan.
-        let tail = start.min(self.entry.size.saturating_sub(TAIL))..(start + least).max(self.entry.size);
         let group = self.groups.iter().find(|group| group.iter().any(has));
-        let wanted = group.map_or(std::slice::from_ref(&tail), Vec::as_slice);
+        // Nothing but a footer is read without a plan; this one is long.
+        let footer = start..size.max(start + least);
+        let wanted = group.map_or(std::slice::from_ref(&footer), Vec::as_slice);
         // What was read before belongs to an earlier row group.
         kept.clear();
         let read = self.bucket.read_ranges(&self.entry, wanted)?;
