@@ -221,6 +221,27 @@ fn rows_in_a_bucket_are_there_once_although_runs_are_killed_and_others_commit() 
 }
 
 #[test]
+fn properties_get_columns_in_the_commit_of_their_rows() {
+    for kind in [Kind::Rest, Kind::Postgres] {
+        let Some(tables) = Tables::new(kind, &format!("catalog_columns_{kind:?}").to_lowercase()) else { return };
+        tables.dir.write("a.jsonl", lines(1_000));
+        tables.dir.write("b.jsonl", lines(3_000).replace("{\"", "{\"more\":0.5,\""));
+        for file in ["a.jsonl", "b.jsonl"] {
+            let line = format!("evt-ingest {file} --time at -q --dlq null: --to 'LAKE&columns=auto'");
+            tables.shell(&line).succeeds();
+        }
+        let found: Value = serde_json::from_str(&tables.table("columns", &["raw_events"]).text()).expect("JSON");
+        assert_eq!(found["rows"], 990 + 2_970, "{kind:?}");
+        let columns = &found["columns"];
+        assert_eq!(columns["n"], json!(["long", 3_960, 0, 2_999]), "{kind:?}");
+        assert_eq!(columns["more"], json!(["double", 2_970, 0.5, 0.5]), "{kind:?}");
+        let rows = tables.shell("evt-view 'LAKE&table=raw_events' -q -o jsonl").succeeds().rows();
+        let is_more = |row: &&Value| row["properties"]["more"] == 0.5 && row["properties"]["n"].is_i64();
+        assert_eq!(rows.iter().filter(is_more).count(), 2_970, "{kind:?}");
+    }
+}
+
+#[test]
 fn the_sections_of_the_page_are_catalogs() {
     let tables = [Kind::Rest, Kind::Postgres].map(|kind| Tables::new(kind, "catalog_page"));
     let [Some(rest), Some(sql)] = tables else { return };

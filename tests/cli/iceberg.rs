@@ -443,3 +443,54 @@ fn columns_that_another_program_adds_meanwhile_do_not_get_the_numbers_of_those_o
         assert_eq!(properties, &json!({"at": 1_704_067_200 + n, "n": n, format!("p{}", n / 1_000): n}));
     }
 }
+
+#[test]
+fn duckdb_reads_rows_columns_of_properties_and_what_a_correction_left() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_duckdb");
+    dir.write("a.jsonl", lines(3_000));
+    dir.write("b.jsonl", lines(4_000).replace("{\"", "{\"more\":0.5,\""));
+    let metric =
+        |of: &str| format!("[[metric]]\nname = \"n\"\naggregate = \"{of}\"\nsize = \"1h\"\nby = [\"user_id\"]\n");
+    dir.write("wrong.toml", metric("count(*)"));
+    dir.write("right.toml", metric("sum(n)"));
+    for file in ["a.jsonl", "b.jsonl"] {
+        let line = format!("evt-ingest {file} --time at -q --dlq iceberg:lake/ --to 'iceberg:lake/?columns=auto'");
+        dir.shell(&line).succeeds();
+    }
+    let window =
+        "evt-window -q 'iceberg:lake/?table=raw_events' -m wrong.toml --out-of-orderness all --to iceberg:lake/";
+    dir.shell(window).succeeds();
+    let correct = "evt-backfill -q 'iceberg:lake/?table=raw_events' -m right.toml --all-closed --to iceberg:lake/";
+    dir.shell(correct).succeeds();
+    let asked = |name: &str, query: &str| -> Value {
+        let root = dir.path("lake").display().to_string();
+        let run = ask(&dir, &python, "iceberg_duckdb.py", &[&root, name, query]).succeeds();
+        serde_json::from_str(&run.text()).expect("it is JSON")
+    };
+    let events = asked(
+        "raw_events",
+        "SELECT count(*), count(DISTINCT event_id), sum(\"offset\"), sum(n), count(more), min(epoch_us(event_time)) FROM t",
+    );
+    let rows = dir.shell("evt-view 'iceberg:lake/?table=raw_events' -q -o jsonl").succeeds().rows();
+    let sum = |value: fn(&Value) -> &Value| rows.iter().filter_map(|row| value(row).as_i64()).sum::<i64>();
+    let (offsets, numbers) = (sum(|row| &row["offset"]), sum(|row| &row["properties"]["n"]));
+    let more = rows.iter().filter(|row| !row["properties"]["more"].is_null()).count();
+    let first = 1_704_067_200_000_000i64;
+    assert_eq!(events, json!([[rows.len(), rows.len(), offsets, numbers, more, first]]));
+    assert!(rows.len() == 6_930 && more == 3_960);
+    assert_eq!(asked("dead_letters", "SELECT count(*), min(octet_length(original_payload)) FROM t"), json!([[70, 6]]));
+    let of_view = |columns: &str| {
+        let line = format!("evt-view 'iceberg:lake/?table=aggregated_metrics' --columns {columns} -q -o jsonl");
+        dir.shell(&line).succeeds().rows()
+    };
+    let metrics = of_view("value,rows,revision");
+    let total = |name: &str| metrics.iter().filter_map(|row| row[name].as_f64()).sum::<f64>();
+    let found = asked("aggregated_metrics", "SELECT count(*), sum(value), sum(\"rows\"), sum(revision) FROM t");
+    let found = found[0].as_array().expect("a row").clone();
+    let number = |at: usize| found[at].as_f64().or_else(|| found[at].as_str()?.parse().ok());
+    assert_eq!(number(0), Some(metrics.len() as f64));
+    for (at, name) in [(1, "value"), (2, "rows"), (3, "revision")] {
+        assert!(number(at) == Some(total(name)) && total(name) > 0.0, "{name}: {found:?} {}", total(name));
+    }
+}
