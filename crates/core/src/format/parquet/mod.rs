@@ -4,6 +4,7 @@
 //! file ─► footer.rs ─► metadata ─► page.rs: Checked ─► the library ─► batches ─┬─► ContainerRows: rows, JSON text
 //!                         └─► leaves.rs: types ─────────────┘                  └─► columns as they are
 //! rows ─► RowWriter ─► columns.rs: the first rows decide (columns=auto) ─► the library ─► row groups ─► file
+//!                          └─► table_columns.rs: what the files of a table share
 //! ```
 //!
 //! The reader returns a few thousand rows at a time; a corrupt file may make the library panic, which is caught and

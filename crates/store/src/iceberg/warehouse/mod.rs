@@ -78,8 +78,8 @@ pub fn fit(version: &TableVersion, kind: Kind) -> Result<SchemaRef> {
     schema.numbered(&kind.schema()).map_err(wrong)
 }
 
-/// Returns the columns of properties of a version, if rows of a kind have properties and there are columns, or files may
-/// add some.
+/// Returns the columns of properties of a version, if rows of a kind have properties and there are columns, or files
+/// may add some.
 pub fn property_columns(version: &TableVersion, kind: Kind, may_add: bool) -> Result<Option<TableColumns>> {
     let schema = version.metadata.schema()?;
     let columns = if has_content(kind) { schema.properties() } else { vec![] };
