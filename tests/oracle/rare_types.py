@@ -38,7 +38,7 @@ def int96():
 def interval():
     """Intervals of Parquet, and a list of them."""
     duckdb.sql(f"""COPY (SELECT '{START}' AS t, i, [i, NULL] AS l FROM (VALUES
-        (INTERVAL '1 year 2 months 3 days 4.5 seconds'), (INTERVAL '1000 hours'), (NULL), (INTERVAL '0 days')) v(i))
+        (INTERVAL '1 year 2 months 3 days 4.5 seconds'), (INTERVAL '41 days 16 hours'), (NULL), (INTERVAL '0 days')) v(i))
         TO 'interval.parquet'""")
     show({"i": str(row[0])} for row in duckdb.sql("SELECT i FROM 'interval.parquet'").fetchall())
 
