@@ -79,8 +79,7 @@ pub trait Catalog {
     /// Returns the present version of a table; `None` if there is none. Errors: exit status 65 if it is damaged.
     fn find(&self, table: &str) -> Result<Option<TableVersion>>;
 
-    /// Makes a table; returns the present version if another run was faster. The catalog chooses its location unless
-    /// the table has one.
+    /// Makes a table where the catalog chooses; returns the present version if another run was faster.
     fn create_table(&self, table: &str, new: NewTable) -> Result<TableVersion>;
 
     /// Makes a version the present one, if the present one is still its base; returns whether it is. After an error it
