@@ -41,22 +41,25 @@ enum LakeAction {
         #[arg(value_name = "TABLES")]
         tables: String,
         /// Compact days that ended at least DURATION ago
-        #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = parse_duration)]
+        #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = parse_age)]
         closed_after: i64,
         #[command(flatten)]
         keeper: KeeperArgs,
     },
-    /// Remove old snapshots, and files that nothing names
+    /// Remove old snapshots, files that nothing names, and old rows
     Expire {
         /// Clean the tables of iceberg:DIR/, iceberg:CATALOG or iceberg:CATALOG/NAMESPACE.TABLE
         #[arg(value_name = "TABLES")]
         tables: String,
         /// Remove snapshots that are older than DURATION, but the present one and those that a branch or tag names
-        #[arg(long, value_name = "DURATION", default_value = "5d", value_parser = parse_duration)]
+        #[arg(long, value_name = "DURATION", default_value = "5d", value_parser = parse_age)]
         snapshots: i64,
         /// Remove files that nothing names if they are older than DURATION
-        #[arg(long, value_name = "DURATION", default_value = "3d", value_parser = parse_duration)]
+        #[arg(long, value_name = "DURATION", default_value = "3d", value_parser = parse_age)]
         orphans_older_than: i64,
+        /// Remove the rows of days that ended at least DURATION ago [default: all rows stay]
+        #[arg(long, value_name = "DURATION", value_parser = parse_age)]
+        keep: Option<i64>,
         #[command(flatten)]
         keeper: KeeperArgs,
     },
@@ -70,6 +73,11 @@ struct KeeperArgs {
     /// Count ages from this instant, instead of the clock
     #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
     now: Option<String>,
+}
+
+fn parse_age(text: &str) -> Result<i64, String> {
+    let age = parse_duration(text).map_err(|error| error.to_string())?;
+    if age >= 0 { Ok(age) } else { Err("expected a duration of 0s or more".to_owned()) }
 }
 
 impl LakeAction {
@@ -98,8 +106,8 @@ impl Tool for Args {
                 let compaction = Compaction { closed_after: *closed_after };
                 lines(&(upkeep.compact)(&location, &compaction, &keeper.keeper(run)?)?)?
             }
-            LakeAction::Expire { snapshots, orphans_older_than, keeper, .. } => {
-                let expiry = Expiry { snapshots: *snapshots, orphans: *orphans_older_than };
+            LakeAction::Expire { snapshots, orphans_older_than, keep, keeper, .. } => {
+                let expiry = Expiry { snapshots: *snapshots, orphans: *orphans_older_than, keep: *keep };
                 lines(&(upkeep.expire)(&location, &expiry, &keeper.keeper(run)?)?)?
             }
         };

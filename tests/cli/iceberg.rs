@@ -268,6 +268,84 @@ fn upkeep_beside_a_run_that_commits_loses_nothing_although_both_are_killed() {
     assert!(said.lines().all(is_known), "{said}");
 }
 
+/// Rows of the first of three days are removed; what is left is proven and corrected.
+#[test]
+fn removed_days_are_expired_for_a_comparison_and_their_windows_stay_as_they_are() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("iceberg_keep");
+    dir.write("a.jsonl", lines(6_000));
+    dir.write("m.toml", "[[metric]]\nname = \"events\"\nsize = \"1h\"\nby = [\"user_id\"]\n");
+    let out = "--out-of-orderness 1m";
+    dir.shell(&format!("{INGEST} -q --dlq iceberg:lake/ --to iceberg:lake/")).ends_with(0);
+    let windows = format!("{INGEST} -q --dlq null: | evt-window -m m.toml {out} -q --late late.frames");
+    dir.shell(&format!("{windows} --to iceberg:lake/ --to iceberg:whole/")).succeeds();
+    dir.shell("evt-lake expire iceberg:lake/ --keep 1d12h --now 2024-01-03T23:00:00Z").succeeds();
+    let described = dir.shell("evt-lake describe iceberg:lake/").succeeds().rows();
+    let since = |table: &str| &described.iter().find(|one| one["table"] == table).expect("a table")["kept_since"];
+    let kept = "2024-01-02T00:00:00.000000Z";
+    assert_eq!([since("raw_events"), since("aggregated_metrics")], [kept; 2]);
+    assert_eq!(since("dead_letters"), &Value::Null, "they have failed just now");
+    assert_eq!(compared(&dir, &python, "raw_events", ["", ""])["rows"], 3_960);
+
+    let prove = |a: &str, b: &str| {
+        let flags = "--plus 'iceberg:lake/?table=dead_letters' --time at --stats s.json -o jsonl";
+        let run = dir.shell(&format!("evt-reconcile {a} {b} {flags}"));
+        let counts: Value =
+            serde_json::from_slice(&std::fs::read(dir.path("s.json")).expect("statistics")).expect("it is JSON");
+        (run, counts["counts"].clone())
+    };
+    let events = "'iceberg:lake/?table=raw_events'";
+    let (run, counts) = prove("a.jsonl", events);
+    run.ends_with(0);
+    assert_eq!(
+        [&counts["expired"], &counts["missing"], &counts["plus"]],
+        [1_980, 0, 60].map(|count| json!(count)).each_ref()
+    );
+    // A row that is nowhere on a day that is kept is missing still.
+    dir.write("a.jsonl", lines(6_000) + "{\"at\": 1704320000, \"n\": 6000}\n");
+    let (run, counts) = prove("a.jsonl", events);
+    run.ends_with(1);
+    assert_eq!([&counts["expired"], &counts["missing"]], [1_980, 1].map(|count| json!(count)).each_ref());
+    dir.write("a.jsonl", lines(6_000));
+
+    let correct = format!("evt-backfill {events} -m m.toml {out} --to iceberg:lake/");
+    let run = dir.shell(&format!("{correct} --since 2024-01-01"));
+    assert!(run.stderr().contains(&*format!("keeps rows since {kept}, earlier ones have expired")), "{}", run.stderr());
+    run.ends_with(2);
+    dir.shell(&format!("{correct} --since 2024-01-01 --check")).ends_with(2);
+    let run = dir.shell(&format!("{correct} --all-closed"));
+    assert!(
+        run.stderr().contains(&*format!("keeps rows since {kept}; windows that begin earlier are not corrected")),
+        "{}",
+        run.stderr()
+    );
+    assert!(run.stderr().contains("0 corrected, 0 inserted, 0 retracted"), "{}", run.stderr());
+    run.ends_with(0);
+    // The events of the store of metrics are there; its rows are not, and are not made again.
+    let run = dir.shell(&format!("evt-backfill a.jsonl --time at -m m.toml {out} --dlq null: --to iceberg:lake/"));
+    assert!(run.stderr().contains("0 corrected, 0 inserted, 0 retracted"), "{}", run.stderr());
+    let late = format!("evt-backfill a.jsonl --time at -m m.toml {out} --late-events late.frames --to iceberg:lake/");
+    let run = dir.shell(&late);
+    assert!(
+        run.stderr().contains("late events of removed days: 2; windows of events that they are in are not corrected"),
+        "{}",
+        run.stderr()
+    );
+    assert!(run.stderr().contains("4 corrected"), "{}", run.stderr());
+    run.ends_with(1);
+    dir.shell(&late).ends_with(0);
+    let rows = |lake: &str| {
+        let view = format!("evt-view 'iceberg:{lake}/?table=aggregated_metrics' --since 2024-01-02 -q -o csv");
+        dir.shell(&format!("{view} --columns window_start,dimensions,rows | sort")).succeeds().text()
+    };
+    dir.shell(&late.replace("lake/", "whole/")).ends_with(0);
+    assert!(rows("lake") == rows("whole") && rows("lake").lines().count() > 500);
+    assert_eq!(
+        dir.shell("evt-view 'iceberg:lake/?table=aggregated_metrics' --until 2024-01-02 -q").succeeds().text(),
+        ""
+    );
+}
+
 #[test]
 fn the_lines_of_cron_keep_a_warehouse_in_order() {
     let dir = Dir::new("iceberg_cron");

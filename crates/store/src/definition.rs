@@ -43,6 +43,9 @@ pub type ReadStreamExtents = fn(&Location) -> Result<Vec<StreamExtent>>;
 /// Returns a span that contains the event time of all rows; `None` if the store knows none without reading them.
 pub type ReadTimeExtent = fn(&Location) -> Result<Option<Span>>;
 
+/// Returns the instant (µs) since which a table keeps its rows; `None` if none were removed from it.
+pub type ReadKeptSince = fn(&Location, Kind) -> Result<Option<i64>>;
+
 /// Tables of a store with the number of rows in each.
 pub type Tables = Vec<(String, u64)>;
 
@@ -89,6 +92,8 @@ pub struct StoreReader {
     /// Returns whether an output, given its key, has committed epochs whose rows are not visible yet. Changes nothing.
     /// `None`: rows become visible with the commit.
     pub waits: Option<fn(&Location, &str) -> Result<bool>>,
+    /// Returns the instant since which the table of a kind keeps its rows. `None`: nothing removes rows by their age.
+    pub kept_since: Option<ReadKeptSince>,
 }
 
 /// Opens the ledger of replays to read it; `None` if there is none.
@@ -298,6 +303,16 @@ impl Store {
         };
         let kind = kind.ok_or_else(|| Error::usage(format!("{location}: unknown table; expected {}", kinds())))?;
         if self.kinds.contains(&kind) { Ok(kind) } else { Err(self.other_kind(kind, location)) }
+    }
+
+    /// Returns the instant (µs) since which the table that `?table=` names, or else that of `kind`, keeps its rows, if
+    /// earlier ones were removed from it. Rows whose age is not that of events have none.
+    pub fn kept_since(&self, location: &Location, kind: Kind) -> Result<Option<i64>> {
+        let kind = location.option("table").and_then(Kind::of_table).unwrap_or(kind);
+        match (self.reader.kept_since, kind) {
+            (Some(kept_since), Kind::Event | Kind::Late | Kind::Metric) => kept_since(location, kind),
+            _ => Ok(None),
+        }
     }
 
     /// Reads a part of the rows of `kind`.

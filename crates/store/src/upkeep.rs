@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub struct Upkeep {
     /// Describes its tables; changes nothing.
     pub describe: fn(&Location) -> Result<Vec<TableDescription>>,
-    /// Removes old snapshots, and files that nothing names.
+    /// Removes old rows, old snapshots, and files that nothing names.
     pub expire: fn(&Location, &Expiry, &Keeper) -> Result<Vec<Expired>>,
     /// Joins small files of closed days.
     pub compact: fn(&Location, &Compaction, &Keeper) -> Result<Vec<Compacted>>,
@@ -40,6 +40,8 @@ pub struct Expiry {
     pub snapshots: i64,
     /// The age from which files go that nothing names (µs).
     pub orphans: i64,
+    /// How long a day must have ended for its rows to go (µs); `None`: all stay.
+    pub keep: Option<i64>,
 }
 
 /// What is compacted.
@@ -74,6 +76,8 @@ pub struct TableDescription {
     pub oldest_snapshot: Option<String>,
     /// The last epoch by output.
     pub epochs: BTreeMap<String, String>,
+    /// The instant since which it keeps its rows; `None` if none were removed for their age.
+    pub kept_since: Option<String>,
     /// The bytes of the file that describes the table.
     pub metadata_bytes: u64,
 }
@@ -83,7 +87,11 @@ pub struct TableDescription {
 pub struct Expired {
     /// Its name.
     pub table: String,
-    /// The number of snapshots.
+    /// The number of days whose rows were removed.
+    pub days: u64,
+    /// Of these rows.
+    pub rows: u64,
+    /// Of snapshots.
     pub snapshots: u64,
     /// Of files that only they named.
     pub files: u64,

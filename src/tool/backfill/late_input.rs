@@ -80,6 +80,8 @@ pub(super) struct LateInput {
     is_unread: bool,
     /// Those that the `where` of their metric rejects.
     rejected: UncountedEvents,
+    /// Those that name windows of which rows were removed.
+    expired: UncountedEvents,
 }
 
 impl LateInput {
@@ -101,6 +103,7 @@ impl LateInput {
             unknown: UncountedEvents::default(),
             is_unread: false,
             rejected: UncountedEvents::default(),
+            expired: UncountedEvents::default(),
         })
     }
 
@@ -163,6 +166,9 @@ impl LateInput {
         let first = part.add(rows, &keys);
         for rejected in &found.rejected {
             self.rejected.add(keys[rejected.row], &rejected.metric);
+        }
+        for expired in &found.expired {
+            self.expired.add(keys[expired.row], &expired.metric);
         }
         for (row, key) in keys.into_iter().enumerate().filter(|(row, _)| found.named[*row]) {
             let event = || PendingEvent { name: name(batch, row), places: vec![] };
@@ -238,6 +244,15 @@ impl LateInput {
             );
             // A metric that has a position has a run of its own, which reads these events.
             out.note(if self.is_unread { Note::Warning(line) } else { Note::Info(line) });
+        }
+        if !self.expired.events.is_empty() {
+            let (count, metrics) = (self.expired.events.len(), self.expired.metrics());
+            out.warn(format!(
+                "late events of removed days: {count}; windows of {metrics} that they are in are not corrected, because rows of \
+                 them have expired"
+            ));
+            out.detail("late_expired", count.into());
+            out.set_verdict(1);
         }
         if !self.rejected.events.is_empty() {
             let (count, metrics) = (self.rejected.events.len(), self.rejected.metrics());

@@ -8,8 +8,9 @@ use crate::tool::pace::Pace;
 use crate::uri::Uri;
 use evt_core::backfill::{InputTimes, LateCell, LateCells, Scope};
 use evt_core::error::{Error, Result};
+use evt_core::kind::Kind;
 use evt_core::kind::span::Span;
-use evt_core::time::SECOND;
+use evt_core::time::{SECOND, format_instant};
 use evt_run::client::Location;
 use evt_run::metrics::ServerStatus;
 use evt_run::run::Run;
@@ -178,6 +179,47 @@ impl TargetStore {
                 let up = ServerStatus::new(&run.metrics, &self.location.to_string());
                 (corrections.open)(&self.location, &open_options(run, up))
             }
+        }
+    }
+}
+
+/// What an input or the store that is corrected has kept: rows from before an instant were removed for their age.
+pub(super) struct KeptRows {
+    /// The instant (µs).
+    since: i64,
+    /// Its name.
+    keeper: String,
+}
+
+impl KeptRows {
+    /// Returns the latest instant of the inputs and the store; `None` if no rows were removed.
+    pub fn of(inputs: &[Uri], target: &TargetStore) -> Result<Option<Self>> {
+        let mut latest: Option<Self> = None;
+        let events = inputs.iter().filter_map(|uri| match uri {
+            Uri::Store(store, location) => Some((*store, location, Kind::Event)),
+            _ => None,
+        });
+        for (store, location, kind) in events.chain([(target.store, &target.location, Kind::Metric)]) {
+            let since = store.kept_since(location, kind)?;
+            if let Some(since) = since.filter(|since| latest.as_ref().is_none_or(|latest| latest.since < *since)) {
+                latest = Some(Self { since, keeper: location.to_string() });
+            }
+        }
+        Ok(latest)
+    }
+
+    /// Leaves the windows that begin earlier out of a scope; returns the line that says so. Errors: exit status 2 if
+    /// the range of the scope begins earlier.
+    pub fn limit(self, scope: &mut Scope) -> Result<String> {
+        let Self { since, keeper } = self;
+        scope.kept_since = Some(since);
+        let since_then = format!("{keeper} keeps rows since {}", format_instant(since));
+        match scope.range.since.filter(|asked| *asked < since) {
+            Some(asked) => Err(Error::usage(format!(
+                "{since_then}, earlier ones have expired; expected a range that begins then or later, found {}",
+                format_instant(asked)
+            ))),
+            None => Ok(format!("{since_then}; windows that begin earlier are not corrected")),
         }
     }
 }

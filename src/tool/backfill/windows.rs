@@ -4,7 +4,7 @@
 use super::bounds::{KeptBounds, KnownBounds, LateRules};
 use super::late_input::LateInput;
 use super::operator::Correct;
-use super::setup::{InputOrder, InputRows, Setup, StoreRows, TargetStore, Work};
+use super::setup::{InputOrder, InputRows, KeptRows, Setup, StoreRows, TargetStore, Work};
 use crate::cli::args::{StageArgs, instant_of};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -252,6 +252,7 @@ impl WindowsArgs {
             range,
             closed_before: instant("--closed-before", &self.closed_before)?,
             read_since: None,
+            kept_since: None,
         };
         scope.read_since = scope.reading(self.reading.before).since;
         Ok(scope)
@@ -384,6 +385,9 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     args.key = spec.out_of_orderness;
     let inputs = checked_inputs(&flow, run)?;
     let mut scope = args.scope(&spec, run.clock.now(), flow.stage.map.zone()?)?;
+    let removed = KeptRows::of(&inputs, &target)?.map(|kept| kept.limit(&mut scope)).transpose()?;
+    let says_so = args.late.late_events.is_none() && !flow.stage.common.quiet;
+    removed.iter().filter(|_| says_so).for_each(|line| run.console.say(line));
     // Another run corrects the windows that this one does not.
     let corrects_all = scope.range == Span::default() && scope.closed_before.is_none();
     let late_events = args.late.late_events.as_deref();
@@ -559,14 +563,18 @@ fn start(
 /// `--check`: adds the faults of the flags, of the inputs and of the store to `findings`.
 pub(super) fn check(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>, findings: &mut CheckReport) {
     let spec = findings.take(args.metrics_file(&run.caller()).and_then(|file| args.spec(&file)));
+    let target = findings.take(TargetStore::of(&flow.stage.output.to, run));
     if let Some(spec) = &spec {
         let now = run.clock.now();
-        findings.take(flow.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
+        let scope = findings.take(flow.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
+        if let (Some(mut scope), Some(target)) = (scope, &target) {
+            let kept = checked_inputs(&flow, run).and_then(|inputs| KeptRows::of(&inputs, target));
+            findings.take(kept.and_then(|kept| kept.map(|kept| kept.limit(&mut scope)).transpose()));
+        }
     }
     let extents = stream_extents(&flow, run).and_then(|extents| Ok((checked_inputs(&flow, run)?, extents)));
     let order = extents.map(|(inputs, extents)| order(&args, &inputs, extents, Span::default(), false));
     let order = findings.take(order);
-    findings.take(TargetStore::of(&flow.stage.output.to, run));
     let SchemaArgs { schemas, subject, .. } = &flow.validation.schema;
     schemas.iter().for_each(|schemas| findings.schemas_of(schemas, subject));
     findings.inputs(args.late.late_events.iter());

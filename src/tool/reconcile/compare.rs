@@ -42,11 +42,13 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
     }
     inputs.read_b(b)?;
     let foreign_plus = inputs.foreign_plus();
+    inputs.find_removed(a, b)?;
     let Inputs { subject, entries, rules, extent, names, origins, taken, unjudged, .. } = inputs;
     let Entries { by, is_by_id_alone, by_position, by_id } = entries;
     let foreign = by.is_none() && taken[0] > 0;
     let by = by.unwrap_or(if taken[1] == 0 { MatchBy::Position } else { MatchBy::Id });
     let report = ComparisonReport::new(args, run, names, subject.unwrap_or_default());
+    let report = report.with_expired(rules.kept_since.is_some());
     let refusal = foreign.then(|| {
         let origins = first_origins(&origins);
         format!(
@@ -296,6 +298,23 @@ impl<'a> Inputs<'a> {
         let position = RowPosition { partition: self.names.index(&origin, &partition), offset };
         let (id, time) = (rows::id_of_unreadable(position), rows.time.unwrap_or(RowEntry::NO_TIME));
         Some(RowFacts { position, id, time, content: 0, flags: NOT_IN_B })
+    }
+
+    /// Finds the time before which rows have been removed from A, and from B and plus.
+    fn find_removed(&mut self, a: &OsString, b: &OsString) -> Result<()> {
+        let kind = match self.subject {
+            Some(ComparedRows::Metrics) => Kind::Metric,
+            Some(ComparedRows::Events) | None => Kind::Event,
+        };
+        let kept_since = |text: &OsString| match self.args.uri(text, self.run)? {
+            Uri::Store(store, location) => store.kept_since(&location, kind),
+            _ => Ok(None),
+        };
+        self.extent.kept_since = kept_since(a)?;
+        for text in self.args.compare.plus.iter().chain([b]) {
+            self.rules.kept_since = self.rules.kept_since.max(kept_since(text)?);
+        }
+        Ok(())
     }
 
     /// Adds metrics of A or B. They match by their natural key.

@@ -131,7 +131,9 @@ impl Join {
         judge_all(&mut judge, sorter.finish()?, &mut |found| {
             let (entry, is_judged) = (found.entry(), self.rules.judges(found.time));
             match found.outcome {
-                UnitOutcome::Missing | UnitOutcome::InFlight if is_judged => return by_id.push(entry.turned()),
+                UnitOutcome::Missing | UnitOutcome::InFlight | UnitOutcome::Expired if is_judged => {
+                    return by_id.push(entry.turned());
+                }
                 UnitOutcome::InB | UnitOutcome::Different | UnitOutcome::Double => {
                     by_id.push(RowEntry { side: Side::B, ..entry.turned() })?;
                 }

@@ -31,12 +31,19 @@ pub struct ComparisonReport<'a> {
     pub names: PartitionNames,
     /// The kind of rows that are compared.
     pub subject: ComparedRows,
+    /// Whether rows have been removed from B or plus.
+    has_expired: bool,
 }
 
 impl<'a> ComparisonReport<'a> {
     /// Makes the report.
     pub fn new(args: &'a Args, run: &'a Rc<Run>, names: PartitionNames, subject: ComparedRows) -> Self {
-        Self { args, run, names, subject }
+        Self { args, run, names, subject, has_expired: false }
+    }
+
+    /// Says whether rows have been removed from B or plus.
+    pub fn with_expired(self, has_expired: bool) -> Self {
+        Self { has_expired, ..self }
     }
 
     /// Returns the length of a bucket (µs).
@@ -63,6 +70,7 @@ impl<'a> ComparisonReport<'a> {
             bucket: self.bucket().is_some(),
             duplicate: compare.dedup,
             in_flight: compare.settle.is_some(),
+            expired: self.has_expired,
         };
         let is_silent = verdict.is_right && !self.args.shows_right_results();
         if self.args.show.output_format == Some(OutputForm::Prometheus) {
@@ -78,10 +86,10 @@ impl<'a> ComparisonReport<'a> {
         } else if !quiet {
             self.run.console.say(&verdict.line);
         }
-        let RangeCounts { a, b, plus, missing, extra, double, different, duplicate, in_flight } = faults.total;
+        let RangeCounts { a, b, plus, missing, extra, double, different, duplicate, in_flight, expired } = faults.total;
         let counts = serde_json::json!({
-            "a": a, "b": b, "plus": plus, "in_flight": in_flight, "duplicate": duplicate, "missing": missing, "extra": extra,
-            "double": double, "different": different, "not_judged": unjudged.rows, "unreadable": unjudged.unreadable + unjudged.damaged,
+            "a": a, "b": b, "plus": plus, "in_flight": in_flight, "expired": expired, "duplicate": duplicate,
+            "missing": missing, "extra": extra, "double": double, "different": different, "not_judged": unjudged.rows, "unreadable": unjudged.unreadable + unjudged.damaged,
         });
         end(self.args, !verdict.is_right, Some(counts), self.run)
     }

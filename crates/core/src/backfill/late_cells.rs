@@ -56,6 +56,8 @@ pub struct FoundNames {
     pub named: Vec<bool>,
     /// The events that would name a cell of a metric if its `where` did not reject them.
     pub rejected: Vec<EventOfMetric>,
+    /// The events that name a cell of which rows were removed because of their age.
+    pub expired: Vec<EventOfMetric>,
 }
 
 /// The cells of a run that count late events.
@@ -214,7 +216,7 @@ impl LateCells {
     /// Errors: exit status 65 if the batch holds no late events.
     pub fn name(&mut self, batch: &RecordBatch, scope: &Scope, metrics: &MetricNames) -> Result<FoundNames> {
         let late_for = late_for(batch)?;
-        let mut names = FoundNames { named: vec![false; batch.num_rows()], rejected: vec![] };
+        let mut names = FoundNames { named: vec![false; batch.num_rows()], rejected: vec![], expired: vec![] };
         let mut found = vec![];
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         for metric in self.metrics.iter().filter(|metric| metrics.contains(metric.name.as_str())) {
@@ -226,6 +228,9 @@ impl LateCells {
             let read = EventRows::new(metric, batch, &leaves)?;
             for row in rows {
                 let keys = self.missed(metric, &read, row);
+                if read.passes(row) && keys.iter().any(|key| !scope.is_kept(key)) {
+                    names.expired.push(EventOfMetric { row, metric: metric.name.clone() });
+                }
                 let mut keys = keys.into_iter().filter(|key| scope.covers(key)).peekable();
                 match (keys.peek(), read.passes(row)) {
                     (None, _) => {}

@@ -56,6 +56,8 @@ pub struct Scope {
     pub closed_before: Option<i64>,
     /// The first instant whose events are read; `None`: all are. A session that may extend beyond it is partial.
     pub read_since: Option<i64>,
+    /// The first instant since which the input and the store have all rows (µs); `None`: none were removed from them.
+    pub kept_since: Option<i64>,
 }
 
 impl Scope {
@@ -68,7 +70,16 @@ impl Scope {
     pub fn covers(&self, key: &CellKey) -> bool {
         let Some(metric) = self.metric(&key.metric) else { return false };
         let closed = self.closed_before.is_none_or(|closed| !metric.closing().is_open(key.end, closed));
-        closed && self.range.holds(key.start, key.end) && !self.is_partial(metric, key)
+        closed && self.is_kept(key) && self.range.holds(key.start, key.end) && !self.is_partial(metric, key)
+    }
+
+    /// Whether no row that a cell may count, or the row of the cell, was removed because of its age.
+    pub fn is_kept(&self, key: &CellKey) -> bool {
+        let gap = match self.metric(&key.metric).map(|metric| metric.shape) {
+            Some(Shape::Session { gap }) => gap,
+            _ => 0,
+        };
+        self.kept_since.is_none_or(|kept_since| key.start.saturating_sub(gap) >= kept_since)
     }
 
     /// Whether a session touches the edge of what was read, so that events before it may belong to it.
@@ -115,6 +126,10 @@ mod tests {
         };
         let covered = |scope: &Scope, start| scope.covers(&key("w", start, start + 10));
         assert_eq!([95, 100, 105, 110, 115].map(|start| covered(&scope, start)), [false, true, true, true, false]);
+        let kept = |since| Scope { kept_since: Some(since), ..scope.clone() };
+        assert_eq!([105, 106].map(|since| covered(&kept(since), 105)), [true, false]);
+        // A session may begin earlier than the first of its events that is left.
+        assert_eq!([101, 102].map(|since| kept(since).covers(&key("s", 105, 115))), [true, false]);
         scope.closed_before = Some(122);
         assert_eq!([105, 110].map(|start| covered(&scope, start)), [true, false]);
         // At the instant of its end a session may still get an event.

@@ -62,6 +62,9 @@ pub fn comparison(ranges: &[OffsetRange], names: &PartitionNames, verdict: &Verd
     count("evt_reconcile_extra_rows", "Rows of B without a record of A.", |counts| counts.extra);
     count("evt_reconcile_double_rows", "Further rows of B of one record of A.", |counts| counts.double);
     count("evt_reconcile_in_flight_records", "Records of A that arrived too recently.", |counts| counts.in_flight);
+    count("evt_reconcile_expired_records", "Records of A of a time whose rows have expired in B.", |counts| {
+        counts.expired
+    });
     count("evt_reconcile_duplicate_records", "Records of A whose event_id is in B.", |counts| counts.duplicate);
     let right = Sample::plain(f64::from(u8::from(verdict.is_right)));
     gauge(&mut out, "evt_reconcile_right", "Whether the faults are within the tolerance.", &[right]);

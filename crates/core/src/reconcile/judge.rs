@@ -29,6 +29,8 @@ pub enum UnitOutcome {
     InPlus,
     /// A unit that is nowhere yet, and arrived too recently to be judged.
     InFlight,
+    /// A unit that is nowhere, of a time whose rows have been removed from B.
+    Expired,
     /// A unit whose event_id is in B from another position of A.
     Duplicate,
     /// A unit that is nowhere.
@@ -40,11 +42,12 @@ pub enum UnitOutcome {
 }
 
 impl UnitOutcome {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::InB,
         Self::Different,
         Self::InPlus,
         Self::InFlight,
+        Self::Expired,
         Self::Duplicate,
         Self::Missing,
         Self::Double,
@@ -54,7 +57,7 @@ impl UnitOutcome {
     /// Returns the word in rows of `--ids`, if it is a fault.
     pub fn verdict(self) -> Option<&'static str> {
         match self {
-            Self::InB | Self::InPlus | Self::InFlight | Self::Duplicate => None,
+            Self::InB | Self::InPlus | Self::InFlight | Self::Expired | Self::Duplicate => None,
             Self::Different => Some("different"),
             Self::Missing => Some("missing"),
             Self::Double => Some("double"),
@@ -106,6 +109,8 @@ pub struct UnitExtent {
     times: Option<RangeInclusive<i64>>,
     /// Whether A may have lost any record to compaction, so that a row without a unit is not a fault.
     pub is_compacted: bool,
+    /// The event time since which A has all of its rows (µs); earlier ones were removed from it.
+    pub kept_since: Option<i64>,
 }
 
 impl UnitExtent {
@@ -137,6 +142,9 @@ impl UnitExtent {
 
     /// Whether A would contain the row of B if the row came from A.
     fn contains(&self, by: MatchBy, position: RowPosition, time: Option<i64>) -> bool {
+        if is_removed(time, self.kept_since) {
+            return false;
+        }
         let offsets = self.offsets(position.partition);
         match by {
             MatchBy::Position => offsets.is_some_and(|offsets| offsets.contains(&position.offset)),
@@ -145,6 +153,11 @@ impl UnitExtent {
             MatchBy::Id => self.times.as_ref().is_some_and(|times| time.is_none_or(|time| times.contains(&time))),
         }
     }
+}
+
+/// Whether a row with this event time (µs) may have been removed.
+fn is_removed(time: Option<i64>, kept_since: Option<i64>) -> bool {
+    time.zip(kept_since).is_some_and(|(time, kept_since)| time < kept_since)
 }
 
 fn widen(range: &mut Option<RangeInclusive<i64>>, value: i64) {
@@ -165,6 +178,8 @@ pub struct JudgeRules {
     pub dedup: bool,
     /// Whether contents are compared.
     pub compares: bool,
+    /// The event time since which B and plus have all of their rows (µs); earlier ones were removed.
+    pub kept_since: Option<i64>,
 }
 
 impl JudgeRules {
@@ -331,6 +346,7 @@ impl Judge {
             flags if flags & IN_PLUS != 0 => UnitOutcome::InPlus,
             _ if self.rules.dedup && self.has_row && self.rules.by == MatchBy::Id => UnitOutcome::Duplicate,
             flags if flags & IN_FLIGHT != 0 => UnitOutcome::InFlight,
+            _ if is_removed(unit.time(), self.rules.kept_since) => UnitOutcome::Expired,
             _ => UnitOutcome::Missing,
         }
     }

@@ -22,6 +22,8 @@ pub struct RangeColumns {
     pub duplicate: bool,
     /// `in_flight`: units that arrived too recently.
     pub in_flight: bool,
+    /// `expired`: units that are nowhere, of a time whose rows have been removed from B.
+    pub expired: bool,
 }
 
 /// Returns the column of a count.
@@ -92,6 +94,9 @@ pub fn ranges(ranges: &[OffsetRange], names: &PartitionNames, columns: RangeColu
     ]);
     if columns.in_flight {
         all.push(count("in_flight", ranges, |counts| counts.in_flight));
+    }
+    if columns.expired {
+        all.push(count("expired", ranges, |counts| counts.expired));
     }
     if columns.duplicate {
         all.push(count("duplicate", ranges, |counts| counts.duplicate));

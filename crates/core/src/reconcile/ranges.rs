@@ -33,6 +33,8 @@ pub struct RangeCounts {
     pub duplicate: u64,
     /// Units that arrived too recently to be judged.
     pub in_flight: u64,
+    /// Units that are nowhere, of a time whose rows have been removed from B.
+    pub expired: u64,
 }
 
 impl RangeCounts {
@@ -48,6 +50,7 @@ impl RangeCounts {
             UnitOutcome::Different => (self.b, self.different) = (self.b + 1, self.different + 1),
             UnitOutcome::InPlus => self.plus += 1,
             UnitOutcome::InFlight => self.in_flight += 1,
+            UnitOutcome::Expired => self.expired += 1,
             UnitOutcome::Duplicate => self.duplicate += 1,
             UnitOutcome::Missing => self.missing += 1,
             UnitOutcome::Double | UnitOutcome::Extra => self.b += 1,
@@ -56,7 +59,7 @@ impl RangeCounts {
 
     /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
-        let Self { a, b, plus, missing, extra, double, different, duplicate, in_flight } = other;
+        let Self { a, b, plus, missing, extra, double, different, duplicate, in_flight, expired } = other;
         self.a += a;
         self.b += b;
         self.plus += plus;
@@ -66,6 +69,7 @@ impl RangeCounts {
         self.different += different;
         self.duplicate += duplicate;
         self.in_flight += in_flight;
+        self.expired += expired;
     }
 
     /// Returns the number of units and rows that are wrong.

@@ -85,8 +85,13 @@ impl Verdict {
 /// Returns the outcomes that are not faults.
 fn outcomes(total: &RangeCounts) -> String {
     let in_b = total.b - total.extra - total.double;
-    let found =
-        [(in_b, "in B"), (total.plus, "in plus"), (total.duplicate, "duplicate"), (total.in_flight, "in flight")];
+    let found = [
+        (in_b, "in B"),
+        (total.plus, "in plus"),
+        (total.duplicate, "duplicate"),
+        (total.in_flight, "in flight"),
+        (total.expired, "expired"),
+    ];
     let found: Vec<String> =
         found.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     if found.is_empty() { String::new() } else { format!(" ({})", found.join(", ")) }

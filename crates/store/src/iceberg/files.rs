@@ -71,6 +71,11 @@ impl StoredFile {
         }
     }
 
+    /// Whether all of its rows are from before an instant (µs).
+    pub fn is_before(&self, instant: i64) -> bool {
+        self.span.until.is_some_and(|until| until <= instant)
+    }
+
     /// Opens it without its deleted rows.
     fn open(&self, kind: Kind, table: &TableFiles) -> Result<LakeFile> {
         let TableFiles { storage, deletes, properties } = table;

@@ -79,6 +79,7 @@ pub static STORE: Store = Store {
         stream_extents: Some(iceberg_read::stream_extents),
         extent: None,
         waits: None,
+        kept_since: Some(iceberg_read::kept_since),
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: None,

@@ -126,6 +126,40 @@ pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Bat
     }
 }
 
+/// Returns the instant since which the table of a kind keeps its rows.
+pub fn kept_since(location: &Location, kind: Kind) -> Result<Option<i64>> {
+    let (warehouse, wanted) = (Warehouse::of(location, &Disk::default())?, Wanted::of(location)?);
+    let version = if warehouse.exists()? { warehouse.find(kind)? } else { None };
+    let Some(version) = version else { return Ok(None) };
+    match wanted {
+        Wanted::Present => kept_since_of(&version),
+        // An earlier snapshot has rows that were removed later.
+        _ => {
+            let (mut snapshot, mut kept) = (wanted.choose(&version)?, None);
+            while let Some(one) = snapshot {
+                kept = kept.max(parse_kept_since(&version, one.summary.get(KEPT_SINCE))?);
+                let parent = |other: &&Snapshot| Some(other.snapshot_id) == one.parent_snapshot_id;
+                snapshot = version.metadata.snapshots.iter().find(parent);
+            }
+            Ok(kept)
+        }
+    }
+}
+
+/// The property that says since when a table keeps its rows; it is in the summary of the snapshot, too.
+pub const KEPT_SINCE: &str = "evt.kept-since";
+
+/// Returns the instant (µs) since which a version keeps its rows. Errors: exit status 65 if the property is none.
+pub fn kept_since_of(version: &TableVersion) -> Result<Option<i64>> {
+    parse_kept_since(version, version.metadata.properties.get(KEPT_SINCE))
+}
+
+fn parse_kept_since(version: &TableVersion, text: Option<&String>) -> Result<Option<i64>> {
+    let Some(text) = text else { return Ok(None) };
+    let wrong = || format!("{}: {KEPT_SINCE}: expected an instant, found '{text}'", version.metadata.location);
+    parse_instant(text).map(Some).ok_or_else(|| Error::corrupt(wrong()))
+}
+
 /// Returns the extent of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let (mut extents, kind) = (StreamExtents::default(), Kind::Event);

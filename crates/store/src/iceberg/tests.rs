@@ -6,7 +6,8 @@ use crate::iceberg::commit::TableCommit;
 use crate::iceberg::warehouse::catalog::NextVersion;
 use crate::iceberg::warehouse::storage::local_uri;
 use crate::sample::{as_text, metrics, rows, scattered};
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use arrow::datatypes::TimestampMicrosecondType;
 use evt_core::error::ErrorKind;
 use evt_core::iceberg::manifest::{
     DataFile, FileContent, ManifestEntry, ManifestFile, Status, manifest, manifest_list,
@@ -409,7 +410,9 @@ fn old_snapshots_go_with_their_files_and_what_nothing_names_goes_by_its_age() {
         let snapshots = warehouse(&bench).find(kind).unwrap().unwrap().metadata.snapshots.len() as u64;
         let expire = |snapshots: i64, orphans: i64, is_dry: bool| {
             let keeper = crate::upkeep::Keeper { is_dry, ..keeper(now.max(end) + 1_000_000) };
-            (upkeep::UPKEEP.expire)(&bench.location, &Expiry { snapshots, orphans }, &keeper).unwrap().swap_remove(0)
+            (upkeep::UPKEEP.expire)(&bench.location, &Expiry { snapshots, orphans, keep: None }, &keeper)
+                .unwrap()
+                .swap_remove(0)
         };
         let old = 1_000 * evt_core::time::DAY * 100;
         let none = expire(old, old, false);
@@ -431,6 +434,53 @@ fn old_snapshots_go_with_their_files_and_what_nothing_names_goes_by_its_age() {
         assert!(error.to_string().contains("is left; the oldest one is "), "{error}");
         assert_eq!(expire(0, 0, false).files + expire(0, 0, false).orphans, 0);
         assert_eq!(bench.run(kind, &epochs(kind)[..2].concat()).counts.inserted, 0, "{kind}");
+    }
+}
+
+#[test]
+fn days_that_ended_lose_their_rows_in_one_commit_that_says_since_when_rows_are_kept() {
+    use crate::upkeep::Expiry;
+    use evt_core::time::{DAY, format_instant};
+    for kind in Kind::ALL {
+        let bench = bench();
+        bench.run(kind, &epochs(kind).concat());
+        let (before, kept_since) =
+            (bench.table(kind), || (STORE.reader.kept_since.unwrap())(&bench.location, kind).unwrap());
+        assert_eq!(kept_since(), None, "{kind}");
+        // The first day has ended an hour longer ago than its rows are kept, the second one has not.
+        let since = crate::sample::START.div_euclid(DAY) * DAY + DAY;
+        let expire = |is_dry: bool| {
+            let keeper = crate::upkeep::Keeper { is_dry, ..keeper(since + 10 * DAY + DAY / 24) };
+            let expiry = Expiry { snapshots: 900 * DAY, orphans: 900 * DAY, keep: Some(10 * DAY) };
+            (upkeep::UPKEEP.expire)(&bench.location, &expiry, &keeper).unwrap().swap_remove(0)
+        };
+        let dry = expire(true);
+        assert_eq!((kept_since(), bench.table(kind)), (None, before.clone()), "{kind}: a dry run");
+        assert_eq!((expire(false), dry.days), (dry, 1), "{kind}");
+        assert_eq!(kept_since(), Some(since), "{kind}");
+        let described = (upkeep::UPKEEP.describe)(&bench.location).unwrap().swap_remove(0);
+        assert_eq!(described.kept_since, Some(format_instant(since)), "{kind}");
+        let read = crate::ReadRequest::default();
+        let rows = (STORE.reader.read)(&bench.location, kind, read).unwrap().map(|batch| batch.unwrap());
+        let times = rows.flat_map(|batch| {
+            let times = batch.column_by_name(kind.time_column()).unwrap().as_primitive::<TimestampMicrosecondType>();
+            times.values().to_vec()
+        });
+        assert!(times.min().is_none_or(|first| first >= since), "{kind}");
+        let left = bench.table(kind);
+        assert!(
+            left.iter().all(|row| before.contains(row))
+                && described.rows == left.len() as u64
+                && left.len() < before.len(),
+            "{kind}"
+        );
+        assert_eq!((expire(false).days, bench.table(kind)), (0, left), "{kind}");
+        // A snapshot from before has them still.
+        let earlier = warehouse(&bench).find(kind).unwrap().unwrap().metadata.snapshots[0].snapshot_id;
+        let mut location = bench.location.clone();
+        location.options.insert("snapshot".to_owned(), earlier.to_string());
+        assert_eq!((STORE.reader.kept_since.unwrap())(&location, kind).unwrap(), None, "{kind}");
+        assert_eq!(orphans(&bench, kind), BTreeSet::new(), "{kind}");
     }
 }
 
@@ -478,7 +528,7 @@ fn what_a_commit_writes_does_not_grow_with_those_before_and_a_day_is_a_file() {
         written.push(bytes / period);
         let keeper = crate::upkeep::Keeper { time: crate::sample::START, ..keeper(end) };
         (upkeep::UPKEEP.compact)(&bench.location, &Compaction { closed_after: 0 }, &keeper).unwrap();
-        (upkeep::UPKEEP.expire)(&bench.location, &Expiry { snapshots: 0, orphans: 0 }, &keeper).unwrap();
+        (upkeep::UPKEEP.expire)(&bench.location, &Expiry { snapshots: 0, orphans: 0, keep: None }, &keeper).unwrap();
         let described = (upkeep::UPKEEP.describe)(&bench.location).unwrap().swap_remove(0);
         assert_eq!((described.files, described.days, described.rows), (3, 3, (tenth + 1) * period));
     }

@@ -1,4 +1,4 @@
-//! The upkeep of a warehouse: descriptions, old snapshots, files that nothing names, small files.
+//! The upkeep of a warehouse: descriptions, old rows, old snapshots, files that nothing names, small files.
 //!
 //! A compaction is one commit for each day, so that a run that commits meanwhile repeats little. What expires leaves
 //! the table first and the disk then; a run that is killed between both leaves files that nothing names, which the next
@@ -8,7 +8,7 @@ use crate::iceberg::commit::{TableChange, TableCommit};
 use crate::iceberg::files::{SnapshotFiles, entries_of, manifests_of};
 use crate::iceberg::pending::PendingCommit;
 use crate::iceberg::publish::{DataDir, Publication};
-use crate::iceberg::read::existing;
+use crate::iceberg::read::{KEPT_SINCE, existing, kept_since_of};
 use crate::iceberg::warehouse::catalog::TableVersion;
 use crate::iceberg::warehouse::storage::{ListedFile, normal};
 use crate::iceberg::warehouse::{Warehouse, fit, property_columns};
@@ -78,6 +78,7 @@ fn describe(location: &Location) -> Result<Vec<TableDescription>> {
             snapshots: metadata.snapshots.len() as u64,
             oldest_snapshot: oldest.map(|millis| format_instant(millis.saturating_mul(1000))),
             epochs: epochs.collect(),
+            kept_since: kept_since_of(&version)?.map(format_instant),
             metadata_bytes: metadata.to_bytes().len() as u64,
         })
     };
@@ -113,6 +114,10 @@ fn expire(location: &Location, expiry: &Expiry, keeper: &Keeper) -> Result<Vec<E
     let clean = |(kind, version): (Kind, TableVersion)| {
         let expired = Expired { table: kind.table().to_owned(), ..Expired::default() };
         let mut cleaning = Cleaning { warehouse, kind, keeper, expired };
+        let version = match expiry.keep {
+            Some(keep) => cleaning.remove_days(version, keeper.now.saturating_sub(keep))?,
+            None => version,
+        };
         cleaning.expire_snapshots(version, keeper.now.saturating_sub(expiry.snapshots))?;
         cleaning.remove_orphans(keeper.now.saturating_sub(expiry.orphans))?;
         Ok(cleaning.expired)
@@ -131,6 +136,39 @@ struct Cleaning<'a> {
 impl Cleaning<'_> {
     fn gone(&self) -> Error {
         Error::failed(format!("{}: {}: the table was removed", self.warehouse.shown, self.kind.table()))
+    }
+
+    /// Removes the rows of the days that ended before an instant (µs), in one commit that says since when the table
+    /// keeps its rows. Returns the version after it.
+    fn remove_days(&mut self, mut version: TableVersion, before: i64) -> Result<TableVersion> {
+        let Self { warehouse, kind, keeper, .. } = *self;
+        let kept_since = before.div_euclid(DAY).saturating_mul(DAY);
+        for _ in 0..ATTEMPTS {
+            let Some(mut files) = present(kind, &version)? else { return Ok(version) };
+            files.files.retain(|file| file.is_before(kept_since));
+            if files.files.is_empty() {
+                return Ok(version);
+            }
+            let days: BTreeSet<i64> = files.files.iter().filter_map(|file| file.day).collect();
+            let (days, rows) = (days.len() as u64, files.rows()?);
+            let said = kept_since.max(kept_since_of(&version)?.unwrap_or(kept_since));
+            let said = BTreeMap::from([(KEPT_SINCE.to_owned(), format_instant(said))]);
+            let removed = files.files.into_iter().map(|file| file.uri).collect();
+            let change = TableChange { removed, properties: said.clone(), summary: said, ..TableChange::default() };
+            let is_done =
+                keeper.is_dry || TableCommit::new(warehouse, kind, &version, &[])?.run(&change, keeper.time)?;
+            if is_done {
+                (self.expired.days, self.expired.rows) = (days, rows);
+            }
+            if keeper.is_dry {
+                return Ok(version);
+            }
+            version = warehouse.find(kind)?.ok_or_else(|| self.gone())?;
+            if is_done {
+                return Ok(version);
+            }
+        }
+        Err(Error::busy(format!("{}: other writers committed first", warehouse.shown)))
     }
 
     /// Removes the snapshots from before an instant (µs), then the files that only they named.

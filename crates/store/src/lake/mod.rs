@@ -83,6 +83,7 @@ pub static STORE: Store = Store {
         stream_extents: Some(lake_read::stream_extents),
         extent: Some(lake_read::extent),
         waits: Some(directory::waits),
+        kept_since: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: None,

@@ -77,6 +77,7 @@ pub static STORE: Store = Store {
         stream_extents: Some(postgres_read::stream_extents),
         extent: None,
         waits: None,
+        kept_since: None,
     },
     corrections: Some(CorrectionStore { open: database::corrections, open_to_compare: database::comparison }),
     ledger: Some(LedgerStore {

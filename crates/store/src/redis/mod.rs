@@ -72,6 +72,7 @@ pub static STORE: Store = Store {
         stream_extents: None,
         extent: None,
         waits: None,
+        kept_since: None,
     },
     corrections: None,
     ledger: None,
