@@ -41,7 +41,7 @@ complete -c evt-lake -n "__fish_evt_lake_needs_command" -s h -l help -d 'Print h
 complete -c evt-lake -n "__fish_evt_lake_needs_command" -s V -l version -d 'Print version'
 complete -c evt-lake -n "__fish_evt_lake_needs_command" -f -a "describe" -d 'Print rows, files, days, snapshots and last epochs of each table'
 complete -c evt-lake -n "__fish_evt_lake_needs_command" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
-complete -c evt-lake -n "__fish_evt_lake_needs_command" -f -a "expire" -d 'Remove old snapshots, and files that nothing names'
+complete -c evt-lake -n "__fish_evt_lake_needs_command" -f -a "expire" -d 'Remove old snapshots, files that nothing names, and old rows'
 complete -c evt-lake -n "__fish_evt_lake_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand describe" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand describe" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -75,6 +75,7 @@ complete -c evt-lake -n "__fish_evt_lake_using_subcommand compact" -l check -d '
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand compact" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand expire" -l snapshots -d 'Remove snapshots that are older than DURATION, but the present one and those that a branch or tag names' -r
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand expire" -l orphans-older-than -d 'Remove files that nothing names if they are older than DURATION' -r
+complete -c evt-lake -n "__fish_evt_lake_using_subcommand expire" -l keep -d 'Remove the rows of days that ended at least DURATION ago [default: all rows stay]' -r
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand expire" -l now -d 'Count ages from this instant, instead of the clock' -r
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand expire" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand expire" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
@@ -92,5 +93,5 @@ complete -c evt-lake -n "__fish_evt_lake_using_subcommand expire" -l check -d 'V
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand expire" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand help; and not __fish_seen_subcommand_from describe compact expire help" -f -a "describe" -d 'Print rows, files, days, snapshots and last epochs of each table'
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand help; and not __fish_seen_subcommand_from describe compact expire help" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
-complete -c evt-lake -n "__fish_evt_lake_using_subcommand help; and not __fish_seen_subcommand_from describe compact expire help" -f -a "expire" -d 'Remove old snapshots, and files that nothing names'
+complete -c evt-lake -n "__fish_evt_lake_using_subcommand help; and not __fish_seen_subcommand_from describe compact expire help" -f -a "expire" -d 'Remove old snapshots, files that nothing names, and old rows'
 complete -c evt-lake -n "__fish_evt_lake_using_subcommand help; and not __fish_seen_subcommand_from describe compact expire help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

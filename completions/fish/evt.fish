@@ -843,7 +843,7 @@ complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcom
 complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -s V -l version -d 'Print version'
 complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "describe" -d 'Print rows, files, days, snapshots and last epochs of each table'
 complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
-complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "expire" -d 'Remove old snapshots, and files that nothing names'
+complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "expire" -d 'Remove old snapshots, files that nothing names, and old rows'
 complete -c evt -n "__fish_evt_using_subcommand lake; and not __fish_seen_subcommand_from describe compact expire help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from describe" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
@@ -877,6 +877,7 @@ complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from compact" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l snapshots -d 'Remove snapshots that are older than DURATION, but the present one and those that a branch or tag names' -r
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l orphans-older-than -d 'Remove files that nothing names if they are older than DURATION' -r
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l keep -d 'Remove the rows of days that ended at least DURATION ago [default: all rows stay]' -r
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l now -d 'Count ages from this instant, instead of the clock' -r
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
@@ -894,7 +895,7 @@ complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from expire" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "describe" -d 'Print rows, files, days, snapshots and last epochs of each table'
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
-complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "expire" -d 'Remove old snapshots, and files that nothing names'
+complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "expire" -d 'Remove old snapshots, files that nothing names, and old rows'
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "ingest" -d 'Turn raw records into events'
 complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
@@ -918,4 +919,4 @@ complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "show" -d 'Print a schema'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from lake" -f -a "describe" -d 'Print rows, files, days, snapshots and last epochs of each table'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from lake" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
-complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from lake" -f -a "expire" -d 'Remove old snapshots, and files that nothing names'
+complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from lake" -f -a "expire" -d 'Remove old snapshots, files that nothing names, and old rows'
