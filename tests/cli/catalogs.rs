@@ -6,6 +6,7 @@ use crate::documents::blocks;
 use crate::harness::{Dir, Draws, Run, ask, ended, eventually, python};
 use crate::iceberg::lines;
 use crate::servers::server;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -344,4 +345,98 @@ fn a_run_that_hangs_in_its_commit_does_not_name_files_that_its_successor_has_rem
     assert_eq!(ended("the first run", &mut first), 0);
     assert_eq!(tables.compared("raw_events")["rows"], 2_971);
     assert_eq!(tables.notes(), Vec::<String>::new());
+}
+
+/// Kills the tools that run in a directory.
+fn kill_tools(dir: &Path) {
+    let dir = dir.canonicalize().expect("a directory");
+    for process in std::fs::read_dir("/proc").expect("processes").filter_map(Result::ok) {
+        let link = |name: &str| std::fs::read_link(process.path().join(name)).unwrap_or_default();
+        let is_tool = link("exe").file_name().is_some_and(|name| name.to_string_lossy().starts_with("evt"));
+        let number = process.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
+        if let Some(number) = number.filter(|_| is_tool && link("cwd") == dir) {
+            // It may have ended.
+            let _ = kill_process(number, Signal::KILL);
+        }
+    }
+}
+
+/// Epochs, a correction, a compaction and an expiry; the tool is killed at one request, before or after the server gets
+/// it, and runs again. Returns the number of requests.
+fn killed_at_request(kind: Kind, name: &str, files: &Path, killed: Option<usize>) -> Option<(Tables, usize)> {
+    let tables = Tables::new(kind, name)?;
+    let dir = tables.dir.path("");
+    let number = Arc::new(AtomicUsize::new(0));
+    let decide = || {
+        let (number, dir) = (number.clone(), dir.clone());
+        move |_: &str, _: usize| {
+            let at = number.fetch_add(1, Ordering::SeqCst);
+            killed.filter(|killed| *killed == at)?;
+            kill_tools(&dir);
+            Some(if at % 2 == 0 { Fault::Fails } else { Fault::LosesAnswer })
+        }
+    };
+    let bucket = Proxy::before(&variable("EVT_S3"), decide());
+    let catalog = match kind {
+        Kind::Rest => Proxy::before(&variable("EVT_CATALOG"), decide()).address(),
+        Kind::Postgres => tables.catalog(),
+    };
+    tables.configure(&bucket.address(), &catalog);
+    let files = files.display();
+    let lines = [
+        format!(
+            "evt-window {files}/a.jsonl --time at -m {files}/m.toml --out-of-orderness 3h -q --checkpoint state \
+             --checkpoint-every 1ms --to LAKE --dlq LAKE"
+        ),
+        format!("evt-backfill parquet:{files}/raw -m {files}/sum.toml --all-closed -q --to LAKE"),
+        "evt-lake compact LAKE --now 2100-01-01".to_owned(),
+        "evt-lake expire LAKE --snapshots 0s --orphans-older-than 0s --now 2100-01-03".to_owned(),
+    ];
+    let again = |line: &String| format!("{{ {line} || {line} || {line}; }}");
+    tables.shell(&lines.each_ref().map(again).join(" && ")).succeeds();
+    tables.configure(&variable("EVT_S3"), &tables.catalog());
+    Some((tables, number.load(Ordering::SeqCst)))
+}
+
+/// One in twenty requests; with EVT_ICEBERG_KILLS=all each of them.
+#[test]
+fn a_kill_at_any_request_leaves_the_rows_of_an_undisturbed_run() {
+    let Some(base) = Tables::new(Kind::Rest, "catalog_kill") else { return };
+    let files = base.dir.path("");
+    base.dir.write("a.jsonl", lines(1_000));
+    base.dir.write("m.toml", METRICS);
+    base.dir.write("sum.toml", METRICS.replace("by =", "aggregate = \"sum(n)\"\nby ="));
+    let run = |line: &str| base.shell(line).succeeds();
+    // Windows that the end of the file leaves open stay open.
+    let epochs = "--checkpoint state --checkpoint-every 1ms";
+    run(&format!(
+        "evt-window a.jsonl --time at -m m.toml --out-of-orderness 3h -q {epochs} --to sqlite:m.db --dlq null:"
+    ));
+    run("evt-ingest a.jsonl --time at -q --dlq null: --to parquet:raw");
+    run("evt-backfill parquet:raw -m sum.toml --all-closed -q --to sqlite:m.db");
+    let right = base.metrics(&format!("sqlite:{}/m.db", files.display()));
+    let step = if std::env::var("EVT_ICEBERG_KILLS").is_ok_and(|text| text == "all") { 1 } else { 20 };
+    for kind in [Kind::Rest, Kind::Postgres] {
+        let name = |at: usize| format!("catalog_kill_{kind:?}_{at}").to_lowercase();
+        let all = killed_at_request(kind, &name(usize::MAX), &files, None).expect("the servers are there").1;
+        assert!(all > 100, "{kind:?}: {all} requests");
+        for at in (step / 2..all).step_by(step) {
+            let (tables, _) = killed_at_request(kind, &name(at), &files, Some(at)).expect("the servers are there");
+            let is_right = || {
+                let found = tables.metrics(&tables.uri(""));
+                let differs = found.lines().find(|line| !right.lines().any(|other| other == *line));
+                let told = format!("{kind:?}: killed at request {at} of {all}: {differs:?}");
+                assert!(found == right, "{told}, {} rows of {}", found.lines().count(), right.lines().count());
+            };
+            is_right();
+            let letters = tables.shell("evt-view 'LAKE&table=dead_letters' -q -o jsonl").succeeds().rows().len();
+            assert_eq!(letters, 10, "{kind:?}: killed at request {at} of {all}");
+            for table in tables.kept() {
+                let told = format!("{kind:?}: killed at request {at} of {all}: {table}");
+                assert_eq!((&table["snapshots"], &table["files"]), (&json!(1), &table["days"]), "{told}");
+            }
+            is_right();
+            assert_eq!(tables.notes(), Vec::<String>::new(), "{kind:?}: killed at request {at} of {all}");
+        }
+    }
 }
