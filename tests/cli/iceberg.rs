@@ -268,6 +268,15 @@ fn upkeep_beside_a_run_that_commits_loses_nothing_although_both_are_killed() {
     assert!(said.lines().all(is_known), "{said}");
 }
 
+/// Compares events with the table of events, with dead letters beside it; returns the counts, too.
+fn proven(dir: &Dir, events: &str) -> (crate::harness::Run, Value) {
+    let flags = "--plus 'iceberg:lake/?table=dead_letters' --time at --stats s.json -o jsonl";
+    let run = dir.shell(&format!("evt-reconcile {events} 'iceberg:lake/?table=raw_events' {flags}"));
+    let stats = std::fs::read(dir.path("s.json")).expect("statistics");
+    let stats: Value = serde_json::from_slice(&stats).expect("it is JSON");
+    (run, stats["counts"].clone())
+}
+
 /// Rows of the first of three days are removed; what is left is proven and corrected.
 #[test]
 fn removed_days_are_expired_for_a_comparison_and_their_windows_stay_as_they_are() {
@@ -287,15 +296,8 @@ fn removed_days_are_expired_for_a_comparison_and_their_windows_stay_as_they_are(
     assert_eq!(since("dead_letters"), &Value::Null, "they have failed just now");
     assert_eq!(compared(&dir, &python, "raw_events", ["", ""])["rows"], 3_960);
 
-    let prove = |a: &str, b: &str| {
-        let flags = "--plus 'iceberg:lake/?table=dead_letters' --time at --stats s.json -o jsonl";
-        let run = dir.shell(&format!("evt-reconcile {a} {b} {flags}"));
-        let counts: Value =
-            serde_json::from_slice(&std::fs::read(dir.path("s.json")).expect("statistics")).expect("it is JSON");
-        (run, counts["counts"].clone())
-    };
     let events = "'iceberg:lake/?table=raw_events'";
-    let (run, counts) = prove("a.jsonl", events);
+    let (run, counts) = proven(&dir, "a.jsonl");
     run.ends_with(0);
     assert_eq!(
         [&counts["expired"], &counts["missing"], &counts["plus"]],
@@ -303,7 +305,7 @@ fn removed_days_are_expired_for_a_comparison_and_their_windows_stay_as_they_are(
     );
     // A row that is nowhere on a day that is kept is missing still.
     dir.write("a.jsonl", lines(6_000) + "{\"at\": 1704320000, \"n\": 6000}\n");
-    let (run, counts) = prove("a.jsonl", events);
+    let (run, counts) = proven(&dir, "a.jsonl");
     run.ends_with(1);
     assert_eq!([&counts["expired"], &counts["missing"]], [1_980, 1].map(|count| json!(count)).each_ref());
     dir.write("a.jsonl", lines(6_000));

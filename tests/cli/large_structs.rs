@@ -13,7 +13,7 @@ const fn large(file: &'static str, name: &'static str, fields: usize, reason: &'
 }
 
 /// All structs with many fields; none may grow without a change here.
-pub const LARGE_STRUCTS: [LargeStruct; 21] = [
+pub const LARGE_STRUCTS: [LargeStruct; 22] = [
     large("crates/core/src/format/definition.rs", "Format", 18, "a property of a row of the table is a field"),
     large("crates/core/src/frame/decode.rs", "Decoder", 15, "the state of one machine, whose buffers are used again"),
     large("crates/core/src/generate/options.rs", "Options", 20, "a flag is a field, without clap"),
@@ -38,6 +38,7 @@ pub const LARGE_STRUCTS: [LargeStruct; 21] = [
     large("src/stage/outputs.rs", "Outputs", 19, "all outputs with their counts and the state of their end"),
     large("crates/store/src/definition.rs", "Store", 18, "a property of a row of the table is a field"),
     large("crates/store/src/lake/mod.rs", "Parquet", 15, "the state of one writer, of which a mode uses a part"),
+    large("crates/store/src/upkeep.rs", "TableDescription", 13, "a member of a JSON document is a field"),
     large("src/tool/backfill/operator.rs", "Correct", 14, "the operator with its stores, its progress and its report"),
     large("src/tool/generate.rs", "Args", 23, "a flag is a field"),
 ];

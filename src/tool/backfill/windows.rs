@@ -258,6 +258,20 @@ impl WindowsArgs {
         Ok(scope)
     }
 
+    /// Returns the scope without the windows of which rows were removed because of their age; says so unless only the
+    /// windows of late events are corrected. Errors: those of [`Self::scope`]; exit status 2 if a flag names such
+    /// windows.
+    fn kept_scope(&self, spec: &Spec, flow: &FlowArgs, target: &TargetStore, run: &Run) -> Result<Scope> {
+        let mut scope = self.scope(spec, run.clock.now(), flow.stage.map.zone()?)?;
+        if let Some(kept) = KeptRows::of(&checked_inputs(flow, run)?, target)? {
+            let line = kept.limit(&mut scope)?;
+            if self.late.late_events.is_none() && !flow.stage.common.quiet {
+                run.console.say(line);
+            }
+        }
+        Ok(scope)
+    }
+
     /// Returns the digest of everything but metrics and range that determines the right cells.
     fn digest(&self, spec: &Spec, flow: &FlowArgs) -> String {
         let mut digest = Xxh3::new();
@@ -384,10 +398,7 @@ fn stage(mut args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Sta
     let (spec, target) = (args.spec(&file)?, TargetStore::of(&flow.stage.output.to, run)?);
     args.key = spec.out_of_orderness;
     let inputs = checked_inputs(&flow, run)?;
-    let mut scope = args.scope(&spec, run.clock.now(), flow.stage.map.zone()?)?;
-    let removed = KeptRows::of(&inputs, &target)?.map(|kept| kept.limit(&mut scope)).transpose()?;
-    let says_so = args.late.late_events.is_none() && !flow.stage.common.quiet;
-    removed.iter().filter(|_| says_so).for_each(|line| run.console.say(line));
+    let mut scope = args.kept_scope(&spec, &flow, &target, run)?;
     // Another run corrects the windows that this one does not.
     let corrects_all = scope.range == Span::default() && scope.closed_before.is_none();
     let late_events = args.late.late_events.as_deref();
@@ -566,11 +577,10 @@ pub(super) fn check(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>, findings: 
     let target = findings.take(TargetStore::of(&flow.stage.output.to, run));
     if let Some(spec) = &spec {
         let now = run.clock.now();
-        let scope = findings.take(flow.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
-        if let (Some(mut scope), Some(target)) = (scope, &target) {
-            let kept = checked_inputs(&flow, run).and_then(|inputs| KeptRows::of(&inputs, target));
-            findings.take(kept.and_then(|kept| kept.map(|kept| kept.limit(&mut scope)).transpose()));
-        }
+        findings.take(match &target {
+            Some(target) => args.kept_scope(spec, &flow, target, run),
+            None => flow.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)),
+        });
     }
     let extents = stream_extents(&flow, run).and_then(|extents| Ok((checked_inputs(&flow, run)?, extents)));
     let order = extents.map(|(inputs, extents)| order(&args, &inputs, extents, Span::default(), false));

@@ -82,7 +82,7 @@ fn files(version: &TableVersion, span: Span) -> Result<Option<SnapshotFiles>> {
 
 /// Compares the right cells of a step with those of a version.
 fn compared(version: &TableVersion, step: &CorrectionStep<'_>) -> Result<Difference> {
-    let rows = files(version, span_of(step))?.into_iter().flat_map(|files| files.batches(None));
+    let rows = files(version, span_of(step))?.into_iter().flat_map(|files| files.batches(Default::default()));
     Ok(step.compare(&stored(rows, step)?))
 }
 
@@ -105,7 +105,7 @@ fn exchanged(lake: &mut Lake, version: &TableVersion, difference: &Difference) -
         let of_day = files(version, Span { since: Some(start), until: Some(start.saturating_add(DAY)) })?;
         if let Some(of_day) = of_day {
             exchange.removed.extend(of_day.files.iter().map(|file| file.uri.clone()));
-            of_day.batches(None).try_for_each(|batch| results.apply(&batch?, &mut counts))?;
+            of_day.batches(Default::default()).try_for_each(|batch| results.apply(&batch?, &mut counts))?;
         }
         results.apply(&rows.finish(Kind::Metric.schema())?, &mut counts)?;
         exchange.parts.extend(results.finish(lake, None, &mut counts)?);
@@ -195,7 +195,7 @@ impl Corrections for TableCorrections {
             let of_metrics = metrics.iter().filter_map(|name| file.metrics.get(name).and_then(from_json));
             kept.extend(of_metrics.map(|metric| KeptProgress { pipeline: file.pipeline.clone(), metric }));
         }
-        if version.metadata.snapshot().is_some() {
+        if version.may_have_rows() {
             // Which metrics a table has only its rows say.
             let is_recorded = |name: &&String| kept.iter().any(|kept| kept.metric.metric == **name);
             let rest: Vec<_> = metrics.iter().filter(|name| !is_recorded(name)).collect();

@@ -8,7 +8,7 @@ use crate::lake::directory::Lake;
 use crate::lake::extents::{Extents, PositionSpan, position_column};
 use crate::lake::read::file::LakeFile;
 use crate::lake::repeat::StoredFiles;
-use crate::or_error;
+use crate::{ReadRequest, or_error};
 use arrow::datatypes::Field;
 use evt_core::error::{Error, Result};
 use evt_core::iceberg::bounds::read_long;
@@ -153,10 +153,10 @@ impl SnapshotFiles {
         self.files.iter().map(rows).sum()
     }
 
-    /// Reads some columns of the rows, as in [`ReadRequest`](crate::ReadRequest).
-    pub fn batches(self, columns: Option<u32>) -> Batches {
-        let Self { kind, files, table } = self;
-        let open = move |file: StoredFile| file.open(kind, &table)?.batches(columns);
+    /// Reads the rows.
+    pub fn batches(self, request: ReadRequest) -> Batches {
+        let (Self { kind, files, table }, ReadRequest { span, columns, .. }) = (self, request);
+        let open = move |file: StoredFile| file.open(kind, &table)?.batches(columns, span);
         Box::new(files.into_iter().flat_map(move |file| or_error(open(file))))
     }
 }

@@ -52,7 +52,6 @@ use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
 use evt_core::format::parquet::{TableColumns, check_columns, parse_columns};
 use evt_core::frame::MetricProgress;
-use evt_core::iceberg::metadata::Snapshot;
 use evt_core::kind::Kind;
 use evt_core::kind::dead::Rejected;
 use evt_run::checkpoint::epoch::{Epoch, EpochRows};
@@ -298,8 +297,6 @@ impl TableRows {
         let data = DataDir::of(&version)?;
         let open = if options.epochs { Lake::create } else { Lake::open };
         let mut lake = open(data.path(), &options.pipeline, options.disk.clone())?;
-        // The fence of a killed run is a snapshot without rows.
-        let has_rows = |snapshot: &Snapshot| snapshot.summary.get("total-records").is_none_or(|rows| rows != "0");
         lake.parallelism = options.parallelism.clone();
         lake.columns = Some(fit(&version, kind)?);
         lake.table = property_columns(&version, kind, may_add_columns)?;
@@ -313,7 +310,7 @@ impl TableRows {
             parts: vec![],
             known: KnownFiles::default(),
             conflicts: Conflicts::default(),
-            noted: NotedMetrics::after(version.metadata.snapshot().is_some_and(has_rows)),
+            noted: NotedMetrics::after(version.may_have_rows()),
         })
     }
 

@@ -119,10 +119,9 @@ pub fn tables(location: &Location) -> Result<Tables> {
 /// Reads the rows of the files that may have rows of the span.
 pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Batches> {
     let (version, wanted) = (open(location, kind)?, Wanted::of(location)?);
-    let ReadRequest { span, columns, .. } = request;
     match wanted.choose(&version)? {
         None => Ok(Box::new(std::iter::empty())),
-        Some(snapshot) => Ok(SnapshotFiles::find(kind, &version, snapshot, span)?.batches(columns)),
+        Some(snapshot) => Ok(SnapshotFiles::find(kind, &version, snapshot, request.span)?.batches(request)),
     }
 }
 

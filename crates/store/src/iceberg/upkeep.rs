@@ -339,12 +339,12 @@ fn compact_day(place: DayOfTable<'_>, lake: &mut Lake, keeper: &Keeper, compacte
 fn joined(kind: Kind, lake: &mut Lake, files: SnapshotFiles) -> Result<Vec<LakePart>> {
     if kind == Kind::Metric {
         let (mut results, mut counts) = (Results::default().of_table(), SinkCounts::default());
-        files.batches(None).try_for_each(|batch| results.apply(&batch?, &mut counts))?;
+        files.batches(Default::default()).try_for_each(|batch| results.apply(&batch?, &mut counts))?;
         return results.finish(lake, None, &mut counts);
     }
     let target = usize::try_from(TARGET).unwrap_or(usize::MAX);
     let (mut stream, mut parts) = (Stream::new(kind, Roll { bytes: Some(target), age: None }), vec![]);
-    for batch in files.batches(None) {
+    for batch in files.batches(Default::default()) {
         parts.extend(stream.push(lake, &batch?, 0)?);
     }
     parts.extend(stream.finish(lake)?);

@@ -5,7 +5,6 @@
 //! them before any other run adds a file. The state is written after the exchange. If the run is killed between both,
 //! the next one finds the cells right.
 
-use crate::OpenOptions;
 use crate::correct::state::{CorrectionRun, CorrectionState, span_of, stored};
 use crate::correct::{Claim, Claimed, CorrectionStep, Corrections, LatePosition};
 use crate::lake::directory::{CORRECTION, Lake, LakePart, kept_metrics, root};
@@ -15,6 +14,7 @@ use crate::lake::metric::Results;
 use crate::lake::read as lake_read;
 use crate::lake::read::file::check_kind;
 use crate::progress::KeptProgress;
+use crate::{OpenOptions, ReadRequest};
 use evt_core::backfill::{Difference, LateCell};
 use evt_core::counts::SinkCounts;
 use evt_core::error::{Error, Result};
@@ -84,7 +84,7 @@ impl LakeCorrections {
             let (mut results, mut counts) = (Results::default(), SinkCounts::default());
             let path = lake.day(day);
             if disk::found(&path)?.is_some() {
-                for batch in lake_read::Day::open(&path)?.batches(Kind::Metric, None)? {
+                for batch in lake_read::Day::open(&path)?.batches(Kind::Metric, ReadRequest::default())? {
                     results.apply(&batch?, &mut counts)?;
                 }
             }

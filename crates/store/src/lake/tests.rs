@@ -3,13 +3,19 @@ use crate::CheckScope;
 use crate::conformance::Bench;
 use crate::lake::LakePart;
 use crate::lake::file::FileLimits;
+use crate::lake::read::file::LakeFile;
 use crate::sample::{as_text, events, metrics, rows, scattered};
 use arrow::array::RecordBatch;
 use evt_core::error::ErrorKind;
 use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
+use evt_core::time::HOUR;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -492,5 +498,31 @@ mod faults {
             assert_eq!(as_text(&bench.read(Kind::Event)), as_text(&undisturbed.read(Kind::Event)), "{context}");
             disk.has_failed()
         });
+    }
+}
+
+#[test]
+fn row_groups_outside_of_a_span_are_not_read() {
+    for kind in Kind::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, all) = (dir.path().join("a.parquet"), rows(kind, 0, 100));
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(10)).build();
+        let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), all.schema(), Some(properties)).unwrap();
+        writer.write(&all).unwrap();
+        writer.close().unwrap();
+        let file = LakeFile::open(path, kind).unwrap();
+        for (since, until, most) in
+            [(None, None, 100), (Some(0), Some(1), 10), (Some(2), Some(8), 40), (Some(20), None, 90)]
+        {
+            let instant = |hour: i64| crate::sample::START + hour * HOUR;
+            let span = Span { since: since.map(instant), until: until.map(instant) };
+            let read: Vec<_> = file.batches(None, span).unwrap().map(Result::unwrap).collect();
+            let count: usize = read.iter().map(RecordBatch::num_rows).sum();
+            // The rows of the sample of metrics are not in the order of their windows.
+            assert!(count <= most || kind == Kind::Metric, "{kind}: {count}");
+            let inside = |batch: &RecordBatch| span.select(batch.clone()).unwrap();
+            let found = as_text(&read.iter().map(inside).collect::<Vec<_>>());
+            assert_eq!(found, as_text(&[inside(&all)]), "{kind}");
+        }
     }
 }

@@ -23,6 +23,12 @@ pub struct TableVersion {
 }
 
 impl TableVersion {
+    /// Whether it may have rows. A snapshot may have none: the fence of a killed run, the claim of a correction.
+    pub fn may_have_rows(&self) -> bool {
+        let has_rows = |snapshot: &Snapshot| snapshot.summary.get("total-records").is_none_or(|rows| rows != "0");
+        self.metadata.snapshot().is_some_and(has_rows)
+    }
+
     /// Returns the URI of a file of its metadata.
     pub fn metadata_uri(&self, name: &str) -> String {
         format!("{}/metadata/{name}", self.metadata.location)

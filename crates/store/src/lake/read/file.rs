@@ -3,7 +3,7 @@
 use super::source::{RowsBytes, RowsFaults, RowsFile};
 use crate::lake::directory::{Lake, LakePart};
 use crate::lake::file::parquet_failed;
-use crate::rows;
+use crate::{ReadRequest, rows};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
@@ -13,14 +13,17 @@ use evt_core::format::parquet::TableColumns;
 use evt_core::format::properties::{self, is_property};
 use evt_core::kind::Kind;
 use evt_core::kind::event::{COLUMNS, column};
+use evt_core::kind::span::Span;
 use evt_core::kind::values::blank;
 use evt_run::checkpoint::epoch::Batches;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
 };
+use parquet::basic::{LogicalType, TimeUnit};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,9 +145,9 @@ impl LakeFile {
         Self { properties, ..self }
     }
 
-    /// Reads some columns of all rows, as in [`ReadRequest`](crate::ReadRequest).
-    pub fn batches(&self, columns: Option<u32>) -> Result<Batches> {
-        self.read(None, columns)
+    /// Reads some columns of the row groups that may have rows in a span, as in [`ReadRequest`].
+    pub fn batches(&self, columns: Option<u32>, span: Span) -> Result<Batches> {
+        self.read(groups_in(self.footer(), self.kind, span), columns)
     }
 
     /// Returns its footer.
@@ -169,15 +172,13 @@ impl LakeFile {
         let mask = columns.map(|columns| mask(self.kind, columns, &own, self.footer.parquet_schema()));
         let bytes = self.file.open()?.with_plan(self.footer(), groups.as_deref(), mask.as_ref());
         let faults = bytes.faults();
-        let mut builder = Reading::new_with_metadata(bytes, self.footer.clone());
+        let builder = Reading::new_with_metadata(bytes, self.footer.clone());
+        let (mut builder, left) = limited(builder, groups.as_deref());
         if !self.deleted.is_empty() {
             builder = builder.with_row_selection(self.kept(groups.as_deref()));
         }
-        if let Some(groups) = groups {
-            builder = builder.with_row_groups(groups);
-        }
         let (path, kind, properties) = (self.file.path(), self.kind, self.properties.clone());
-        rows_of(FileToRead { path, kind, builder, faults, properties }, mask)
+        rows_of(FileToRead { path, kind, builder, left, faults, properties }, mask)
     }
 
     /// Selects the rows of some row groups that are not deleted.
@@ -202,6 +203,35 @@ impl LakeFile {
         }
         RowSelection::from_consecutive_ranges(ranges.into_iter(), read)
     }
+}
+
+/// Returns the row groups that may have rows in a span, as far as the statistics of their times say; `None`: all.
+fn groups_in(footer: &ParquetMetaData, kind: Kind, span: Span) -> Option<Vec<usize>> {
+    if span == Span::default() {
+        return None;
+    }
+    let schema = footer.file_metadata().schema_descr();
+    let leaf = schema.columns().iter().position(|leaf| leaf.path().string() == kind.time_column())?;
+    // Another program may have other units.
+    let Some(LogicalType::Timestamp { unit: TimeUnit::MICROS, .. }) = schema.column(leaf).logical_type_ref() else {
+        return None;
+    };
+    let may_be_in = |group: &RowGroupMetaData| {
+        let Some(Statistics::Int64(times)) = group.column(leaf).statistics() else { return true };
+        let ends = times.min_opt().zip(times.max_opt());
+        ends.is_none_or(|(first, last)| span.overlaps(Span { since: Some(*first), until: last.checked_add(1) }))
+    };
+    let groups = footer.row_groups().iter().enumerate().filter(|(_, group)| may_be_in(group));
+    Some(groups.map(|(at, _)| at).collect())
+}
+
+/// Limits a reader to some row groups; returns the number of their rows, too.
+fn limited(builder: Reading, groups: Option<&[usize]>) -> (Reading, u64) {
+    let footer = builder.metadata().clone();
+    let is_read = |at: &usize| groups.is_none_or(|groups| groups.contains(at));
+    let rows = footer.row_groups().iter().enumerate().filter(|(at, _)| is_read(at)).map(|(_, group)| group.num_rows());
+    let rows = u64::try_from(rows.sum::<i64>()).unwrap_or(0);
+    (if let Some(groups) = groups { builder.with_row_groups(groups.to_vec()) } else { builder }, rows)
 }
 
 /// Returns columns of a kind as bits, as in [`ReadRequest`](crate::ReadRequest).
@@ -229,11 +259,14 @@ fn mask(kind: Kind, columns: u32, file: &Schema, leaves: &SchemaDescriptor) -> P
     ProjectionMask::columns(leaves, names)
 }
 
-/// Reads some columns of a file, as in [`ReadRequest`](crate::ReadRequest).
-pub fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -> Result<Batches> {
+/// Reads a part of a file.
+pub fn whole_rows(path: &Path, kind: Kind, builder: Reading, request: ReadRequest) -> Result<Batches> {
+    let ReadRequest { span, columns, .. } = request;
+    let groups = groups_in(builder.metadata(), kind, span);
+    let (builder, left) = limited(builder, groups.as_deref());
     let mask = columns.map(|columns| mask(kind, columns, builder.schema(), builder.parquet_schema()));
     let (faults, properties) = (RowsFaults::default(), Arc::default());
-    rows_of(FileToRead { path, kind, builder, faults, properties }, mask)
+    rows_of(FileToRead { path, kind, builder, left, faults, properties }, mask)
 }
 
 /// A file that is opened.
@@ -241,16 +274,17 @@ struct FileToRead<'a> {
     path: &'a Path,
     kind: Kind,
     builder: Reading,
+    /// The number of rows that are read.
+    left: u64,
     faults: RowsFaults,
     /// The columns that are properties, besides those that say so.
     properties: Arc<[Field]>,
 }
 
 fn rows_of(file: FileToRead<'_>, mask: Option<ProjectionMask>) -> Result<Batches> {
-    let FileToRead { path, kind, builder, faults, properties } = file;
+    let FileToRead { path, kind, builder, left, faults, properties } = file;
     let is_projected = mask.is_some();
     let builder = builder.with_batch_size(BATCH).with_projection(mask.unwrap_or_else(ProjectionMask::all));
-    let left = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let reader = builder.build().map_err(parquet_failed(path))?;
     Ok(Box::new(LakeRows {
         reader,

@@ -68,11 +68,10 @@ pub fn read_if_any(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
 }
 
 fn batches_of_days(root: &Path, kind: Kind, request: ReadRequest) -> Result<Batches> {
-    let ReadRequest { span, columns, .. } = request;
     let mut days = disk::day_entries(root)?;
-    days.retain(|path| is_in(path, span));
+    days.retain(|path| is_in(path, request.span));
     let days = disk::directories(days)?.into_iter();
-    Ok(Box::new(days.flat_map(move |path| or_error(Day::open(&path).and_then(|day| day.batches(kind, columns))))))
+    Ok(Box::new(days.flat_map(move |path| or_error(Day::open(&path).and_then(|day| day.batches(kind, request))))))
 }
 
 /// Returns the start of the day of a directory, if its name has a date.
@@ -248,20 +247,21 @@ impl Day {
         self.files.iter().map(count).sum()
     }
 
-    /// Reads its rows, file after file; `columns` as in [`ReadRequest`].
-    pub fn batches(self, kind: Kind, columns: Option<u32>) -> Result<Batches> {
+    /// Reads its rows, file after file.
+    pub fn batches(self, kind: Kind, request: ReadRequest) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {
             or_error(file.and_then(|(found, builder)| {
                 check_kind(&path, found, kind)?;
-                whole_rows(&path, kind, builder, columns)
+                whole_rows(&path, kind, builder, request)
             }))
         })))
     }
 
     /// Reads some columns of its rows; the other columns are blank.
     pub fn columns(self, kind: Kind, names: &[&str]) -> Result<Batches> {
-        self.batches(kind, Some(bits_of(kind, names.iter().copied())?))
+        let columns = Some(bits_of(kind, names.iter().copied())?);
+        self.batches(kind, ReadRequest { columns, ..ReadRequest::default() })
     }
 
     fn file(&self, name: &OsStr) -> Result<(Kind, Reading)> {
