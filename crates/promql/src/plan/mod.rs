@@ -38,3 +38,6 @@ impl Query {
         self.selectors.iter().map(selection).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
