@@ -141,6 +141,7 @@ mod panics;
 mod pipe;
 mod plot;
 mod private_files;
+mod promql;
 mod python_server;
 mod questions;
 mod quoted;

@@ -6,9 +6,9 @@
 //!                           └────────► evaluate ◄──────────┘ ─► QueryAnswer
 //! ```
 //!
-//! A sample of a series is a window: its instant is the end of the window. At an instant t a selector takes the last window
-//! with t − L < window_end ≤ t, where L is the lookback of its series (the slide of its windows), and a range selector
-//! `[R]` those with t − R < window_end ≤ t. Everything else is as Prometheus has it.
+//! A sample of a series is a window: its instant is the end of the window. At an instant t a selector takes the last
+//! window with t − L < window_end ≤ t, where L is the lookback of its series (the slide of its windows), and a range
+//! selector `[R]` those with t − R < window_end ≤ t. Everything else is as Prometheus has it.
 //!
 //! - `labels.rs`: sets of labels, the names of labels, matchers.
 //! - `series.rs`: what the caller reads: selections, and series of windows.

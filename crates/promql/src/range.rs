@@ -19,8 +19,8 @@ impl QueryRange {
         Self { start: at, end: at, step: 1 }
     }
 
-    /// Makes a range with the instants start, start + step, …, at most `end`. Errors: the end is before the start, the step
-    /// is none, or there are more than 11,000 instants.
+    /// Makes a range with the instants start, start + step, …, at most `end`. Errors: the end is before the start, the
+    /// step is none, or there are more than 11,000 instants.
     pub fn new(start: i64, end: i64, step: i64) -> Result<Self> {
         if end < start {
             return Err(QueryError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
@@ -73,7 +73,8 @@ const UNITS: [(&str, i64); 7] = [
     ("ms", 1),
 ];
 
-/// Parses a duration as Prometheus has it in parameters: `1h30m`, or seconds; returns milliseconds. Errors name `parameter`.
+/// Parses a duration as Prometheus has it in parameters: `1h30m`, or seconds; returns milliseconds. Errors name
+/// `parameter`.
 pub fn parse_duration(parameter: &str, text: &str) -> Result<i64> {
     let wrong = || {
         let message = format!("invalid parameter \"{parameter}\": cannot parse \"{text}\" to a valid duration");

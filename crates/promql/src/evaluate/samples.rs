@@ -1,5 +1,5 @@
-//! Functions and aggregations of the samples of an instant. Where numbers could differ in their last digits, the order of
-//! operations is that of Prometheus.
+//! Functions and aggregations of the samples of an instant. Where numbers could differ in their last digits, the order
+//! of operations is that of Prometheus.
 
 use crate::error::{QueryError, Result};
 use crate::evaluate::interned::{DerivedFor, Interned, InternedLabels, LabelledValue};

@@ -1,5 +1,5 @@
 //! The evaluation against a naive one, which looks at all windows at every instant; what an answer warns of, and its
-//! limit. That answers are those of Prometheus is a test of its own (tests/prometheus.rs).
+//! limit. That answers are those of Prometheus is a test of its own (tests/cli/promql.rs).
 
 use super::answer::{AnswerSeries, AnswerValue};
 use super::evaluate;

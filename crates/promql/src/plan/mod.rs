@@ -1,7 +1,7 @@
 //! A query as it is evaluated: parsed, checked, with the selectors that it needs.
 //!
-//! `build.rs` makes it from the parsed text, and refuses what is not supported; `node.rs` has its parts, `selector.rs` its
-//! selectors.
+//! `build.rs` makes it from the parsed text, and refuses what is not supported; `node.rs` has its parts,
+//! `selector.rs` its selectors.
 
 mod build;
 pub(crate) mod node;
@@ -27,7 +27,8 @@ impl Query {
         Ok(Self { root, selectors })
     }
 
-    /// Returns what the query needs to be evaluated over a range, in the order in which [`evaluate`](crate::evaluate::evaluate) takes it.
+    /// Returns what the query needs to be evaluated over a range, in the order in which
+    /// [`evaluate`](crate::evaluate::evaluate) takes it.
     pub fn selections(&self, range: &QueryRange) -> Vec<Selection> {
         let selection = |selector: &Selector| Selection {
             matchers: selector.matchers.clone(),

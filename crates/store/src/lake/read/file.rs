@@ -234,7 +234,7 @@ fn limited(builder: Reading, groups: Option<&[usize]>) -> (Reading, u64) {
     (if let Some(groups) = groups { builder.with_row_groups(groups.to_vec()) } else { builder }, rows)
 }
 
-/// Returns columns of a kind as bits, as in [`ReadRequest`](crate::ReadRequest).
+/// Returns columns of a kind as bits, as in [`ReadRequest`].
 pub fn bits_of<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> Result<u32> {
     let schema = kind.schema();
     let mut columns = 0;

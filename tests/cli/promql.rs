@@ -1,6 +1,8 @@
-//! Queries are answered as Prometheus answers them, whose samples are stamped one millisecond before the end of their window:
-//! it takes ranges as closed on the left, so that with such stamps `[5m]` sees the windows that end in (t − 5m, t].
+//! Queries are answered as Prometheus answers them, whose samples are stamped one millisecond before the end of their
+//! window: it takes ranges as closed on the left, so that with such stamps `[5m]` sees the windows that end in
+//! (t − 5m, t].
 
+use crate::harness::{eventually, promtool};
 use evt_promql::evaluate::answer::{AnswerSeries, AnswerValue, InstantValue};
 use evt_promql::evaluate::evaluate;
 use evt_promql::labels::LabelSet;
@@ -13,7 +15,6 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// The end of the first window (ms), a whole hour.
 const START: i64 = 1_704_067_200_000;
@@ -112,19 +113,14 @@ impl Prometheus {
             .arg(flag("config.file", &path("prometheus.yml").display().to_string()))
             .arg(flag("storage.tsdb.path", &path("data").display().to_string()))
             .arg(flag("web.listen-address", &address))
-            .arg("--storage.tsdb.retention.time=20y")
-            .arg("--query.lookback-delta=1m")
+            .arg(flag("storage.tsdb.retention.time", "20y"))
+            .arg(flag("query.lookback-delta", "1m"))
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(path("log")).expect("a file"))
             .spawn()
             .expect("the server of Prometheus stands beside promtool");
-        let mut server = Self { process, address, _dir: dir };
-        let until = Instant::now() + Duration::from_secs(60);
-        while server.get("/-/ready").is_none_or(|answer| !answer.contains("200 OK")) {
-            assert!(server.process.try_wait().expect("a status").is_none(), "Prometheus has ended");
-            assert!(Instant::now() < until, "Prometheus does not answer");
-            std::thread::yield_now();
-        }
+        let server = Self { process, address, _dir: dir };
+        eventually("Prometheus is ready", || server.get("/-/ready").is_some_and(|answer| answer.contains("200 OK")));
         server
     }
 
@@ -289,11 +285,7 @@ const ORDERED: [&str; 4] =
 
 #[test]
 fn answers_are_those_of_prometheus() {
-    let Some(promtool) = std::env::var_os("EVT_PROMTOOL").map(PathBuf::from) else {
-        assert!(std::env::var_os("CI").is_none(), "EVT_PROMTOOL is missing (scripts/promtool)");
-        eprintln!("skipped: needs EVT_PROMTOOL (scripts/promtool)");
-        return;
-    };
+    let Some(promtool) = promtool().map(PathBuf::from) else { return };
     let all = series();
     let server = Prometheus::start(&promtool, &all);
     let mut compared = 0;
