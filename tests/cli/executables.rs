@@ -14,6 +14,12 @@ pub fn link_tools(dir: &Dir, name: &str) {
     }
 }
 
+/// Copies an executable into a directory, by a process of its own: what another test starts meanwhile would inherit the
+/// open file of this process, and a file that is open to be written cannot be executed.
+fn copied(dir: &Dir, name: &str) {
+    dir.shell(&format!("cp {} .", bin_dir().join(name).display())).succeeds();
+}
+
 const EVENT: &str = r#"{"event_type":"click","source":"web","server_timestamp":"2024-01-15T10:00:00Z"}"#;
 
 #[test]
@@ -72,7 +78,7 @@ fn evt_alone_lists_the_tools_and_an_unknown_one_is_a_fault_of_the_command_line()
 #[test]
 fn a_launcher_keeps_arguments_environment_descriptors_and_the_process() {
     let dir = Dir::new("executables_same");
-    std::fs::copy(bin_dir().join("evt-window"), dir.path("evt-window")).expect("it is copied");
+    copied(&dir, "evt-window");
     let script = "#!/bin/bash\necho \"$$ ${#EVT_LAUNCHER} $SOME\"; printf '<%s>' \"$@\"; cat; cat <&7 >&8\n";
     dir.write("evt", script);
     dir.shell("chmod +x evt; echo seven > seven").succeeds();
@@ -108,12 +114,12 @@ fn a_running_tool_has_its_name_and_no_trace_of_its_launcher() {
 #[test]
 fn an_installation_that_is_not_whole_is_refused() {
     let dir = Dir::new("executables_whole");
-    std::fs::copy(bin_dir().join("evt-view"), dir.path("evt-view")).expect("it is copied");
+    copied(&dir, "evt-view");
     let run = dir.shell("./evt-view -V").ends_with(78);
     let path = dir.path("evt").display().to_string();
     assert!(run.stderr().starts_with(&format!("evt-view: {path}: No such file")), "{run}");
     // As if a launcher of another version had started it.
-    std::fs::copy(bin_dir().join("evt"), dir.path("evt")).expect("it is copied");
+    copied(&dir, "evt");
     dir.shell("./evt-view -V").succeeds();
     let run =
         Run::of(dir.command(&path, &["view", "-V"]).env("EVT_LAUNCHER", "0.0.9").stdin(Stdio::null())).ends_with(78);
