@@ -16,8 +16,9 @@ use crate::error::{QueryError, Result};
 use crate::evaluate::answer::{AnswerSeries, AnswerValue, InstantValue, QueryAnswer};
 use crate::evaluate::cursor::SeriesCursor;
 use crate::evaluate::interned::{InternedLabels, LabelledValue};
+use crate::labels::NAME;
 use crate::plan::Query;
-use crate::plan::node::{EachFunction, Node};
+use crate::plan::node::{EachFunction, Node, OverTime};
 use crate::plan::selector::Selector;
 use crate::range::QueryRange;
 use crate::series::WindowSeries;
@@ -57,7 +58,7 @@ fn warnings(query: &Query, series: &[Vec<WindowSeries>]) -> Vec<String> {
     for (_, of_selector) in query.selectors.iter().zip(series).filter(|(selector, _)| selector.adds_up) {
         for series in of_selector {
             let Some(what) = series.not_additive else { continue };
-            let name = series.labels.value(crate::labels::NAME);
+            let name = series.labels.value(NAME);
             warnings.insert(format!("sum_over_time adds up {what} of {name}, which has no meaning as a sum"));
         }
     }
@@ -203,7 +204,7 @@ impl Evaluation<'_> {
     }
 
     /// Returns a function of the windows of each series in the range of a selector.
-    fn over_time(&mut self, function: crate::plan::node::OverTime, selector: usize) -> Vec<LabelledValue> {
+    fn over_time(&mut self, function: OverTime, selector: usize) -> Vec<LabelledValue> {
         let (Some(of_selector), Some(cursors)) = (self.selectors.get(selector), self.cursors.get_mut(selector)) else {
             return vec![];
         };
@@ -213,7 +214,7 @@ impl Evaluation<'_> {
             let windows = cursor.within(instant, length);
             if let Some(value) = samples::over_time(function, windows) {
                 let labels = match function {
-                    crate::plan::node::OverTime::Last => cursor.labels.clone(),
+                    OverTime::Last => cursor.labels.clone(),
                     _ => self.labels.without_name(&cursor.labels),
                 };
                 found.push(LabelledValue { labels, value });
