@@ -68,12 +68,14 @@ pub struct ServerArgs {
 
 impl ServerArgs {
     /// Returns the options of a server at `address`.
-    fn options(&self, address: &Address) -> ServerOptions {
+    pub fn options(&self, address: &Address) -> ServerOptions {
         ServerOptions {
             address: address.clone(),
             tls: self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key }),
             tokens: self.tokens.clone(),
             anonymous: self.anonymous,
+            takes_basic: false,
+            hosts: None,
             connections: ConnectionLimit::of_flag(self.max_connections),
             threads: std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
             timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout, whole: Duration::MAX },

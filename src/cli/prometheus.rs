@@ -138,6 +138,8 @@ fn serve(address: &str, run: &Run) -> Result<Server<Scraped>> {
         tls: None,
         tokens: None,
         anonymous: true,
+        takes_basic: false,
+        hosts: None,
         connections: ConnectionLimit::beside_run(CONNECTIONS_MAX, FILES_SHARE),
         threads: 1,
         timeouts: ConnectionTimeouts { idle: CONNECTION_MAX, head: CONNECTION_MAX, whole: CONNECTION_MAX },

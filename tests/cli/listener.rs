@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// A running evt-ingest that listens.
+/// A running evt-ingest or evt-serve that listens.
 pub struct Listener {
     child: Child,
     /// `HOST:PORT`.
@@ -148,7 +148,7 @@ impl Listener {
     /// Gets a path.
     #[track_caller]
     pub fn get(&self, path: &str) -> Response {
-        let head = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         self.raw(head.as_bytes()).expect("an answer")
     }
 
@@ -192,7 +192,7 @@ impl Drop for Listener {
 
 /// A whole request that ends its connection.
 pub fn request(headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut head = "POST /v1/events HTTP/1.1\r\nhost: h\r\nconnection: close\r\n".to_owned();
+    let mut head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n".to_owned();
     headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
     head += &format!("content-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()

@@ -69,7 +69,7 @@ fn serve<'a>(state: &'a Arc<ServerState<Intake>>, call: Call<'a>) -> Served<'a> 
 }
 
 async fn post(state: &ServerState<Intake>, call: Call<'_>) -> Result<Reply, Reply> {
-    let Call { request, trace, phase, token: name } = call;
+    let Call { request, trace, phase, token: name, .. } = call;
     let (parts, body) = request.into_parts();
     let token = state.authorize(&parts.headers)?;
     name.push_str(&token.name);

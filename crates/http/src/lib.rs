@@ -13,6 +13,7 @@
 //! - `events` is `POST /v1/events`, and decides by `content-type` how a body is split: `body` reads and decompresses,
 //!   `cloud` converts CloudEvents; `state` is what its requests share.
 //! - [`validate`] cuts the body into records and validates them; `registry_requests` asks a schema registry.
+//! - [`form`] reads the parameters of the requests of other tools.
 //! - `answer` is the answer to a stored request.
 #![deny(missing_docs)]
 
@@ -21,6 +22,7 @@ mod answer;
 mod body;
 mod cloud;
 mod events;
+pub mod form;
 mod registry_requests;
 pub mod server;
 mod state;

@@ -37,7 +37,7 @@ pub trait Application: Sized + Send + Sync + 'static {
 
 /// A method of a path, and what serves it.
 pub struct Route<A> {
-    /// The path.
+    /// The path; one of its segments may be `{}`, for any text ([`Call::parameter`]).
     pub path: &'static str,
     /// The method. A route of `GET` serves `HEAD` too: hyper sends its response without the body.
     pub method: &'static str,
@@ -70,6 +70,13 @@ impl<A: Application> Route<A> {
         serve: |state, _| Box::pin(ready(Reply::metrics(metrics::text(&state.registry)))),
     };
 
+    /// Returns the parameter of a path, as it is written there, if the route serves the path; empty without one.
+    pub(super) fn parameter<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let Some((before, after)) = self.path.split_once("{}") else { return (self.path == path).then_some("") };
+        let found = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!found.is_empty() && !found.contains('/')).then_some(found)
+    }
+
     /// Returns the methods that it serves.
     pub(super) fn methods(&self) -> impl Iterator<Item = &'static str> + use<A> {
         [self.method].into_iter().chain((self.method == "GET").then_some("HEAD"))
@@ -89,4 +96,6 @@ pub struct Call<'a> {
     pub phase: &'a Phase,
     /// The name of its token, which the route stores for the log.
     pub token: &'a mut String,
+    /// The parameter of its path, decoded; empty if the path has none.
+    pub parameter: String,
 }

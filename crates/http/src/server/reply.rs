@@ -3,6 +3,7 @@
 use evt_core::json::text::write_string;
 use evt_run::metrics::MEDIA_TYPE;
 use hyper::StatusCode;
+use hyper::header::HeaderName;
 use std::time::Duration;
 
 /// `Retry-After` of a request that was refused for lack of memory, by the spool, or because a schema is missing.
@@ -21,6 +22,8 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// `Allow`.
     pub allow: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, String)>,
     /// Whether the connection ends with it.
     pub close: bool,
 }
@@ -28,7 +31,8 @@ pub struct Reply {
 impl Reply {
     /// Makes a response with a document.
     pub fn new(status: StatusCode, body: String) -> Self {
-        Self { status, body, kind: "application/json", retry_after: None, allow: None, close: false }
+        let (retry_after, allow, headers) = (None, None, vec![]);
+        Self { status, body, kind: "application/json", retry_after, allow, headers, close: false }
     }
 
     /// Makes a response of plain text.
@@ -60,6 +64,12 @@ impl Reply {
     #[cold]
     pub fn unavailable(why: &str) -> Self {
         Self::later(StatusCode::SERVICE_UNAVAILABLE, why, RETRY_AFTER)
+    }
+
+    /// Adds a header.
+    pub fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     /// Makes the response close the connection.

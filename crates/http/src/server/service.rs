@@ -11,8 +11,9 @@ use hyper::header::{
     ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use hyper::{Request, Response, StatusCode, Version};
+use percent_encoding::percent_decode_str;
 use std::convert::Infallible;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,7 +28,7 @@ pub async fn serve<A: Application>(
     let line =
         (state.options.log == Logged::Requests).then(|| format!("{} {}", request.method(), request.uri().path()));
     let mut token = String::new();
-    let reply = route(state, Call { request, trace: &trace, phase, token: &mut token }).await;
+    let reply = route(state, Call { request, trace: &trace, phase, token: &mut token, parameter: String::new() }).await;
     let seconds = start.elapsed().as_secs_f64();
     state.metrics.request(reply.status.as_u16());
     state.metrics.seconds.observe(seconds);
@@ -108,12 +109,41 @@ async fn route<A: Application>(state: &Arc<ServerState<A>>, call: Call<'_>) -> R
     if let Err(reply) = check_head(&call.request) {
         return reply;
     }
+    if let Err(reply) = check_name(&call.request, state.options.hosts.as_deref()) {
+        return reply;
+    }
     let (path, method) = (call.request.uri().path(), call.request.method().as_str());
-    let of_path = A::ROUTES.iter().filter(|route| route.path == path);
+    let of_path = A::ROUTES.iter().filter(|route| route.parameter(path).is_some());
     match of_path.clone().find(|route| route.methods().any(|one| one == method)) {
-        Some(route) => (route.serve)(state, call).await,
+        Some(route) => match percent_decode_str(route.parameter(path).unwrap_or_default()).decode_utf8() {
+            Ok(parameter) => {
+                let parameter = parameter.into_owned();
+                (route.serve)(state, Call { parameter, ..call }).await
+            }
+            Err(_) => Reply::refusal(StatusCode::BAD_REQUEST, "the path: expected UTF-8"),
+        },
         None => unserved::<A>(of_path.flat_map(Route::methods).collect()),
     }
+}
+
+/// Refuses a request for another host than those that the server is known by, if there are such: a page of another site
+/// could have the browser of a user ask for it under a name of its own.
+fn check_name(request: &Request<Incoming>, names: Option<&[String]>) -> Result<(), Reply> {
+    let Some(names) = names else { return Ok(()) };
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let (name, is_address) = match host.strip_prefix('[') {
+        Some(_) => (host, true),
+        None => {
+            let name = host.split(':').next().unwrap_or_default();
+            (name, name.is_empty() || name.parse::<Ipv4Addr>().is_ok())
+        }
+    };
+    let is_known = |known: &str| known.eq_ignore_ascii_case(name);
+    if is_address || is_known("localhost") || names.iter().any(|known| is_known(known)) {
+        return Ok(());
+    }
+    let why = "host: expected an address, localhost, or a name of --host";
+    Err(Reply::refusal(StatusCode::MISDIRECTED_REQUEST, why).closing())
 }
 
 /// Refuses a request whose path has only these methods: none if there is no such path.
@@ -133,7 +163,7 @@ fn unserved<A: Application>(methods: Vec<&str>) -> Reply {
 
 /// Builds the response, with the ids of the request.
 fn response(reply: Reply, trace: &Trace) -> Response<Full<Bytes>> {
-    let Reply { status, body, kind, retry_after, allow, close } = reply;
+    let Reply { status, body, kind, retry_after, allow, headers: further, close } = reply;
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -143,6 +173,9 @@ fn response(reply: Reply, trace: &Trace) -> Response<Full<Bytes>> {
     if let Some(wait) = retry_after {
         // Round up to whole seconds: a later retry is harmless.
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+    }
+    for (name, value) in further {
+        headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
     }
     if close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

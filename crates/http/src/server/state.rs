@@ -8,6 +8,8 @@ use super::reply::Reply;
 use super::tls::{Tls, acceptor};
 use super::token::{Token, Tokens};
 use crate::address::Address;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use evt_core::error::Result;
 use evt_run::clock::Clock;
 use evt_run::console::Console;
@@ -31,6 +33,10 @@ pub struct ServerOptions {
     pub tokens: Option<PathBuf>,
     /// Whether requests without a token are accepted.
     pub anonymous: bool,
+    /// Whether a token may also be the password of `Basic`, as clients send it that know users only.
+    pub takes_basic: bool,
+    /// The names that requests may be for, beside addresses and localhost; `None`: any.
+    pub hosts: Option<Vec<String>>,
     /// Maximum number of connections.
     pub connections: ConnectionLimit,
     /// Threads that serve requests.
@@ -133,11 +139,17 @@ impl<A> ServerState<A> {
             // No tokens are configured: the header is ignored.
             return self.anonymous.clone().ok_or_else(|| unauthorized("no tokens are configured"));
         }
-        let secret = match value.as_bytes().split_at_checked(7) {
-            Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") && all.next().is_none() => secret,
-            _ => return Err(expected()),
+        if all.next().is_some() {
+            return Err(expected());
+        }
+        let found = match value.as_bytes().split_at_checked(7) {
+            Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") => tokens.find(secret.trim_ascii()),
+            _ => match password(value.as_bytes()).filter(|_| self.options.takes_basic) {
+                Some(secret) => tokens.find(&secret),
+                None => return Err(expected()),
+            },
         };
-        tokens.find(secret.trim_ascii()).cloned().ok_or_else(|| unauthorized("unknown token"))
+        found.cloned().ok_or_else(|| unauthorized("unknown token"))
     }
 
     pub(super) fn acceptor(&self) -> Option<TlsAcceptor> {
@@ -176,5 +188,26 @@ impl<A> ServerState<A> {
     /// Whether the listener is closed.
     pub(super) fn is_closed(&self) -> bool {
         *self.is_closed.borrow()
+    }
+}
+
+/// Returns the password of `Basic`.
+fn password(value: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, rest) = value.split_at_checked(6)?;
+    let decoded = STANDARD.decode(rest.trim_ascii()).ok().filter(|_| scheme.eq_ignore_ascii_case(b"basic "))?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    Some(decoded[colon + 1..].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_basic_may_have_colons() {
+        assert_eq!(password(b"Basic Z3JhZmFuYTpzZWM6cmV0").as_deref(), Some(&b"sec:ret"[..]));
+        for wrong in ["", "Basic", "Basic !", "Basic Z3JhZmFuYQ==", "Bearer Z3JhZmFuYTpzZWM6cmV0"] {
+            assert_eq!(password(wrong.as_bytes()), None, "{wrong}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Bearer tokens: which clients may send events, for which sources, and at what rate.
+//! Bearer tokens: which clients may send events, for which sources, and at what rate; and what they may ask evt-serve.
 //!
 //! ```toml
 //! [[token]]
@@ -6,6 +6,8 @@
 //! sha256 = "9f86d0…"            # of the secret, in hex; or secret = "…"
 //! sources = ["ios"]             # without it: every source
 //! rate = 5000                   # events a second, also the most in one request; without it: any
+//! scopes = ["read"]             # evt-serve: read, rules, admin; without it: read
+//! metrics = ["visits", "eu_*"]  # evt-serve: names, * is any text; without it: every metric
 //! ```
 //!
 //! Only digests are kept in memory. A secret is compared with all of them, each in constant time. No secret is ever
@@ -32,8 +34,22 @@ pub struct Token {
     pub name: String,
     digest: [u8; 32],
     sources: Option<Vec<String>>,
+    scopes: Vec<Scope>,
+    metrics: Option<Vec<String>>,
     /// Its rate.
     pub rate: Rate,
+}
+
+/// What a token may be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// To read metrics and alerts.
+    Read,
+    /// To change rules of alerts, too.
+    Rules,
+    /// To do everything.
+    Admin,
 }
 
 /// The tokens of a file.
@@ -57,6 +73,8 @@ struct TokenEntry {
     sha256: Option<String>,
     sources: Option<Vec<String>>,
     rate: Option<NonZeroU32>,
+    scopes: Option<Vec<Scope>>,
+    metrics: Option<Vec<String>>,
 }
 
 impl Tokens {
@@ -72,7 +90,7 @@ impl Tokens {
         let file: TokensFile = toml::from_str(text).map_err(|error| {
             let line =
                 error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
-            let form = "expected [[token]] with name, secret or sha256, sources, rate";
+            let form = "expected [[token]] with name, secret or sha256, sources, rate, scopes, metrics";
             Error::config(format!("line {line}: {form}"))
         })?;
         if file.token.is_empty() || file.token.len() > TOKENS_MAX {
@@ -100,13 +118,15 @@ impl Tokens {
 }
 
 impl Token {
-    /// Returns the identity of requests without a token: it allows every source and has no rate of its own.
+    /// Returns the identity of requests without a token: it allows every source, has no rate of its own, and may read
+    /// every metric.
     pub fn anonymous() -> Self {
-        Self { name: String::new(), digest: [0; 32], sources: None, rate: Rate::new(None) }
+        let (name, digest, scopes) = (String::new(), [0; 32], vec![Scope::Read]);
+        Self { name, digest, sources: None, scopes, metrics: None, rate: Rate::new(None) }
     }
 
     fn new(entry: TokenEntry) -> Result<Self> {
-        let TokenEntry { name, secret, sha256, sources, rate } = entry;
+        let TokenEntry { name, secret, sha256, sources, rate, scopes, metrics } = entry;
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
             return Err(Error::config("expected a token name of 1 to 64 characters"));
         }
@@ -119,13 +139,38 @@ impl Token {
             }
             _ => return Err(Error::config(format!("token '{name}': expected either secret or sha256"))),
         };
-        Ok(Self { name, digest, sources, rate: Rate::new(rate) })
+        let scopes = scopes.unwrap_or_else(|| vec![Scope::Read]);
+        Ok(Self { name, digest, sources, scopes, metrics, rate: Rate::new(rate) })
+    }
+
+    /// Whether it is for this: a token to change rules may read, and one to do everything may do both.
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.iter().any(|own| *own as u8 >= scope as u8)
+    }
+
+    /// Whether it may know of a metric.
+    pub fn shows(&self, metric: &str) -> bool {
+        self.metrics.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern, metric)))
     }
 
     /// Whether it may send events of this source.
     pub fn allows(&self, source: &[u8]) -> bool {
         self.sources.as_ref().is_none_or(|sources| sources.iter().any(|one| one.as_bytes() == source))
     }
+}
+
+/// Whether a pattern matches a whole text; `*` is any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    // The first place of each part leaves the most for the others.
+    for part in parts {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    text.ends_with(last)
 }
 
 fn parse_digest(hex: &str) -> Option<[u8; 32]> {
@@ -181,6 +226,20 @@ mod tests {
         let b = tokens.find(b"other-secret").unwrap();
         assert_eq!((b.name.as_str(), b.allows(b"web")), ("b", true));
         assert!(tokens.find(b"test-secre").is_none() && tokens.find(b"").is_none());
+    }
+
+    #[test]
+    fn a_token_has_scopes_and_sees_metrics_of_patterns() {
+        let text = "[[token]]\nname = 'a'\nsecret = 'one-secret'\n[[token]]\nname = 'b'\nsecret = 'other-secret'\n\
+                    scopes = ['rules']\nmetrics = ['visits', 'eu_*', '*.p*9']";
+        let tokens = Tokens::parse(text).unwrap();
+        let (a, b) = (tokens.find(b"one-secret").unwrap(), tokens.find(b"other-secret").unwrap());
+        let scopes = |token: &Token| [Scope::Read, Scope::Rules, Scope::Admin].map(|scope| token.has(scope));
+        assert_eq!((scopes(a), scopes(b)), ([true, false, false], [true, true, false]));
+        assert!(a.shows("anything") && Token::anonymous().has(Scope::Read) && !Token::anonymous().has(Scope::Rules));
+        let shown =
+            ["visits", "eu_", "eu_x", "l.p99", "l.p9", "visits2", "u_x", "l.p98", "p99", ""].map(|m| b.shows(m));
+        assert_eq!(shown, [true, true, true, true, true, false, false, false, false, false]);
     }
 
     #[test]
