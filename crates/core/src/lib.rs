@@ -34,6 +34,7 @@ pub mod parse;
 pub mod reconcile;
 pub mod replay;
 pub mod schema;
+pub mod serve;
 #[cfg(test)]
 #[path = "../../../tests/support/cases.rs"]
 mod test_cases;

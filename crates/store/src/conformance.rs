@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 /// A store at a location of its own: a directory, or a schema or prefix on a server.
 pub struct Bench {
-    store: &'static Store,
+    pub store: &'static Store,
     /// Removed with the bench.
     _directory: TempDir,
     pub location: Location,
@@ -74,7 +74,7 @@ impl Bench {
         OpenOptions { run: run.to_owned(), epochs, ..self.options() }
     }
 
-    fn options(&self) -> OpenOptions {
+    pub fn options(&self) -> OpenOptions {
         OpenOptions {
             up: evt_run::metrics::ServerStatus::default(),
             pipeline: "p".to_owned(),
@@ -129,7 +129,7 @@ fn local() -> impl Iterator<Item = Bench> {
 }
 
 /// Returns every store whose server is reachable.
-fn all() -> impl Iterator<Item = Bench> {
+pub fn all() -> impl Iterator<Item = Bench> {
     local().chain(ALL.iter().filter(|store| store.is_remote()).filter_map(|store| Bench::on_server(store)))
 }
 

@@ -1,6 +1,7 @@
 //! The definition of a kind of store: its row in the table of stores.
 
 use super::correct::Corrections;
+use crate::serving::OpenServing;
 use crate::sink::{OpenOptions, Sink};
 use crate::upkeep::Upkeep;
 use arrow::array::RecordBatch;
@@ -94,6 +95,8 @@ pub struct StoreReader {
     pub waits: Option<fn(&Location, &str) -> Result<bool>>,
     /// Returns the instant since which the table of a kind keeps its rows. `None`: nothing removes rows by their age.
     pub kept_since: Option<ReadKeptSince>,
+    /// Opens its metrics to answer evt-serve with; `None` if it has none.
+    pub serving: Option<OpenServing>,
 }
 
 /// Opens the ledger of replays to read it; `None` if there is none.

@@ -21,8 +21,11 @@
 //!   outcomes.
 //! - Files are changed and synced through [`disk`](evt_run::storage::disk). Retries of servers are in
 //!   [`outage`](evt_run::client::outage).
+//! - [`serving`] is the interface of stores that evt-serve answers from.
 //! - [`upkeep`] is the interface of stores with snapshots and small files.
-//! - `conformance` tests all stores with the rows of `sample`, `ledger_conformance` the ledgers of replays.
+//! - [`serving`] is the interface of stores whose metrics evt-serve answers with.
+//! - `conformance` tests all stores with the rows of `sample`, `serving_conformance` what they answer with, and
+//!   `ledger_conformance` the ledgers of replays.
 #![deny(missing_docs)]
 
 pub mod cells;
@@ -37,6 +40,7 @@ pub mod progress;
 mod redis;
 pub mod repeat;
 pub mod rows;
+pub mod serving;
 mod sink;
 mod sql;
 mod sqlite;
@@ -103,5 +107,7 @@ mod in_ci;
 mod ledger_conformance;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod serving_conformance;
 #[cfg(test)]
 mod unique_tests;

@@ -3,6 +3,7 @@
 
 use super::{Claim, Claimed, CorrectionCounts, CorrectionStep, InFlight, LatePosition, taken_over};
 use crate::guard::{RowOutcome, Stored, judge_row};
+use crate::serving::StoredCorrection;
 use arrow::array::RecordBatch;
 use evt_core::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use evt_core::error::{Error, Result};
@@ -123,6 +124,24 @@ impl CorrectionState {
             })
         };
         running.map(in_flight).collect()
+    }
+
+    /// Returns all corrections that are known, each metric by itself.
+    pub fn all(&self) -> Result<Vec<StoredCorrection>> {
+        let bound = |text: &Option<String>| text.as_deref().map(instant).transpose();
+        let mut all = vec![];
+        for one in &self.corrections {
+            let range = Span { since: bound(&one.since)?, until: bound(&one.until)? };
+            let last_end = instant(&one.updated_at)?;
+            all.extend(one.metrics.iter().map(|metric| StoredCorrection { metric: metric.clone(), range, last_end }));
+        }
+        Ok(all)
+    }
+
+    /// Returns the ranges of the corrections of a metric in flight.
+    pub fn ranges_of(&self, metric: &str) -> Result<Vec<Span>> {
+        let of_metric = |one: &InFlight| one.metrics.iter().any(|name| name == metric);
+        Ok(self.in_flight()?.into_iter().filter(of_metric).map(|one| one.range).collect())
     }
 
     /// Claims a correction for a run, now (RFC 3339); returns its id, too. `shown` names the store.

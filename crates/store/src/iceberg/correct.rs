@@ -87,7 +87,7 @@ fn compared(version: &TableVersion, step: &CorrectionStep<'_>) -> Result<Differe
 }
 
 /// Reads the state that a version names.
-fn state_of(version: &TableVersion) -> Result<CorrectionState> {
+pub fn state_of(version: &TableVersion) -> Result<CorrectionState> {
     let Some(uri) = version.metadata.properties.get(STATE) else { return Ok(CorrectionState::default()) };
     serde_json::from_slice(&version.storage.read(uri)?).map_err(|error| Error::corrupt(uri.clone()).because(error))
 }

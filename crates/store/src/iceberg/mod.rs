@@ -14,9 +14,9 @@
 //!
 //! `warehouse` has the catalogs and the access to files, `files.rs` the data files of a version, `commit.rs` a commit,
 //! `publish.rs` the files that it adds, `describe.rs` what a manifest says of one, `pending.rs` removes what a killed
-//! commit leaves, `correct.rs` corrects metrics, and `read.rs` reads tables back, without
-//! the rows of `deletes.rs`; `upkeep.rs` removes old snapshots and joins small files. Files of rows are written by the
-//! module `lake`: the directory `data` of a table is a lake whose files only the table names.
+//! commit leaves, `correct.rs` corrects metrics, and `read.rs` reads tables back, without the rows of `deletes.rs`;
+//! `serving.rs` answers with metrics; `upkeep.rs` removes old snapshots and joins small files. Files of rows are
+//! written by the module `lake`: the directory `data` of a table is a lake whose files only the table names.
 
 mod commit;
 mod correct;
@@ -26,6 +26,7 @@ mod files;
 mod pending;
 mod publish;
 mod read;
+mod serving;
 mod upkeep;
 mod warehouse;
 
@@ -80,6 +81,7 @@ pub static STORE: Store = Store {
         extent: None,
         waits: None,
         kept_since: Some(iceberg_read::kept_since),
+        serving: Some(serving::open),
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: None,

@@ -18,7 +18,7 @@ use evt_run::storage::disk::Disk;
 
 /// Which snapshot is read.
 #[derive(Clone, Copy, Debug)]
-enum Wanted {
+pub enum Wanted {
     /// The present one.
     Present,
     /// The one with this number (`?snapshot=`).
@@ -28,7 +28,8 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn of(location: &Location) -> Result<Self> {
+    /// Returns the one that a URI names. Errors: exit status 2 if that is none.
+    pub fn of(location: &Location) -> Result<Self> {
         let wrong = |name: &str, expected: &str, found: &str| {
             Error::usage(format!("{location}: {name}: expected {expected}, found '{found}'"))
         };
@@ -47,7 +48,7 @@ impl Wanted {
     }
 
     /// Returns the snapshot of a version; `None` if the table had no rows then. Errors: exit status 65 if it is gone.
-    fn choose(self, version: &TableVersion) -> Result<Option<&Snapshot>> {
+    pub fn choose(self, version: &TableVersion) -> Result<Option<&Snapshot>> {
         let metadata = &version.metadata;
         let oldest = || match metadata.snapshots.iter().min_by_key(|snapshot| snapshot.timestamp_ms) {
             Some(oldest) => format!("{} of {}", oldest.snapshot_id, format_instant(oldest.timestamp_ms * 1000)),
@@ -87,12 +88,17 @@ fn open(location: &Location, kind: Kind) -> Result<TableVersion> {
     found.ok_or_else(|| Error::usage(format!("{location}: there is no table {}", kind.table())))
 }
 
-/// Opens the warehouse of a URI. Errors: exit status 2 if there is none.
-pub fn existing(location: &Location) -> Result<Warehouse> {
+/// Returns the warehouse of a URI to read, which may not exist. Errors: exit status 2 for an option of outputs.
+pub fn of_input(location: &Location) -> Result<Warehouse> {
     if let Some(name) = ["columns", "create"].into_iter().find(|name| location.option(name).is_some()) {
         return Err(Error::usage(format!("{location}: {name}= is an option of outputs only")));
     }
-    let warehouse = Warehouse::of(location, &Disk::default())?;
+    Warehouse::of(location, &Disk::default())
+}
+
+/// Opens the warehouse of a URI. Errors: exit status 2 if there is none.
+pub fn existing(location: &Location) -> Result<Warehouse> {
+    let warehouse = of_input(location)?;
     match warehouse.exists()? {
         true => Ok(warehouse),
         false if location.path.ends_with('/') => {
@@ -129,14 +135,18 @@ pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Bat
 pub fn kept_since(location: &Location, kind: Kind) -> Result<Option<i64>> {
     let (warehouse, wanted) = (Warehouse::of(location, &Disk::default())?, Wanted::of(location)?);
     let version = if warehouse.exists()? { warehouse.find(kind)? } else { None };
-    let Some(version) = version else { return Ok(None) };
+    version.map_or(Ok(None), |version| kept_since_in(&version, wanted))
+}
+
+/// Returns the instant since which a snapshot of a version keeps its rows.
+pub fn kept_since_in(version: &TableVersion, wanted: Wanted) -> Result<Option<i64>> {
     match wanted {
-        Wanted::Present => kept_since_of(&version),
+        Wanted::Present => kept_since_of(version),
         // An earlier snapshot has rows that were removed later.
         _ => {
-            let (mut snapshot, mut kept) = (wanted.choose(&version)?, None);
+            let (mut snapshot, mut kept) = (wanted.choose(version)?, None);
             while let Some(one) = snapshot {
-                kept = kept.max(parse_kept_since(&version, one.summary.get(KEPT_SINCE))?);
+                kept = kept.max(parse_kept_since(version, one.summary.get(KEPT_SINCE))?);
                 let parent = |other: &&Snapshot| Some(other.snapshot_id) == one.parent_snapshot_id;
                 snapshot = version.metadata.snapshots.iter().find(parent);
             }

@@ -485,6 +485,40 @@ fn days_that_ended_lose_their_rows_in_one_commit_that_says_since_when_rows_are_k
 }
 
 #[test]
+fn the_standing_of_an_earlier_snapshot_is_not_that_of_the_table() {
+    use crate::progress::KeptProgress;
+    use crate::serving::WindowsRequest;
+    use evt_core::time::{DAY, LATEST};
+    let (bench, nothing) = (bench(), BTreeMap::new());
+    bench.run(Kind::Metric, &[rows(Kind::Metric, 0, 20)]);
+    let mut sink = bench.open_as("another", false).unwrap();
+    sink.write(Kind::Metric, &rows(Kind::Metric, 20, 30)).unwrap();
+    let noted = MetricProgress { watermark: Some(LATEST), ..KeptProgress::of_rows("per minute").metric };
+    sink.note_metrics(std::slice::from_ref(&noted));
+    sink.finish().unwrap();
+    let since = crate::sample::START.div_euclid(DAY) * DAY + DAY;
+    let expiry = crate::upkeep::Expiry { snapshots: 900 * DAY, orphans: 900 * DAY, keep: Some(10 * DAY) };
+    (upkeep::UPKEEP.expire)(&bench.location, &expiry, &keeper(since + 10 * DAY)).unwrap();
+    let found = |location: &Location| {
+        let (metric, starts, dimensions) = ("per minute", Default::default(), &nothing);
+        let request = WindowsRequest { metric, starts, last_end: LATEST, dimensions, limit: 100 };
+        let found = (STORE.reader.serving.unwrap())(location).unwrap().windows(&request).unwrap();
+        (found.windows.len(), found.standing)
+    };
+    let (windows, standing) = found(&bench.location);
+    assert_eq!((windows, standing.kept_since), (22, Some(since)));
+    assert_eq!(standing.progress, [KeptProgress { pipeline: "p".to_owned(), metric: noted }]);
+    let snapshots = warehouse(&bench).find(Kind::Metric).unwrap().unwrap().metadata.snapshots;
+    for (snapshot, rows) in snapshots.iter().zip([20, 30]) {
+        let mut location = bench.location.clone();
+        location.options.insert("snapshot".to_owned(), snapshot.snapshot_id.to_string());
+        let (windows, standing) = found(&location);
+        assert_eq!((windows, standing.kept_since), (rows, None));
+        assert_eq!(standing.progress, [KeptProgress::of_rows("per minute")]);
+    }
+}
+
+#[test]
 fn versions_before_are_a_hundred_and_no_file_of_an_older_one_is_left() {
     let bench = bench();
     bench.run(Kind::Event, &[rows(Kind::Event, 0, 10)]);

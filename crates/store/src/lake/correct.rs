@@ -22,7 +22,7 @@ use evt_core::kind::{self, Kind};
 use evt_core::time::{DAY, format_instant};
 use evt_run::client::Location;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The state of the corrections of a lake.
 const STATE: &str = "correct/corrections.json";
@@ -43,6 +43,11 @@ pub fn open_to_compare(location: &Location, options: &OpenOptions) -> Result<Box
     LakeCorrections::open(root(location)?, None, options)
 }
 
+/// Reads the state of the corrections of a lake.
+pub fn state_of(root: &Path) -> Result<CorrectionState> {
+    Ok(read_json(&root.join(".evt").join(STATE))?.unwrap_or_default())
+}
+
 /// The metrics of a lake.
 struct LakeCorrections {
     root: PathBuf,
@@ -56,7 +61,7 @@ struct LakeCorrections {
 
 impl LakeCorrections {
     fn open(root: PathBuf, lake: Option<Lake>, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
-        let state = read_json(&root.join(".evt").join(STATE))?.unwrap_or_default();
+        let state = state_of(&root)?;
         Ok(Box::new(Self { root, lake, state, options: options.clone(), id: String::new() }))
     }
 
@@ -127,7 +132,8 @@ impl Corrections for LakeCorrections {
     }
 
     fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
-        let rows = lake_read::read_if_any(&self.root, Kind::Metric, span_of(step))?;
+        let request = ReadRequest { span: span_of(step), ..ReadRequest::default() };
+        let rows = lake_read::read_if_any(&self.root, Kind::Metric, request)?;
         Ok(step.compare(&stored(rows, step)?))
     }
 

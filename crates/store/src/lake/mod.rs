@@ -18,7 +18,8 @@
 //!
 //! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts
 //! and epochs, `disk` its files and syncs, `file` writes Parquet files, `extents` notes their positions in the footers,
-//! `metric` collects metrics, and `read` reads a lake back.
+//! `metric` collects metrics, `read` reads a lake back, and `serving` answers with
+//! its metrics.
 
 mod correct;
 pub(crate) mod directory;
@@ -30,6 +31,7 @@ pub(crate) mod metric;
 pub(crate) mod read;
 pub(crate) mod repeat;
 mod replace;
+pub(crate) mod serving;
 pub(crate) mod waiting;
 
 use crate::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Published, SCHEME, root};
@@ -84,6 +86,7 @@ pub static STORE: Store = Store {
         extent: Some(lake_read::extent),
         waits: Some(directory::waits),
         kept_since: None,
+        serving: Some(serving::open),
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: None,

@@ -9,8 +9,10 @@ use crate::postgres::metric::{self, MetricBatch, Writer};
 use crate::postgres::read::Raw;
 use crate::postgres::schema;
 use crate::postgres::session::{PostgresSession, persist};
+use crate::serving::ServedMetrics;
 use crate::sql::correct::SqlCorrections;
 use crate::sql::ledger::SqlLedger;
+use crate::sql::serving::SqlServing;
 use crate::sql::{SqlConnection, SqlDatabase, SqlRow, SqlValue};
 use arrow::array::RecordBatch;
 use bytes::BytesMut;
@@ -92,6 +94,12 @@ pub fn comparison(location: &Location, options: &OpenOptions) -> Result<Box<dyn 
     let mut session = PostgresSession::new(location, options.up.clone(), false)?;
     session.link = Some(schema::connect(&session.server)?.0);
     SqlCorrections::open(PostgresDatabase::of_corrections(session), options)
+}
+
+/// Opens the metrics of a store to answer with.
+pub fn serving(location: &Location) -> Result<Box<dyn ServedMetrics>> {
+    let session = PostgresSession::new(location, ServerStatus::default(), false)?;
+    SqlServing::open(PostgresDatabase::of_corrections(session))
 }
 
 /// Opens a ledger, which is created if it is missing. Errors: exit status 78 if a newer evt made it.

@@ -19,8 +19,9 @@
 //! series are spread over all slots.
 
 use evt_core::parse::hex::hex;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode};
 use sha1::{Digest, Sha1};
+use std::borrow::Cow;
 
 /// Hexadecimal digits of HASH.
 const HASH_DIGITS: usize = 32;
@@ -73,6 +74,12 @@ impl RedisKeys {
     /// Returns the field of a metric there.
     pub fn progress_field(pipeline: &str, metric: &str) -> String {
         format!("{}:{}", escaped(pipeline), escaped(metric))
+    }
+
+    /// Returns the pipeline in such a field; `None` if evt did not write it.
+    pub fn pipeline_in(field: &str) -> Option<String> {
+        let (pipeline, _) = field.split_once(':')?;
+        percent_decode_str(pipeline).decode_utf8().ok().map(Cow::into_owned)
     }
 
     /// Returns the key of the index of the series of metric `name`.
@@ -138,7 +145,9 @@ mod tests {
             let escaped = escaped(&name).to_string();
             let plain = escaped.bytes().all(|byte| byte.is_ascii_graphic() && !b":{}\"'\\".contains(&byte));
             prop_assert!(plain, "{}", escaped);
-            prop_assert_eq!(percent_encoding::percent_decode_str(&escaped).decode_utf8().unwrap(), name);
+            prop_assert_eq!(percent_decode_str(&escaped).decode_utf8().unwrap(), &*name);
+            let field = RedisKeys::progress_field(&name, ":");
+            prop_assert_eq!(RedisKeys::pipeline_in(&field), Some(name));
         }
     }
 

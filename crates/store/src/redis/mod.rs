@@ -18,13 +18,15 @@
 //! the server (`appendfsync`): an epoch is recorded, not synced.
 //!
 //! `address` parses the URI, `connection` sends and receives bytes, `wire` is a thread that owns a connection, `key`
-//! names keys, `write` sends metrics and `alert` alerts, `read` reads both back; `*.lua` are the scripts on the server.
+//! names keys, `write` sends metrics and `alert` alerts, `read` reads both back, and `serving` answers with metrics;
+//! `*.lua` are the scripts on the server.
 
 mod address;
 mod alert;
 mod connection;
 mod key;
 mod read;
+mod serving;
 mod wire;
 mod write;
 
@@ -73,6 +75,7 @@ pub static STORE: Store = Store {
         extent: None,
         waits: None,
         kept_since: None,
+        serving: Some(serving::open),
     },
     corrections: None,
     ledger: None,

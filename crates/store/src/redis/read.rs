@@ -3,7 +3,7 @@
 use crate::redis::address::RedisAddress;
 use crate::redis::alert;
 use crate::redis::key::{self, WindowKey};
-use crate::redis::wire::{ErrorReply, Pipe, Wire, refused, text};
+use crate::redis::wire::{ErrorReply, Pipe, ServerClock, Wire, refused, text};
 use crate::{ReadRequest, Tables, batches};
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Rows per request, and maximum rows of a batch.
-const PAGE: usize = 1024;
+pub const PAGE: usize = 1024;
 
 /// Counts the metrics, and the alerts if there are some: most databases have none, and a URI without a table then means
 /// the metrics.
@@ -58,61 +58,96 @@ pub fn read(location: &Location, kind: Kind, _: ReadRequest) -> Result<Batches> 
 
 /// One series: the metric, its dimensions, and the key of its windows.
 #[derive(Clone)]
-struct Series {
+pub struct Series {
     name: Arc<str>,
-    dimensions: Arc<str>,
+    /// Its dimensions.
+    pub dimensions: Arc<str>,
     windows: Arc<str>,
 }
 
 /// A connection for reading.
-struct Reader {
-    address: RedisAddress,
+pub struct Reader {
+    /// The server and its keys.
+    pub address: RedisAddress,
     wire: Wire,
+    clock: ServerClock,
     /// The server's clock when reading began (ms): members that have expired by then are left out.
     now: String,
 }
 
 impl Reader {
-    fn open(location: &Location) -> Result<Self> {
+    /// Connects, and begins to read.
+    pub fn open(location: &Location) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
         let open = || {
             let mut wire = address.server.connect()?;
-            let now = wire.clock()?.now().to_string();
-            Ok((wire, now))
+            let clock = wire.clock()?;
+            Ok((wire, clock))
         };
-        let (wire, now) = open().map_err(address.server.failed())?;
-        Ok(Self { address, wire, now })
+        let (wire, clock) = open().map_err(address.server.failed())?;
+        let now = clock.now().to_string();
+        Ok(Self { address, wire, clock, now })
+    }
+
+    /// Begins to read anew.
+    pub fn begin(&mut self) {
+        self.now = self.clock.now().to_string();
     }
 
     /// Returns the members of an index that have not expired, sorted.
     fn members(&mut self, key: &str) -> Result<Vec<String>> {
-        let words = ["ZRANGEBYSCORE", key, &format!("({}", self.now), "+inf"];
-        let answer = self.wire.call(&words).map_err(self.address.server.failed())?;
-        let mut members = self.strings(&answer)?;
+        let mut pipe = Pipe::default();
+        push_members(key, &self.now, &mut pipe);
+        let answers = self.query(&pipe)?;
+        self.sorted(answers.first().unwrap_or(&Value::Nil))
+    }
+
+    /// Takes the members of an index from an answer, sorted.
+    fn sorted(&self, answer: &Value) -> Result<Vec<String>> {
+        let mut members = self.strings(answer)?;
         members.sort_unstable();
         Ok(members)
     }
 
     fn strings(&self, answer: &Value) -> Result<Vec<String>> {
-        let Value::Array(values) = answer else { return Err(self.wire.strange("ZRANGEBYSCORE")) };
+        let Value::Array(values) = answer else { return Err(self.wire.strange("an index")) };
         values.iter().map(|value| text(value).map(str::to_owned).ok_or_else(|| self.foreign("an index"))).collect()
     }
 
-    fn foreign(&self, what: &str) -> Error {
+    /// Makes the error for a value that evt did not write.
+    pub fn foreign(&self, what: &str) -> Error {
         Error::corrupt(format!("{}: {what} has a value that evt did not write", self.address.server.shown))
     }
 
-    fn names(&mut self) -> Result<Vec<String>> {
+    /// Returns the names of the metrics, sorted.
+    pub fn names(&mut self) -> Result<Vec<String>> {
         self.members(&self.address.keys.names())
     }
 
-    fn series(&mut self, name: &str) -> Result<Vec<Series>> {
-        let key = self.address.keys.series(name);
+    /// Returns the series of a metric in the order of their dimensions.
+    pub fn series(&mut self, name: &str) -> Result<Vec<Series>> {
+        let members = self.members(&self.address.keys.series(name))?;
+        self.series_of(name, members)
+    }
+
+    /// Returns the texts of the hash of how far metrics are, name after value, and the series of a metric, which are
+    /// read after them.
+    pub fn progress_and_series(&mut self, name: &str) -> Result<(Vec<String>, Vec<Series>)> {
+        let mut pipe = Pipe::default();
+        pipe.push(&["HGETALL", &self.address.keys.progress()]);
+        push_members(&self.address.keys.series(name), &self.now, &mut pipe);
+        let answers = self.query(&pipe)?;
+        let [progress, members] = answers.as_slice() else { return Err(self.wire.strange("HGETALL")) };
+        let (progress, members) = (self.strings(progress)?, self.sorted(members)?);
+        Ok((progress, self.series_of(name, members)?))
+    }
+
+    fn series_of(&self, name: &str, members: Vec<String>) -> Result<Vec<Series>> {
         let name: Arc<str> = name.into();
-        let members = self.members(&key)?;
         let mut series = Vec::with_capacity(members.len());
         for member in members {
-            let (hash, dimensions) = member.split_once(':').ok_or_else(|| self.foreign(&key))?;
+            let (hash, dimensions) =
+                member.split_once(':').ok_or_else(|| self.foreign(&self.address.keys.series(&name)))?;
             let windows = self.address.keys.windows(&name, hash).into();
             series.push(Series { name: name.clone(), dimensions: dimensions.into(), windows });
         }
@@ -135,7 +170,11 @@ impl Reader {
     fn each(&mut self, keys: &[String], command: impl Fn(&str, &str, &mut Pipe)) -> Result<Vec<Value>> {
         let mut pipe = Pipe::default();
         keys.iter().for_each(|key| command(key, &self.now, &mut pipe));
-        let answers = self.wire.query(&pipe).map_err(self.address.server.failed())?;
+        self.query(&pipe)
+    }
+
+    fn query(&mut self, pipe: &Pipe) -> Result<Vec<Value>> {
+        let answers = self.wire.query(pipe).map_err(self.address.server.failed())?;
         let shown = &self.address.server.shown;
         let failed = |refusal: ErrorReply| refused(shown, &refusal).into_error(shown);
         answers.into_iter().map(|answer| answer.map_err(failed)).collect()
@@ -151,19 +190,57 @@ impl Reader {
         answers.iter().map(|value| number(value).ok_or_else(|| self.wire.strange("ZCOUNT"))).sum()
     }
 
-    fn windows(&mut self, series: &Series) -> Result<Vec<WindowKey>> {
-        let members = self.members(&series.windows)?;
-        let windows = members.iter().map(|member| key::parse_window(member));
-        let mut windows = windows.collect::<Option<Vec<_>>>().ok_or_else(|| self.foreign(&series.windows))?;
-        windows.sort_unstable();
-        Ok(windows)
+    /// Returns the windows of each of some series, in order.
+    pub fn windows(&mut self, series: &[Series]) -> Result<Vec<Vec<WindowKey>>> {
+        let keys: Vec<String> = series.iter().map(|series| series.windows.to_string()).collect();
+        let answers = self.each(&keys, push_members)?;
+        let mut found = Vec::with_capacity(answers.len());
+        for (answer, series) in answers.iter().zip(series) {
+            let windows = self.strings(answer)?;
+            let windows = windows.iter().map(|member| key::parse_window(member));
+            let mut windows = windows.collect::<Option<Vec<_>>>().ok_or_else(|| self.foreign(&series.windows))?;
+            windows.sort_unstable();
+            found.push(windows);
+        }
+        Ok(found)
+    }
+
+    /// Reads the rows of some windows, which `take` gets; those that have expired since the index was read are none.
+    pub fn rows(
+        &mut self,
+        windows: &[SeriesWindow],
+        mut take: impl FnMut(&SeriesWindow, metric::Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let row_key = |SeriesWindow { series, window }: &SeriesWindow| {
+            format!("{}:{}", series.windows, key::window(window.start, window.end))
+        };
+        let keys: Vec<String> = windows.iter().map(row_key).collect();
+        let [value, rows, revision, pane, window_end, dimensions] = FIELDS;
+        let get = |key: &str, _: &str, pipe: &mut Pipe| {
+            pipe.push(&["HMGET", key, value, rows, revision, pane, window_end, dimensions]);
+        };
+        let answers = self.each(&keys, get)?;
+        for ((window, answer), key) in windows.iter().zip(&answers).zip(&keys) {
+            let Value::Array(fields) = answer else { return Err(self.wire.strange("HMGET")) };
+            if fields.iter().any(|field| *field != Value::Nil) {
+                take(window, read_row(window, fields).ok_or_else(|| self.foreign(key))?)?;
+            }
+        }
+        Ok(())
     }
 }
 
+/// Asks for the members of an index that have not expired at an instant (ms).
+fn push_members(key: &str, now: &str, pipe: &mut Pipe) {
+    pipe.push(&["ZRANGEBYSCORE", key, &format!("({now}"), "+inf"]);
+}
+
 /// One window of a series.
-struct SeriesWindow {
-    series: Series,
-    window: WindowKey,
+pub struct SeriesWindow {
+    /// The series.
+    pub series: Series,
+    /// The window.
+    pub window: WindowKey,
 }
 
 /// The fields of a row's hash, in the order of the request.
@@ -182,8 +259,8 @@ impl MetricPages {
     fn fill(&mut self) -> Result<bool> {
         while self.windows.len() < PAGE {
             if let Some(series) = self.series.pop_front() {
-                let windows = self.reader.windows(&series)?;
-                self.windows.extend(windows.into_iter().map(|window| SeriesWindow { series: series.clone(), window }));
+                let windows = self.reader.windows(std::slice::from_ref(&series))?.into_iter().flatten();
+                self.windows.extend(windows.map(|window| SeriesWindow { series: series.clone(), window }));
             } else if let Some(name) = self.names.pop_front() {
                 self.series = self.reader.series(&name)?.into();
             } else {
@@ -196,24 +273,8 @@ impl MetricPages {
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
         while self.fill()? {
             let next: Vec<_> = self.windows.drain(..self.windows.len().min(PAGE)).collect();
-            let row_key = |SeriesWindow { series, window }: &SeriesWindow| {
-                format!("{}:{}", series.windows, key::window(window.start, window.end))
-            };
-            let keys: Vec<String> = next.iter().map(row_key).collect();
-            let [value, rows, revision, pane, window_end, dimensions] = FIELDS;
-            let get = |key: &str, _: &str, pipe: &mut Pipe| {
-                pipe.push(&["HMGET", key, value, rows, revision, pane, window_end, dimensions]);
-            };
-            let answers = self.reader.each(&keys, get)?;
             let mut rows = metric::Builder::default();
-            for ((window, answer), key) in next.iter().zip(&answers).zip(&keys) {
-                let Value::Array(fields) = answer else { return Err(self.reader.wire.strange("HMGET")) };
-                if fields.iter().all(|field| *field == Value::Nil) {
-                    // It has expired since the index was read.
-                    continue;
-                }
-                rows.push(&read_row(window, fields).ok_or_else(|| self.reader.foreign(key))?)?;
-            }
+            self.reader.rows(&next, |_, row| rows.push(&row))?;
             if !rows.is_empty() {
                 return rows.finish(Kind::Metric.schema()).map(Some);
             }

@@ -7,7 +7,7 @@ use crate::sample::{as_text, metrics, rows};
 use evt_core::ErrorKind;
 use evt_core::time::HOUR;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 
 fn wire(bench: &Bench) -> (RedisAddress, Wire) {
     let address = RedisAddress::try_new(&bench.location).unwrap();
@@ -162,5 +162,43 @@ fn a_server_that_has_too_many_clients_is_retried() {
         let Err(RetryError::Transient(cause)) = connected else { panic!("{login}: connected, or failed for good") };
         assert_eq!(cause, "ERR max number of clients reached");
         server.join().unwrap();
+    }
+}
+
+#[test]
+fn metrics_are_served_without_expired_rows_and_are_unavailable_once_the_connection_is_lost() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false)])]);
+    let (listener, mut location) = (TcpListener::bind("127.0.0.1:0").unwrap(), bench.location.clone());
+    let (address, _) = location.path.split_once('/').unwrap_or((&location.path, ""));
+    let server = TcpStream::connect(address.rsplit('@').next().unwrap()).unwrap();
+    location.path = location.path.replacen(address, &listener.local_addr().unwrap().to_string(), 1);
+    let between = std::thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+        let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server);
+        std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+        client
+    });
+    let mut served = (STORE.reader.serving.unwrap())(&location).unwrap();
+    let nothing = std::collections::BTreeMap::new();
+    let request = crate::serving::WindowsRequest {
+        metric: "per minute",
+        starts: Default::default(),
+        last_end: evt_core::time::LATEST,
+        dimensions: &nothing,
+        limit: 10,
+    };
+    assert_eq!(served.windows(&request).unwrap().windows.len(), 1);
+    assert_eq!(served.keeps(), Some(48 * HOUR));
+    // A row that has expired since the index was read.
+    let (own, mut other) = wire(&bench);
+    query(&mut other, &["DEL", &keys(&own).0]);
+    assert_eq!(served.windows(&request).unwrap().windows, []);
+    between.join().unwrap().shutdown(Shutdown::Both).unwrap();
+    for _ in 0..2 {
+        assert_eq!(served.windows(&request).unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(served.metrics().unwrap_err().kind(), ErrorKind::Unavailable);
     }
 }

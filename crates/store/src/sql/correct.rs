@@ -197,7 +197,7 @@ fn keep_late<C: SqlConnection>(
 }
 
 /// Returns the corrections in flight.
-fn in_flight<C: SqlConnection>(tx: &C) -> Result<Vec<InFlight>, C::Failure> {
+pub fn in_flight<C: SqlConnection>(tx: &C) -> Result<Vec<InFlight>, C::Failure> {
     let sql = "SELECT id, CAST(metrics AS TEXT), since, until, spec, who, host, started_at, progress FROM corrections
         WHERE state = 'running' ORDER BY started_at, id";
     let in_flight = |row: SqlRow| -> Result<InFlight> {

@@ -5,13 +5,14 @@
 //! serves many rows.
 //!
 //! - `correct` corrects metrics, `ledger` is the ledger of replays, `epochs` records the epochs of checkpoints,
-//!   `progress` how far metrics are, and `read` counts rows and reads extents.
+//!   `progress` how far metrics are, `read` counts rows and reads extents, and `serving` answers evt-serve.
 
 pub mod correct;
 pub mod epochs;
 pub mod ledger;
 pub mod progress;
 pub mod read;
+pub mod serving;
 
 use crate::OpenOptions;
 use arrow::array::RecordBatch;

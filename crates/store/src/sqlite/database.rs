@@ -2,8 +2,10 @@
 
 use crate::OpenOptions;
 use crate::correct::Corrections;
+use crate::serving::ServedMetrics;
 use crate::sql::correct::SqlCorrections;
 use crate::sql::ledger::SqlLedger;
+use crate::sql::serving::SqlServing;
 use crate::sql::{SqlConnection, SqlDatabase, SqlRow, SqlValue};
 use crate::sqlite::failure::Failure;
 use crate::sqlite::file::SqliteFile;
@@ -85,6 +87,13 @@ pub fn comparison(location: &Location, options: &OpenOptions) -> Result<Box<dyn 
         false => Connection::open_in_memory().map_err(file.failed("cannot open"))?,
     };
     SqlCorrections::open(SqliteDatabase::new(file, db, "cannot read"), options)
+}
+
+/// Opens the metrics of a store to answer with.
+pub fn serving(location: &Location) -> Result<Box<dyn ServedMetrics>> {
+    let file = SqliteFile::try_new(location)?;
+    let db = file.connect_to_read()?;
+    SqlServing::open(SqliteDatabase::new(file, db, "cannot read"))
 }
 
 /// Opens a ledger, which is created if it is missing. Every change is synced before it counts: a claim must be durable

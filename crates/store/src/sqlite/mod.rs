@@ -80,6 +80,7 @@ pub static STORE: Store = Store {
         extent: None,
         waits: None,
         kept_since: None,
+        serving: Some(database::serving),
     },
     corrections: Some(CorrectionStore { open: database::corrections, open_to_compare: database::comparison }),
     ledger: Some(LedgerStore {

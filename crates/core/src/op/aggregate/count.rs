@@ -27,6 +27,7 @@ pub(super) const RATE: Definition = Definition {
     name: "rate",
     usage: "rate(*) or rate(x)",
     about: "count per second of the window, rounded once",
+    not_additive: Some("rates"),
     create: States::<Count<true>>::create,
     needs_length: true,
     ..COUNT

@@ -16,6 +16,7 @@ pub(super) const COUNT_DISTINCT: Definition = Definition {
     about: "exact number of distinct texts of x; NULL above 100,000 texts in a window and key",
     args: &[Want::AsText],
     has_limit: true,
+    not_additive: Some("numbers of distinct values"),
     create: States::<DistinctTexts>::create,
     ..SUM
 };

@@ -49,6 +49,8 @@ pub struct Definition {
     pub(super) is_ordered: bool,
     /// Whether its result depends on the length of the window, which a window over all time does not have.
     pub needs_length: bool,
+    /// What its results are called if those of several windows cannot be added up.
+    pub not_additive: Option<&'static str>,
     /// Whether its result is NULL if a window and key have too many texts.
     pub has_limit: bool,
     pub(super) create: fn(quantile: f64) -> Box<dyn Aggregate>,

@@ -24,6 +24,7 @@ pub(super) const APPROX_DISTINCT: Definition = Definition {
     usage: "approx_distinct(x)",
     about: "number of distinct texts of x: HyperLogLog with 4096 registers, standard error 1.6 %",
     args: &[Want::AsText],
+    not_additive: Some("numbers of distinct values"),
     create: States::<Distinct>::create,
     ..SUM
 };

@@ -17,6 +17,7 @@ pub(super) const FIRST: Definition = Definition {
     about: "x of the earliest event: the one with the least event_time or, if several have it, with the least event_id",
     args: &[Want::Kind(ValueKind::Number), Want::Kind(ValueKind::Time), Want::Kind(ValueKind::Text), Want::AsText],
     is_ordered: true,
+    not_additive: Some("first values"),
     create: States::<FirstOrLast<false>>::create,
     ..SUM
 };
@@ -26,6 +27,7 @@ pub(super) const LAST: Definition = Definition {
     name: "last",
     usage: "last(x)",
     about: "x of the latest event: the one with the greatest event_time or, if several have it, with the greatest event_id",
+    not_additive: Some("last values"),
     create: States::<FirstOrLast<true>>::create,
     ..FIRST
 };

@@ -14,6 +14,7 @@ pub(super) const MIN: Definition = Definition {
     usage: "min(x)",
     about: "minimum; NaN is greater than every number",
     args: &[Want::Kind(ValueKind::Number)],
+    not_additive: Some("minima"),
     create: States::<Extreme<false>>::create,
     ..SUM
 };
@@ -23,6 +24,7 @@ pub(super) const MAX: Definition = Definition {
     name: "max",
     usage: "max(x)",
     about: "maximum; NaN is greater than every number",
+    not_additive: Some("maxima"),
     create: States::<Extreme<true>>::create,
     ..MIN
 };

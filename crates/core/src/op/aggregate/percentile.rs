@@ -28,6 +28,7 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
     about: "value of rank max(1, ⌈q·n⌉) of n in ascending order, within 1 % of the exact value: DDSketch",
     args: &[Want::Kind(ValueKind::Number)],
     quantile: true,
+    not_additive: Some("percentiles"),
     create: States::<Percentile>::create,
     ..SUM
 };

@@ -16,6 +16,7 @@ pub(super) const RATIO: Definition = Definition {
     usage: "ratio(COND) or ratio(COND, OF)",
     about: "rows where COND holds, divided by rows where OF holds or, without OF, by all rows: purchases per view; NULL if there are none of these",
     args: &[Want::Kind(ValueKind::Bool), Want::Kind(ValueKind::Bool)],
+    not_additive: Some("ratios"),
     create: States::<Ratio>::create,
     ..SUM
 };

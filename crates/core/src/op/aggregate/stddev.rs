@@ -15,6 +15,7 @@ pub(super) const STDDEV: Definition = Definition {
     name: "stddev",
     usage: "stddev(x)",
     about: "sample standard deviation of the decimals, exact and rounded once; NULL for fewer than two values",
+    not_additive: Some("standard deviations"),
     create: States::<Stddev>::create,
     ..SUM
 };

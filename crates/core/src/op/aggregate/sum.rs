@@ -21,6 +21,7 @@ pub(super) const SUM: Definition = Definition {
     quantile: false,
     is_ordered: false,
     needs_length: false,
+    not_additive: None,
     has_limit: false,
     create: States::<Sum<false>>::create,
 };
@@ -30,6 +31,7 @@ pub(super) const AVG: Definition = Definition {
     name: "avg",
     usage: "avg(x)",
     about: "exact sum of the decimals divided by the count, rounded once",
+    not_additive: Some("averages"),
     create: States::<Sum<true>>::create,
     ..SUM
 };

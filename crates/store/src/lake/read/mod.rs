@@ -57,12 +57,12 @@ pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Bat
 }
 
 /// Reads the rows like [`read`]; none if the lake has no files.
-pub fn read_if_any(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
+pub fn read_if_any(root: &Path, kind: Kind, request: ReadRequest) -> Result<Batches> {
     match kind_of(root)? {
         None => Ok(Box::new(std::iter::empty())),
         Some(found) => {
             check_kind(root, found, kind)?;
-            batches_of_days(root, kind, ReadRequest { span, ..ReadRequest::default() })
+            batches_of_days(root, kind, request)
         }
     }
 }
