@@ -39,6 +39,7 @@ complete -c evt -n "__fish_evt_needs_command" -f -a "gen" -d 'Generate events fr
 complete -c evt -n "__fish_evt_needs_command" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
 complete -c evt -n "__fish_evt_needs_command" -f -a "flink" -d 'Write a job of Apache Flink that computes metrics with the rows of evt-window'
 complete -c evt -n "__fish_evt_needs_command" -f -a "lake" -d 'Describe, compact and clean tables of Iceberg'
+complete -c evt -n "__fish_evt_needs_command" -f -a "serve" -d 'Answer dashboards and Grafana from stores of metrics'
 complete -c evt -n "__fish_evt_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l where -d 'Keep only events for which EXPR is true' -r
 complete -c evt -n "__fish_evt_using_subcommand ingest" -l let -d 'Compute property NAME of each event; later ones and --where may read it (repeatable)' -r
@@ -897,21 +898,52 @@ complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "compact" -d 'Join the small files of each closed day to files of 128 MiB'
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "expire" -d 'Remove old snapshots, files that nothing names, and old rows'
 complete -c evt -n "__fish_evt_using_subcommand lake; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "ingest" -d 'Turn raw records into events'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "window" -d 'Aggregate events over event-time windows'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "sink" -d 'Write rows to stores and files'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "backfill" -d 'Correct stored windows from raw events'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "replay" -d 'Repair dead letters and replay each of them once'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "schema" -d 'Check, register, list and show event schemas'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "flink" -d 'Write a job of Apache Flink that computes metrics with the rows of evt-window'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "lake" -d 'Describe, compact and clean tables of Iceberg'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c evt -n "__fish_evt_using_subcommand serve" -l from -d 'Answer from this store (repeatable, in the order of preference); ?span=DURATION: only with windows that ended within it' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -s m -l metrics -d 'Read how metrics are computed from FILE, to warn of sums that have no meaning (evt-metrics(5))' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l refresh -d 'Read the names and dimensions of metrics, and the corrections of stores, again after DURATION' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l max-windows -d 'Limit the number of windows of an answer' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l lookback -d 'In PromQL, show a window for DURATION after its end [default: until the next one]' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l host -d 'Answer requests for this host name, too, beside addresses and localhost (repeatable)' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l tokens -d 'Accept only requests with a token from FILE, which is reloaded on SIGHUP' -r -F
+complete -c evt -n "__fish_evt_using_subcommand serve" -l tls-cert -d 'Read the certificate chain for https:// from a PEM file' -r -F
+complete -c evt -n "__fish_evt_using_subcommand serve" -l tls-key -d 'Read the private key of the certificate from a PEM file' -r -F
+complete -c evt -n "__fish_evt_using_subcommand serve" -l max-connections -d 'Limit the number of open connections' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l idle-timeout -d 'Close connections that are idle this long between requests' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l head-timeout -d 'Limit the time to receive the head of a request; for the first one it begins with the connection' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l request-timeout -d 'Limit the time to receive a request body, and then the time to store it' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt -n "__fish_evt_using_subcommand serve" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
+complete -c evt -n "__fish_evt_using_subcommand serve" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt -n "__fish_evt_using_subcommand serve" -l anonymous -d 'Accept requests without a token'
+complete -c evt -n "__fish_evt_using_subcommand serve" -l log-requests -d 'Log one line per request'
+complete -c evt -n "__fish_evt_using_subcommand serve" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
+complete -c evt -n "__fish_evt_using_subcommand serve" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt -n "__fish_evt_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt -n "__fish_evt_using_subcommand serve" -s V -l version -d 'Print version'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "ingest" -d 'Turn raw records into events'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "window" -d 'Aggregate events over event-time windows'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "sink" -d 'Write rows to stores and files'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "backfill" -d 'Correct stored windows from raw events'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "replay" -d 'Repair dead letters and replay each of them once'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "schema" -d 'Check, register, list and show event schemas'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "pipe" -d 'Run the stages of a pipeline in one process'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "flink" -d 'Write a job of Apache Flink that computes metrics with the rows of evt-window'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "lake" -d 'Describe, compact and clean tables of Iceberg'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "serve" -d 'Answer dashboards and Grafana from stores of metrics'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen pipe flink lake serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from alert" -f -a "test" -d 'Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "check" -d 'Check whether a schema is compatible with earlier ones; exit with status 1 if not'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "register" -d 'Register a schema under a subject if it is compatible; exit with status 1 if not'

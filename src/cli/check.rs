@@ -17,7 +17,7 @@ use evt_core::error::{Error, ErrorKind, Result};
 use evt_core::kind::Kind;
 use evt_core::op::validate::SubjectOf;
 use evt_core::time::rounded;
-use evt_http::server::{self, check_address};
+use evt_http::server::{self, ServerOptions, check_address};
 use evt_kafka::group::CommitMode;
 use evt_kafka::input::KafkaInput;
 use evt_kafka::input::check::PlannedReading;
@@ -298,8 +298,8 @@ impl CheckReport {
     /// Checks that the HTTP server could start: its address, tokens and certificate.
     ///
     /// Errors: exit status 2, 74 or 78 if it cannot.
-    fn server(&mut self, options: &evt_http::Options) {
-        for found in server::check(&options.server) {
+    pub fn server(&mut self, options: &ServerOptions) {
+        for found in server::check(options) {
             self.take(found).iter().flatten().for_each(|file| self.ready(file.display()));
         }
     }
@@ -373,7 +373,7 @@ impl CheckReport {
             resolved = fitting;
             let policy = self.take(resolved.ack_policy(&options.inputs.listener, checkpoint.is_some())).flatten();
             if let Some(server) = &options.inputs.listener.server {
-                self.server(server);
+                self.server(&server.server);
             }
             if let Some(AckPolicy::Spool { dir, .. }) = &policy {
                 self.add(dir.display(), spool::check(dir).map(|()| None));

@@ -1,6 +1,6 @@
 //! The tools: flags, options and `run`, and the table of all. Each implements [`Tool`]: `run` turns the flags into
 //! options and gives a [`Stage`](crate::stage::Stage) its operator. evt-reconcile reads its inputs without a stage,
-//! evt-schema, evt-flink and evt-lake read no rows, and evt-pipe runs other tools.
+//! evt-schema, evt-flink and evt-lake read no rows, evt-serve answers requests, and evt-pipe runs other tools.
 //!
 //! ```text
 //! main ─► cli::main ─► Tool::run ─┬─► cli::open ─► Stage: source ─► operator ─► outputs
@@ -11,6 +11,7 @@
 //!                                 ├─► schema: a registry
 //!                                 ├─► flink: metrics ─► the script of a job
 //!                                 ├─► lake: the upkeep of tables
+//!                                 ├─► serve: requests over HTTP ─► stores of metrics
 //!                                 └─► pipe: cli::main of each stage, in a thread
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store.
 //! - `replay/`: evt-replay, which replays dead letters.
+//! - `serve/`: evt-serve, which answers requests over HTTP from stores.
 //! - `pipe/`: evt-pipe, which runs the stages of a pipeline in one process.
 //! - `validation.rs`: the operator and the flags that evt-validate and evt-backfill share; `metrics.rs`: the flags that
 //!   evt-window and evt-flink share; `pace.rs`: `--rate`.
@@ -37,6 +39,7 @@ pub mod pipe;
 pub mod reconcile;
 pub mod replay;
 pub mod schema;
+pub mod serve;
 pub mod sink;
 pub mod validate;
 mod validation;
@@ -62,6 +65,7 @@ pub const ALL: &[ToolRow] = &[
     row::<pipe::Args>(),
     row::<flink::Args>(),
     row::<lake::Args>(),
+    row::<serve::Args>(),
 ];
 
 const fn row<T: Tool>() -> ToolRow {

@@ -172,6 +172,8 @@ mod runbooks;
 mod scrape;
 mod selection;
 mod selections;
+mod serve;
+mod serve_stores;
 mod servers;
 mod services;
 mod sessions;

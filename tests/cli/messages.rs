@@ -140,6 +140,17 @@ const MESSAGES: &[Message] = &[
         "evt-ingest e.jsonl --let event_type=1 --to null:",
         "",
     ),
+    message("--from e.jsonl: expected a store of metrics", "evt-serve http://127.0.0.1:0 --from e.jsonl", ""),
+    message(
+        "--from sqlite:m.db: span: expected a duration longer than 0s",
+        "evt-serve http://127.0.0.1:0 --from 'sqlite:m.db?span=0s'",
+        "",
+    ),
+    message(
+        "--from sqlite:m.db: span: expected a duration like 90s, 1h30m",
+        "evt-serve http://127.0.0.1:0 --from 'sqlite:m.db?span=soon'",
+        "",
+    ),
     message(
         "--let w: expected a property, found all properties",
         "evt-ingest e.jsonl --let w=properties --to null:",

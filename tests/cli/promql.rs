@@ -1,20 +1,21 @@
-//! Queries are answered as Prometheus answers them, whose samples are stamped one millisecond before the end of their
-//! window: it takes ranges as closed on the left, so that with such stamps `[5m]` sees the windows that end in
+//! evt-serve answers queries as Prometheus answers them, whose samples are stamped one millisecond before the end of
+//! their window: it takes ranges as closed on the left, so that with such stamps `[5m]` sees the windows that end in
 //! (t − 5m, t].
 
-use crate::harness::{eventually, promtool};
-use evt_promql::evaluate::answer::{AnswerSeries, AnswerValue, InstantValue};
-use evt_promql::evaluate::evaluate;
+use crate::harness::{Dir, eventually, promtool};
+use crate::listener::Listener;
+use evt_core::kind::metric::metric_id;
+use evt_core::time::format_instant;
+use evt_promql::evaluate::answer::{AnswerSeries, InstantValue};
 use evt_promql::labels::LabelSet;
-use evt_promql::plan::Query;
-use evt_promql::range::QueryRange;
 use evt_promql::series::{WindowSeries, WindowValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use uuid::Uuid;
 
 /// The end of the first window (ms), a whole hour.
 const START: i64 = 1_704_067_200_000;
@@ -131,17 +132,16 @@ impl Prometheus {
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
     }
+}
 
-    /// Returns the answer to a query, or its error.
-    fn ask(&self, query: &str, range: &str) -> Result<Value, String> {
-        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let answer = self.get(&format!("/api/v1/{range}&query={query}")).expect("an answer");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
-        let mut answer: Value = serde_json::from_str(body).expect("it is JSON");
-        match answer["error"].as_str() {
-            Some(error) => Err(error.to_owned()),
-            None => Ok(answer["data"].take()),
-        }
+/// Returns the answer to a query, or its error, from a server whose answers `get` reads.
+fn ask(get: impl Fn(&str) -> String, query: &str, range: &str) -> Result<Value, String> {
+    let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let body = get(&format!("/api/v1/{range}&query={query}"));
+    let mut answer: Value = serde_json::from_str(&body).expect("it is JSON");
+    match answer["error"].as_str() {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(answer["data"].take()),
     }
 }
 
@@ -184,24 +184,30 @@ fn series_of(data: &Value) -> Vec<AnswerSeries> {
     data["result"].as_array().expect("series").iter().map(one).collect()
 }
 
-fn answer(text: &str, range: &QueryRange, all: &[WindowSeries]) -> Result<Vec<AnswerSeries>, String> {
-    let query = Query::parse(text).map_err(|error| error.to_string())?;
-    let selections = query.selections(range).into_iter().map(|selection| {
-        let matching = all.iter().filter(|series| selection.matches(&series.labels));
-        let read = matching.map(|series| {
-            let ends = selection.ends(series.lookback);
-            let mut read = series.clone();
-            read.windows.retain(|window| window.end > ends.after && window.end <= ends.to);
-            read
-        });
-        read.collect()
-    });
-    let selections: Vec<Vec<WindowSeries>> = selections.collect();
-    let answer = evaluate(&query, range, &selections, 1_000_000).map_err(|error| error.to_string())?;
-    Ok(match answer.value {
-        AnswerValue::Series(series) => series,
-        AnswerValue::Scalar(values) => vec![AnswerSeries { labels: LabelSet::default(), values }],
-    })
+/// Writes the series as rows of evt-window to a database.
+fn write_rows(dir: &Dir, series: &[WindowSeries]) {
+    let mut rows = String::new();
+    for WindowSeries { labels, windows, .. } in series {
+        let label = |name: &str| Some(labels.value(name)).filter(|value| !value.is_empty());
+        let dimensions = json!({ "country": label("country"), "device": label("device") });
+        for WindowValue { end, value } in windows {
+            let value = match *value {
+                value if value.is_nan() => json!("NaN"),
+                value if value.is_infinite() => json!("Infinity"),
+                value => json!(value),
+            };
+            let text = dimensions.to_string();
+            let id = metric_id(labels.value("__name__"), (end - MINUTE) * 1_000, end * 1_000, &text);
+            let row = json!({
+                "metric_id": Uuid::from_bytes(id), "metric_name": labels.value("__name__"), "window_start": format_instant((end - MINUTE) * 1_000),
+                "window_end": format_instant(end * 1_000), "dimensions": dimensions, "value": value, "rows": 1,
+                "revision": 0, "pane": 0, "retracted": false,
+            });
+            writeln!(rows, "{row}").expect("written");
+        }
+    }
+    dir.write("rows.jsonl", rows);
+    dir.shell("evt-sink -q rows.jsonl --kind metric --to sqlite:m.db").succeeds();
 }
 
 const QUERIES: [&str; 72] = [
@@ -288,10 +294,18 @@ fn answers_are_those_of_prometheus() {
     let Some(promtool) = promtool().map(PathBuf::from) else { return };
     let all = series();
     let server = Prometheus::start(&promtool, &all);
+    let dir = Dir::new("promql");
+    write_rows(&dir, &all);
+    let own = Listener::of(&mut dir.command("evt-serve", &["http://127.0.0.1:0", "--from", "sqlite:m.db"])).listening();
+    let theirs = |path: &str| {
+        let answer = server.get(path).expect("an answer");
+        answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
+    };
+    let ours = |path: &str| own.get(path).body;
     let mut compared = 0;
-    let mut compare = |query: &str, range: &QueryRange, asked: &str, is_ordered: bool| {
-        let theirs = server.ask(query, asked).map(|data| shown(&series_of(&data), is_ordered));
-        let ours = answer(query, range, &all).map(|series| shown(&series, is_ordered));
+    let mut compare = |query: &str, asked: &str, is_ordered: bool| {
+        let theirs = ask(theirs, query, asked).map(|data| shown(&series_of(&data), is_ordered));
+        let ours = ask(ours, query, asked).map(|data| shown(&series_of(&data), is_ordered));
         let told = format!("{query} {asked}");
         match (ours, theirs) {
             (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs, "{told}"),
@@ -306,19 +320,19 @@ fn answers_are_those_of_prometheus() {
         [0, 1, 30_000, 59_998, 13 * MINUTE, 47 * MINUTE + 1, 77 * MINUTE - 2, 129 * MINUTE, 131 * MINUTE, -2, -MINUTE];
     for query in QUERIES {
         for at in instants.map(|at| START + at) {
-            compare(query, &QueryRange::instant(at), &format!("query?time={}", millis(at)), false);
+            compare(query, &format!("query?time={}", millis(at)), false);
         }
         for (start, end, step) in [(0, 125, 60_000), (-3, 140, 47_000), (10, 50, 300_000), (20, 20, 1_000)] {
             let (start, end) = (START + start * MINUTE, START + end * MINUTE + 17);
-            let range = QueryRange::new(start, end, step).expect("a range");
             let asked = format!("query_range?start={}&end={}&step={}", millis(start), millis(end), millis(step));
-            compare(query, &range, &asked, false);
+            compare(query, &asked, false);
         }
     }
     for query in ORDERED {
         for at in instants.map(|at| START + at) {
-            compare(query, &QueryRange::instant(at), &format!("query?time={}", millis(at)), true);
+            compare(query, &format!("query?time={}", millis(at)), true);
         }
     }
     assert_eq!(compared, QUERIES.len() * 15 + ORDERED.len() * 11);
+    own.stop();
 }

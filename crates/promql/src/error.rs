@@ -9,6 +9,8 @@ pub enum QueryErrorKind {
     BadData,
     /// The series do not fit the query (`execution`).
     Execution,
+    /// No series can be read at the moment (`unavailable`).
+    Unavailable,
 }
 
 /// An error of a query.
@@ -30,6 +32,11 @@ impl QueryError {
     /// Makes an error of the evaluation.
     pub fn execution(message: impl Into<String>) -> Self {
         Self { kind: QueryErrorKind::Execution, message: message.into() }
+    }
+
+    /// Makes an error of reading the series.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { kind: QueryErrorKind::Unavailable, message: message.into() }
     }
 
     /// Returns its kind.

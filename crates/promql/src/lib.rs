@@ -15,11 +15,12 @@
 //! - `range.rs`: the instants of a query, and the texts that clients send for them.
 //! - `plan/`: the query as it is evaluated; everything that is not supported is refused here.
 //! - `evaluate/`: the evaluation, instant by instant.
-//! - `error.rs`: errors.
+//! - `encode.rs`: answers and errors in JSON; `error.rs`: errors.
 //!
 //! Nothing here does I/O, and nothing uses the clock.
 #![deny(missing_docs)]
 
+pub mod encode;
 pub mod error;
 pub mod evaluate;
 pub mod labels;
